@@ -1,0 +1,17 @@
+//! vpnprobe: tests VPN concentrators in their own protocols and exports what they answer.
+//!
+//! One sample's way, forward only: `schedule` yields a slot → `probe` makes an exchange → `net` drives
+//! it, stamping sends and receives → outcome → sample → the engine folds it through `detect` → metrics
+//! and page. Nothing flows back: an outcome never moves the next send of a stateless probe.
+//!
+//! Imports point one way, and a test holds them to it:
+//! `main → cli → app → engine → {config, schedule, budget, probe, detect, diagnose, net, export}`;
+//! `probe → wire, sample, time, entropy`; `detect, schedule, budget → sample, time`; `wire → std`.
+
+pub mod budget;
+pub mod config;
+pub mod entropy;
+pub mod probe;
+pub mod sample;
+pub mod time;
+pub mod wire;

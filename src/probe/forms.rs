@@ -1,0 +1,1 @@
+//! Which form of a probe works with a member: learned, never assumed.
