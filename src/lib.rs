@@ -10,8 +10,11 @@
 
 pub mod budget;
 pub mod config;
+pub mod detect;
 pub mod entropy;
+pub mod net;
 pub mod probe;
 pub mod sample;
+pub mod schedule;
 pub mod time;
 pub mod wire;

@@ -41,3 +41,8 @@ impl Exchange for Stub {
         Handled::NotMine(Mismatch::Unexpected)
     }
 }
+
+/// Temporary.
+pub fn icmp_error(_v6: bool, ty: u8, code: u8, _mtu: u32) -> super::IcmpError {
+    super::IcmpError::Other(ty, code)
+}

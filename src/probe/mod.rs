@@ -52,6 +52,8 @@ pub enum Step {
     Send,
     /// Send what is in `out` as one datagram with this time to live (hop limit).
     SendTtl(u8),
+    /// Send what is in `out` as one datagram to this port of the peer, from the same socket.
+    SendTo(u16),
     /// Leave the transport and open this one; [`Event::Connected`] follows for TCP.
     Open(Transport),
     /// Nothing until an event comes, or until this time.
@@ -140,6 +142,12 @@ pub trait Exchange: Send {
 
     /// Takes note of an event that happened `at`.
     fn handle(&mut self, event: Event<'_>, at: Timestamp) -> Handled;
+
+    /// The first eight bytes of the random token that its ICMP packets carry right after the ICMP
+    /// header: how the driver finds the owner of a packet on a shared socket.
+    fn token(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// What an exchange is given to begin with.
