@@ -11,6 +11,7 @@
 pub mod budget;
 pub mod config;
 pub mod entropy;
+pub mod export;
 pub mod probe;
 pub mod sample;
 pub mod time;
