@@ -11,7 +11,9 @@
 pub mod budget;
 pub mod config;
 pub mod detect;
+pub mod engine;
 pub mod entropy;
+pub mod export;
 pub mod net;
 pub mod probe;
 pub mod sample;

@@ -27,6 +27,24 @@ pub struct Config {
     pub web: Web,
 }
 
+impl Config {
+    /// No targets, and every default.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            targets: Vec::new(),
+            egress: BTreeMap::from([("default".to_owned(), Egress::default())]),
+            budget: Limits::default(),
+            buckets: vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0],
+            state_dir: None,
+            web: Web {
+                listen: vec![SocketAddr::from(([127, 0, 0, 1], 10069))],
+                probe_timeout: Duration::from_secs(10),
+            },
+        }
+    }
+}
+
 /// A concentrator or an inside host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
