@@ -13,7 +13,7 @@ pub struct Limits {
     pub half_open_interval: Duration,
     /// From one L2TP tunnel to the next.
     pub l2tp_interval: Duration,
-    /// From one `OpenVPN` hard reset to the next.
+    /// From one OpenVPN hard reset to the next.
     pub openvpn_interval: Duration,
     /// TCP connections in any minute.
     pub tcp_per_minute: u32,

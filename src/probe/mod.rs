@@ -29,7 +29,7 @@ use crate::words;
 /// What carries an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
-    /// ICMP or `ICMPv6` echo, through the sockets that all exchanges share.
+    /// ICMP or ICMPv6 echo, through the sockets that all exchanges share.
     Icmp,
     /// One UDP flow to this port. `connected`: only this port of the peer may answer.
     Udp {

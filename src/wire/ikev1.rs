@@ -28,7 +28,7 @@ pub const KEY_IKE: u8 = 1;
 pub const PROTO_ISAKMP: u8 = 1;
 
 codes! {
-    /// Payload type of IKEv1 (RFC 2408 §3.1; NAT-D: RFC 3947 §3.2).
+    /// Payload type of `IKEv1` (RFC 2408 §3.1; NAT-D: RFC 3947 §3.2).
     pub struct PayloadType(u8) {
         NONE = 0 "none",
         SA = 1 "sa",
@@ -84,7 +84,7 @@ codes! {
         XAUTH_INIT_RSA = 65005 "xauth_rsa",
     }
 
-    /// Notify message type of IKEv1 (RFC 2408 §3.14.1).
+    /// Notify message type of `IKEv1` (RFC 2408 §3.14.1).
     pub struct NotifyType(u16) {
         INVALID_PAYLOAD_TYPE = 1 "invalid_payload_type",
         DOI_NOT_SUPPORTED = 2 "doi_not_supported",

@@ -58,7 +58,7 @@ codes! {
         INFORMATIONAL = 37 "informational",
     }
 
-    /// Payload type of IKEv2 (RFC 7296 §3.2; SKF: RFC 7383 §2.5).
+    /// Payload type of `IKEv2` (RFC 7296 §3.2; SKF: RFC 7383 §2.5).
     pub struct PayloadType(u8) {
         NONE = 0 "none",
         SA = 33 "sa",
@@ -128,7 +128,7 @@ codes! {
         HMAC_SHA2_512_256 = 14 "sha512",
     }
 
-    /// Diffie-Hellman group (transform type 4; the same numbers in IKEv1).
+    /// Diffie-Hellman group (transform type 4; the same numbers in `IKEv1`).
     pub struct Group(u16) {
         MODP_768 = 1 "modp768",
         MODP_1024 = 2 "modp1024",
@@ -145,7 +145,7 @@ codes! {
         X448 = 32 "x448",
     }
 
-    /// Notify message type of IKEv2 (RFC 7296 §3.10.1): errors below 16384, status from there on.
+    /// Notify message type of `IKEv2` (RFC 7296 §3.10.1): errors below 16384, status from there on.
     pub struct NotifyType(u16) {
         UNSUPPORTED_CRITICAL_PAYLOAD = 1 "unsupported_critical_payload",
         INVALID_IKE_SPI = 4 "invalid_ike_spi",
@@ -186,7 +186,6 @@ impl Group {
     #[must_use]
     pub const fn public_len(self) -> Option<usize> {
         Some(match self {
-            Self::MODP_768 => 96,
             Self::MODP_1024 => 128,
             Self::MODP_1536 => 192,
             Self::MODP_2048 => 256,
@@ -195,7 +194,7 @@ impl Group {
             Self::MODP_6144 => 768,
             Self::MODP_8192 => 1024,
             Self::ECP_256 => 64,
-            Self::ECP_384 => 96,
+            Self::MODP_768 | Self::ECP_384 => 96,
             Self::ECP_521 => 132,
             Self::X25519 => 32,
             Self::X448 => 56,
