@@ -140,6 +140,12 @@ pub trait Exchange: Send {
 
     /// Takes note of an event that happened `at`.
     fn handle(&mut self, event: Event<'_>, at: Timestamp) -> Handled;
+
+    /// What shared ICMP sockets find this exchange by: the first eight bytes of the payload of each
+    /// echo request it sends, in replies and quoted in errors. Nothing for other transports.
+    fn token(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// What an exchange is given to begin with.
@@ -322,4 +328,5 @@ kinds! {
     trace { trace::INFO }
 }
 
+pub mod certificate;
 pub mod forms;
