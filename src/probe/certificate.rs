@@ -10,14 +10,16 @@
 //! RFC 5280 (4.1.2.5 validity, 4.2.1.6 alternative names), RFC 6125 as in webpki.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use x509_parser::certificate::X509Certificate;
@@ -120,20 +122,29 @@ struct Chain {
 #[derive(Debug)]
 pub struct Recorder {
     chain: Mutex<Option<Chain>>,
+    client_certificate_requested: AtomicBool,
 }
 
 impl Recorder {
     /// A recorder for one handshake, begun at `_wall`.
     #[must_use]
     pub fn new(_wall: WallTime) -> Arc<Self> {
-        Arc::new(Self { chain: Mutex::new(None) })
+        Arc::new(Self { chain: Mutex::new(None), client_certificate_requested: AtomicBool::new(false) })
+    }
+
+    /// Whether the peer asked for a certificate of ours. We have none, so a peer that demands one ends
+    /// the handshake with an alert (TLS 1.2) or right after it (TLS 1.3): healthy either way.
+    pub fn client_certificate_requested(&self) -> bool {
+        self.client_certificate_requested.load(Ordering::Relaxed)
     }
 
     /// What is to be said of the chain at `wall`, for a client that asked for `name` (a host name or
     /// a literal address; nothing: the name is not judged). Nothing until a chain was seen.
     pub fn judge(&self, roots: &Roots, name: Option<&str>, wall: WallTime) -> Option<Judgement> {
         let chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(judge(chain.as_ref()?, roots, name, wall))
+        let mut judgement = judge(chain.as_ref()?, roots, name, wall);
+        judgement.client_certificate_requested = self.client_certificate_requested();
+        Some(judgement)
     }
 }
 
@@ -176,6 +187,17 @@ impl ServerCertVerifier for Recorder {
     }
 }
 
+impl ResolvesClientCert for Recorder {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.client_certificate_requested.store(true, Ordering::Relaxed);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
+}
+
 /// The wall clock of one exchange: it stands still.
 #[derive(Debug)]
 struct FixedTime(WallTime);
@@ -203,8 +225,8 @@ pub fn client_config(recorder: Arc<Recorder>, wall: WallTime, alpn: &[&[u8]]) ->
         .with_safe_default_protocol_versions()
         .expect("ring serves TLS 1.2 and 1.3")
         .dangerous()
-        .with_custom_certificate_verifier(recorder)
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(recorder.clone())
+        .with_client_cert_resolver(recorder);
     config.resumption = rustls::client::Resumption::disabled();
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     Arc::new(config)
@@ -221,6 +243,7 @@ pub struct Judgement {
     /// How many certificates the peer sent.
     chain_length: usize,
     stapled_ocsp: bool,
+    client_certificate_requested: bool,
     /// Whether the path ends at a root; nothing if that was not judged.
     trusted: Option<bool>,
     leaf: Option<Leaf>,
@@ -244,11 +267,12 @@ struct Leaf {
 impl Judgement {
     /// Writes it down: `certificate_not_after`, and for people `subject`, `issuer`, `san`,
     /// `not_before`, `not_after` (of the first to expire, `expires_first` if that is not the leaf),
-    /// `days_left`, `chain_length`, `self_signed`, `trusted` (if judged) and `ocsp_stapled`.
+    /// `days_left`, `chain_length`, `self_signed`, `trusted` (if judged), `ocsp_stapled` and `client_certificate_requested`.
     pub fn note(&self, findings: &mut Findings) {
         let details = &mut findings.details;
         details.number("chain_length", i64::try_from(self.chain_length).unwrap_or(i64::MAX));
         details.flag("ocsp_stapled", self.stapled_ocsp);
+        details.flag("client_certificate_requested", self.client_certificate_requested);
         if let Some(trusted) = self.trusted {
             details.flag("trusted", trusted);
         }
@@ -273,6 +297,7 @@ fn judge(chain: &Chain, roots: &Roots, name: Option<&str>, wall: WallTime) -> Ju
         not_after: WallTime::default(),
         chain_length: chain.certificates.len(),
         stapled_ocsp: chain.stapled_ocsp,
+        client_certificate_requested: false,
         trusted: None,
         leaf: None,
     };

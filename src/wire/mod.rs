@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+pub mod icmp;
+
 /// Why bytes are not a message: which protocol, at which offset, and what is wrong there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Error {
