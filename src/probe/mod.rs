@@ -143,8 +143,8 @@ pub trait Exchange: Send {
     /// Takes note of an event that happened `at`.
     fn handle(&mut self, event: Event<'_>, at: Timestamp) -> Handled;
 
-    /// The first eight bytes of the random token that its ICMP packets carry right after the ICMP
-    /// header: how the driver finds the owner of a packet on a shared socket.
+    /// What shared ICMP sockets find this exchange by: the first eight bytes of the payload of each
+    /// echo request it sends, in replies and quoted in errors. Nothing for other transports.
     fn token(&self) -> Option<u64> {
         None
     }
@@ -330,4 +330,5 @@ kinds! {
     trace { trace::INFO }
 }
 
+pub mod certificate;
 pub mod forms;

@@ -10,6 +10,8 @@ pub mod ikev1;
 
 use std::fmt;
 
+pub mod icmp;
+
 /// Why bytes are not a message: which protocol, at which offset, and what is wrong there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Error {
