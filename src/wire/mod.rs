@@ -5,6 +5,9 @@
 //! Invariants: no input panics; every loop is bounded by the input; unknown code points survive as
 //! numbers; nothing is indexed, everything is read through [`Reader`].
 
+pub mod l2tp;
+pub mod openvpn;
+
 use std::fmt;
 
 /// Why bytes are not a message: which protocol, at which offset, and what is wrong there.
