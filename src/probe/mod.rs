@@ -5,7 +5,7 @@
 //!   spec ───────────▶ Box<dyn Exchange> ◀──────────────────────────── net
 //!                          │ poll(now, out) until Wait or End
 //!                          ▼
-//!        Send · SendTtl · Open · Wait(deadline) · Report(result) · End
+//!        Send · SendTtl · SendTo · Open · Wait(deadline) · Report(result) · End
 //! ```
 //!
 //! The contract: after [`begin`](KindInfo::begin) and after every [`Exchange::handle`] the driver calls
@@ -52,6 +52,9 @@ pub enum Step {
     Send,
     /// Send what is in `out` as one datagram with this time to live (hop limit).
     SendTtl(u8),
+    /// Send what is in `out` as one datagram to this port of the peer, from the same socket (UDP that is
+    /// not connected).
+    SendTo(u16),
     /// Leave the transport and open this one; [`Event::Connected`] follows for TCP.
     Open(Transport),
     /// Nothing until an event comes, or until this time.
@@ -322,4 +325,5 @@ kinds! {
     trace { trace::INFO }
 }
 
+pub mod certificate;
 pub mod forms;
