@@ -5,7 +5,7 @@
 //!   spec ───────────▶ Box<dyn Exchange> ◀──────────────────────────── net
 //!                          │ poll(now, out) until Wait or End
 //!                          ▼
-//!        Send · SendTtl · Open · Wait(deadline) · Report(result) · End
+//!        Send · SendTtl · SendTo · Open · Wait(deadline) · Report(result) · End
 //! ```
 //!
 //! The contract: after [`begin`](KindInfo::begin) and after every [`Exchange::handle`] the driver calls

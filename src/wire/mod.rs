@@ -7,6 +7,8 @@
 
 pub mod ike;
 pub mod ikev1;
+pub mod l2tp;
+pub mod openvpn;
 
 use std::fmt;
 
