@@ -1,5 +1,11 @@
 //! The configuration: what the rest of the program is given, checked and complete.
 
+mod layers;
+mod problem;
+pub mod raw;
+mod shape;
+mod yaml;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -9,6 +15,8 @@ use std::time::Duration;
 use crate::budget::Limits;
 use crate::probe::Spec;
 use crate::words;
+
+pub use problem::{KeyPath, Place, Problem, Problems, Step};
 
 /// A whole, checked configuration.
 #[derive(Debug, Clone, PartialEq)]
