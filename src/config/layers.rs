@@ -207,7 +207,10 @@ fn files(path: &Path) -> (Vec<PathBuf>, Option<Problem>) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return (files, None),
         Err(error) => {
             let hint = "its files would be part of the configuration";
-            return (files, Some(file_problem(1, &directory, &format!("cannot be listed: {error}"), Some(hint))));
+            return (
+                files,
+                Some(file_problem(1, &directory, &format!("cannot be listed: {error}"), Some(hint))),
+            );
         }
     };
     let mut more: Vec<PathBuf> = listing
@@ -237,7 +240,8 @@ fn read_file(layer: usize, path: &Path) -> Result<Parsed, Problem> {
         let good = error.utf8_error().valid_up_to();
         let before = error.as_bytes().get(..good).unwrap_or_default();
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count() as u64;
-        let column = 1 + String::from_utf8_lossy(before).chars().rev().take_while(|c| *c != '\n').count() as u64;
+        let column =
+            1 + String::from_utf8_lossy(before).chars().rev().take_while(|c| *c != '\n').count() as u64;
         Problem {
             place: Place::File { layer, file: name.clone(), line, column },
             path: KeyPath::default(),
@@ -295,6 +299,19 @@ fn variable(name: &str, text: &str, shape: &Shape, places: &Places) -> Node {
 }
 
 impl Places {
+    /// The places of a configuration that is nothing but a host on the command line.
+    pub fn of_argument(host: &str) -> Self {
+        let spot =
+            Spot { place: Place::Argument, key: None, text: host.to_owned(), written: None, wrong: false };
+        let address = KeyPath::default().key("targets").key("host").key("address");
+        Self(HashMap::from([(KeyPath::default(), spot.clone()), (address, spot)]))
+    }
+
+    /// Whether a value at or below `path` was left out because it is wrong.
+    pub fn broken_below(&self, path: &KeyPath) -> bool {
+        self.0.iter().any(|(other, spot)| spot.wrong && other.0.starts_with(&path.0))
+    }
+
     /// The keys written directly below `path`.
     fn children(&self, path: &KeyPath) -> Vec<String> {
         let below = |other: &KeyPath| match other.0.split_last() {

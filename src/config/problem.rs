@@ -23,6 +23,8 @@ pub enum Place {
     },
     /// In an environment variable.
     Variable(Arc<str>),
+    /// On the command line.
+    Argument,
     /// Nowhere: it is built in.
     BuiltIn,
 }
@@ -33,6 +35,7 @@ impl fmt::Display for Place {
             Self::File { file, line: 0, .. } => f.write_str(file),
             Self::File { file, line, column, .. } => write!(f, "{file}:{line}:{column}"),
             Self::Variable(name) => write!(f, "environment variable {name}"),
+            Self::Argument => f.write_str("command line"),
             Self::BuiltIn => f.write_str("built in"),
         }
     }
@@ -87,7 +90,7 @@ fn escaped(c: char) -> Vec<char> {
 }
 
 /// All that is wrong with a configuration; never empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
@@ -96,6 +99,14 @@ impl Problems {
         problems.sort();
         problems.dedup();
         if problems.is_empty() { None } else { Some(Self(problems)) }
+    }
+
+    /// The same without the paths of a file that nobody wrote.
+    pub(super) fn of_argument(mut self) -> Self {
+        for problem in &mut self.0 {
+            problem.path = KeyPath::default();
+        }
+        self
     }
 
     /// Each of them, in the order of their places.

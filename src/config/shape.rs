@@ -60,7 +60,8 @@ impl Shape {
     fn allowed<'a>(&'a self, schema: &'a Json) -> Allowed<'a> {
         let schema = self.resolve(schema);
         if let Some(any) = schema.get("anyOf").and_then(Json::as_array) {
-            let mut some = any.iter().filter(|schema| schema.get("type").and_then(Json::as_str) != Some("null"));
+            let mut some =
+                any.iter().filter(|schema| schema.get("type").and_then(Json::as_str) != Some("null"));
             return match (some.next(), some.next()) {
                 (Some(schema), None) => self.allowed(schema),
                 _ => Allowed::OneOrMany,
@@ -125,7 +126,8 @@ impl Walk<'_> {
                 ValueKind::Table(self.table(entries, keys, others, path))
             }
             (Allowed::Table { keys, .. }, _) => {
-                let known: Vec<&str> = keys.into_iter().flat_map(|keys| keys.keys()).map(String::as_str).collect();
+                let known: Vec<&str> =
+                    keys.into_iter().flat_map(|keys| keys.keys()).map(String::as_str).collect();
                 let hint = if known.is_empty() {
                     "write one name a line, each with its own keys below it".to_owned()
                 } else {
@@ -135,7 +137,12 @@ impl Walk<'_> {
             }
             (Allowed::List(items), Value::List(nodes)) => ValueKind::Array(self.list(nodes, items, path)),
             (Allowed::List(_), Value::Table(_)) => {
-                return self.wrong(node, path, "must be a list", Some("begin each item with \"- \"".to_owned()));
+                return self.wrong(
+                    node,
+                    path,
+                    "must be a list",
+                    Some("begin each item with \"- \"".to_owned()),
+                );
             }
             (Allowed::List(_), _) => {
                 let hint = format!("write [{}]", self.origin.text_of(node));
@@ -153,7 +160,9 @@ impl Walk<'_> {
             (Allowed::Text, _) => return self.wrong(node, path, "must be text", quotes(&node.value)),
             (Allowed::Duration, value) => {
                 let hint = match value {
-                    Value::Whole(_) | Value::Number(_) => format!("write the unit, for example {}s", self.origin.text_of(node)),
+                    Value::Whole(_) | Value::Number(_) => {
+                        format!("write the unit, for example {}s", self.origin.text_of(node))
+                    }
                     _ => "a number and its unit, for example 5s, 100ms, 1h".to_owned(),
                 };
                 return self.wrong(node, path, "must be a duration", Some(hint));
@@ -212,7 +221,8 @@ impl Walk<'_> {
                 continue;
             };
             let value = self.value(node, schema, &path);
-            self.places.set_key(&path, self.origin.key_place(key), value.is_none());
+            let wrong = value.is_none() && node.value != Value::Null;
+            self.places.set_key(&path, self.origin.key_place(key), wrong);
             if let Some(value) = value {
                 table.insert(key.name.clone(), value);
             }
@@ -237,7 +247,8 @@ impl Walk<'_> {
 
     fn wrong(&mut self, node: &Node, path: &KeyPath, rule: &str, hint: Option<String>) -> Option<Merged> {
         let Spot { place, text, .. } = self.origin.spot(node, None);
-        let value = matches!(node.value, Value::Text(_) | Value::Whole(_) | Value::Number(_) | Value::Bool(_));
+        let value =
+            matches!(node.value, Value::Text(_) | Value::Whole(_) | Value::Number(_) | Value::Bool(_));
         self.problems.push(Problem {
             place,
             path: path.clone(),

@@ -226,7 +226,16 @@ mod tests {
 
     #[test]
     fn syntax_errors_have_a_place_and_one_line() {
-        for text in ["a: [1, 2\nb: 3\n", "a: 'open\n", "a: b: c\n", "a:\n\tb: 1\n", "a: *nothing\n", "a: 1\n---\nb: 2\n", "a: {b\n", "a: 1\n b: 2\n"] {
+        for text in [
+            "a: [1, 2\nb: 3\n",
+            "a: 'open\n",
+            "a: b: c\n",
+            "a:\n\tb: 1\n",
+            "a: *nothing\n",
+            "a: 1\n---\nb: 2\n",
+            "a: {b\n",
+            "a: 1\n b: 2\n",
+        ] {
             let error = parse(text).unwrap_err();
             println!("{text:?}: {}:{}: {}", error.line, error.column, error.message);
             assert!(error.line >= 1 && error.column >= 1 && !error.message.contains('\n'), "{error:?}");
