@@ -9,6 +9,7 @@
 //! `probe → wire, sample, time, entropy`; `detect, schedule, budget → sample, time`; `wire → std`.
 
 pub mod budget;
+pub mod cli;
 pub mod config;
 pub mod detect;
 pub mod engine;

@@ -1,1 +1,3 @@
-//! Stub
+//! The commands, one file each.
+
+pub mod config;
