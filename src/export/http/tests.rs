@@ -47,7 +47,12 @@ impl Daemon for FakeDaemon {
     fn reload(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async { self.reload.lock().unwrap().clone() })
     }
-    fn probe(&self, target: &str, module: &str, timeout: Duration) -> BoxFuture<'_, Result<ProbeNow, ProbeError>> {
+    fn probe(
+        &self,
+        target: &str,
+        module: &str,
+        timeout: Duration,
+    ) -> BoxFuture<'_, Result<ProbeNow, ProbeError>> {
         self.asked.lock().unwrap().push((target.to_owned(), module.to_owned(), timeout));
         Box::pin(async {
             if self.hang {
@@ -94,7 +99,15 @@ impl Served {
         let mut report = Report::timed(Outcome::OK, Duration::from_millis(12));
         report.findings().details.text("vendor", "<script>alert(1)</script>");
         let at = Timestamp::from_secs(1);
-        let sample = Sample { series: SeriesId(0), seq: 0, form: "version", due: at, sent: Some(at), done: at, report };
+        let sample = Sample {
+            series: SeriesId(0),
+            seq: 0,
+            form: "version",
+            due: at,
+            sent: Some(at),
+            done: at,
+            report,
+        };
         series.record(&sample);
         series.attempt(WallTime::from_unix_secs(1_795_305_597));
         series.set_up(Some(true));
@@ -134,7 +147,8 @@ impl Served {
     }
 
     async fn ask(&self, method: &str, target: &str, headers: &str) -> Reply {
-        let request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
+        let request =
+            format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
         Reply::parse(&self.raw(request.as_bytes()).await)
     }
 }
@@ -169,10 +183,15 @@ impl Reply {
 async fn each_path_answers() {
     let server = Served::default();
     let metrics = server.get("/metrics").await;
-    assert_eq!((metrics.status, metrics.headers["content-type"].as_str()), (200, Format::Text.content_type()));
-    assert!(metrics.body.contains(
-        "vpnprobe_probes_total{target=\"hq\",member=\"1\",probe=\"ike\",egress=\"default\"} 1\n"
-    ));
+    assert_eq!(
+        (metrics.status, metrics.headers["content-type"].as_str()),
+        (200, Format::Text.content_type())
+    );
+    assert!(
+        metrics.body.contains(
+            "vpnprobe_probes_total{target=\"hq\",member=\"1\",probe=\"ike\",egress=\"default\"} 1\n"
+        )
+    );
     assert_eq!(server.get("/-/healthy").await.status, 200);
     assert_eq!(server.get("/-/ready").await.status, 200);
     assert!(server.get("/config").await.body.contains("<secret>"));
@@ -217,7 +236,9 @@ async fn the_status_has_what_is_known_and_the_page_escapes_it() {
 
     let page = server.get("/").await;
     assert_eq!(page.headers["content-type"], "text/html; charset=utf-8");
-    assert!(page.headers["content-security-policy"].starts_with("default-src 'none'; style-src 'unsafe-inline'"));
+    assert!(
+        page.headers["content-security-policy"].starts_with("default-src 'none'; style-src 'unsafe-inline'")
+    );
     assert!(!page.body.contains("<script"), "{}", page.body);
     assert!(page.body.contains("&#60;script&#62;") || page.body.contains("&lt;script&gt;"), "{}", page.body);
     assert!(page.body.contains("12.000 ms") && page.body.contains("3 s ago"), "{}", page.body);
@@ -346,8 +367,8 @@ async fn hostile_heads_are_refused() {
     assert_eq!(server.ask("GET", "/metrics", &many).await.status, 431);
     let few = (0..90).map(|at| format!("X-{at}: a\r\n")).collect::<String>();
     assert_eq!(server.ask("GET", "/metrics", &few).await.status, 200);
-    let big = server.raw(format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "a".repeat(600_000)).as_bytes());
-    let big = big.await;
+    let big = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "a".repeat(600_000));
+    let big = server.raw(big.as_bytes()).await;
     assert!(big.is_empty() || Reply::parse(&big).status == 431, "{big}");
     assert_eq!(server.get(&format!("/metrics?{}", "a".repeat(3000))).await.status, 414);
     let body = server.ask("POST", "/-/reload", "Content-Length: 5\r\n").await;
@@ -355,7 +376,13 @@ async fn hostile_heads_are_refused() {
     let smuggled = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
     let smuggled = Reply::parse(&server.raw(smuggled.as_bytes()).await);
     assert!(matches!(smuggled.status, 400 | 413), "{}", smuggled.status);
-    for nonsense in ["\r\n\r\n\r\n", "GET\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00\x01", "GET /\u{1} HTTP/1.1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+    for nonsense in [
+        "\r\n\r\n\r\n",
+        "GET\r\n\r\n",
+        "\x16\x03\x01\x02\x00\x01\x00\x01",
+        "GET /\u{1} HTTP/1.1\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
         let mut stream = TcpStream::connect(server.at).await.unwrap();
         stream.write_all(nonsense.as_bytes()).await.unwrap();
         stream.shutdown().await.unwrap();
@@ -426,7 +453,10 @@ async fn clients_that_do_not_read_hold_no_place_for_long() {
         // More answers than the socket buffers hold, and none of them read.
         let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(150);
         for _ in 0..20 {
-            if tokio::time::timeout(Duration::from_millis(20), stream.write_all(request.as_bytes())).await.is_err() {
+            if tokio::time::timeout(Duration::from_millis(20), stream.write_all(request.as_bytes()))
+                .await
+                .is_err()
+            {
                 break;
             }
         }
@@ -442,6 +472,9 @@ async fn it_stops_when_told_also_with_open_connections() {
     let _idle = TcpStream::connect(server.at).await.unwrap();
     assert_eq!(server.get("/-/healthy").await.status, 200);
     let _ = server.stop.take().unwrap().send(());
-    tokio::time::timeout(Duration::from_millis(1500), &mut server.task).await.expect("does not stop").unwrap();
+    tokio::time::timeout(Duration::from_millis(1500), &mut server.task)
+        .await
+        .expect("does not stop")
+        .unwrap();
     assert!(TcpStream::connect(server.at).await.is_err());
 }
