@@ -34,6 +34,11 @@ pub use own::OwnMetrics;
 pub use series::{SeriesKey, SeriesMetrics};
 pub use target::{MemberInfo, TargetMetrics};
 
+/// The names of all metrics of ours, `process_*` apart.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    Family::ALL.iter().map(|family| family.name())
+}
+
 /// All metrics of the daemon. Cheap to clone: clones share everything.
 #[derive(Clone)]
 pub struct Registry {

@@ -9,7 +9,8 @@ use crate::probe::Mismatch;
 use crate::time::WallTime;
 
 /// Upper bounds of the schedule's lag, in seconds.
-const LAG_BOUNDS: &[f64] = &[0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
+const LAG_BOUNDS: &[f64] =
+    &[0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
 
 /// The metrics about ourselves; plain counters that any thread may write.
 #[derive(Debug)]

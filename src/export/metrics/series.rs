@@ -279,7 +279,8 @@ fn pack(outcome: Outcome, rtt: Option<Duration>) -> u64 {
         Outcome::Lost(reason) => (3, reason as u64),
         Outcome::Unsent(fault) => (4, fault as u64),
     };
-    let nanos = rtt.map_or(RTT_NONE, |rtt| u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX).min(RTT_NONE - 1));
+    let nanos =
+        rtt.map_or(RTT_NONE, |rtt| u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX).min(RTT_NONE - 1));
     (kind << (WORD_BITS + RTT_BITS)) | (word << RTT_BITS) | nanos
 }
 

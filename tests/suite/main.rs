@@ -1,0 +1,3 @@
+//! The hermetic suite: no network beyond loopback, no privilege.
+
+mod metrics;
