@@ -126,11 +126,15 @@ impl Lab {
     }
 
     /// Checks one probe of an address: `settings` are YAML lines of the target, `probe` is the flow
-    /// mapping of the probe beside its timeout of a second.
+    /// mapping of the probe beside its timeout.
     pub fn check_probe(&self, address: &str, kind: &str, probe: &str, settings: &str) -> Check {
         let comma = if probe.is_empty() { "" } else { ", " };
+        // Without any delay on the way an ICMP error finds a TCP socket locked by its own connect(), and
+        // counts only when the SYN is repeated after a second.
+        let tcp = matches!(kind, "tcp" | "tls" | "openvpn_tcp") || settings.contains("transport: tcp");
+        let timeout = if tcp { 3 } else { 1 };
         self.check_target(&format!(
-            "    address: \"{address}\"\n{settings}    probes: {{{kind}: {{timeout: 1s{comma}{probe}}}}}\n"
+            "    address: \"{address}\"\n{settings}    probes: {{{kind}: {{timeout: {timeout}s{comma}{probe}}}}}\n"
         ))
     }
 

@@ -70,11 +70,14 @@ fn openssl_and_dig() {
 #[test]
 fn faults() {
     let lab = Lab::with(&["nginx"]);
-    let connect = "timeout --preserve-status 1 bash -c exec<>/dev/tcp/203.0.113.10/443";
+    // Without any delay on the way the ICMP error finds the socket locked by its own connect(), and counts
+    // only when the SYN is repeated after a second.
+    let connect = "timeout --preserve-status 3 bash -c exec<>/dev/tcp/203.0.113.10/443";
     assert_eq!(lab.run("client", connect), "");
     for (fault, said) in [("reset", "refused"), ("admin", "No route to host"), ("drop", "")] {
         lab.script(&format!("fault {fault} tcp dport 443"));
-        assert!(lab.run("client", connect).contains(said), "{fault}");
+        let output = lab.run("client", connect);
+        assert!(output.contains(said), "{fault}: {output}");
         assert!(lab.script("exec r1 nft list ruleset").contains("counter packets"));
         lab.script("clear");
     }
