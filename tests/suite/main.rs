@@ -1,1 +1,3 @@
-//! hermetic
+//! Tests that need no privilege, no network and no other program.
+
+mod layering;
