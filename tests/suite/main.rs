@@ -1,3 +1,4 @@
-//! The hermetic suite: no network beyond loopback, no privilege.
+//! The hermetic suite: no network beyond loopback, no privilege, no other program.
 
+mod layering;
 mod metrics;
