@@ -33,6 +33,7 @@ impl Note {
             self,
             Self::UnderLoad
                 | Self::L2tpInClear
+                | Self::Aggressive
                 | Self::NattSilentFound
                 | Self::CertificateFound
                 | Self::TlsLegacy
@@ -190,6 +191,12 @@ notes! {
     /// The peer asked for a cookie.
     UnderLoad: "The box asks for cookies: it has many half-open IKE sessions just now.",
         "装置が COOKIE を要求しています(未完了の IKE 接続が多数)。混雑または攻撃の可能性があります。";
+    /// IKEv1 aggressive mode is answered.
+    Aggressive: "Finding: {ports} answers IKEv1 aggressive mode, which lets anyone guess the pre-shared key offline. Switch it off.",
+        "注意: {ports} が IKEv1 アグレッシブモードに応答します。事前共有鍵をオフラインで推測される恐れがあるため無効にしてください。";
+    /// UDP 4500 was not tried in the version of IKE that answers on 500.
+    NattNotTried: "UDP {port4500} was not tried in the version of IKE that UDP {port500} answers; add the probe {probe} to have it judged.",
+        "UDP {port500} が応答する IKE のバージョンでは UDP {port4500} を未確認です。判定するにはプローブ {probe} を追加してください。";
     /// L2TP answers in the clear.
     L2tpInClear: "Finding: L2TP ({ports}) answers outside IPsec. Allow it inside IPsec only.",
         "注意: L2TP({ports})が IPsec の外から応答します。IPsec 内のみに制限してください。";
@@ -219,9 +226,6 @@ notes! {
     /// The peer wants a key that we have not.
     AuthKeyMissing: "The server wants a pre-shared key (tls-auth or tls-crypt); none is configured here.",
         "サーバーは事前共有鍵(tls-auth / tls-crypt)を必要とします。ここには未設定です。";
-    /// The peer refused the credentials.
-    AuthFailed: "The concentrator refuses the configured credentials. Check the name, the password or pre-shared key, and whether the account is locked; Windows logs this as event 20227.",
-        "原因: 認証が拒否されました。確認手順: ID・パスワード(事前共有鍵)・アカウントロックを確認。コマンド例: Windows はイベントビューアーの Event ID 20227。解釈: credentials were incorrect なら ID/パスワード不一致です。";
 
     // tunnel
     /// Not tried.
