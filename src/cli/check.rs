@@ -31,7 +31,7 @@ pub struct Check {
     /// Ask which proposals the concentrator accepts, one suite a datagram; takes minutes
     #[arg(long)]
     pub audit: bool,
-    /// Ask whether it answers `IKEv1` aggressive mode; an answer is a finding
+    /// Ask whether it answers aggressive mode of IKE version 1; an answer is a finding
     #[arg(long)]
     pub aggressive: bool,
 }

@@ -180,7 +180,9 @@ fn proposals(out: &mut String, survey: &Survey, block: &str, answers: bool) {
         }
         if let Some(Detail::List(lines)) = findings.details.get("accepted") {
             // `aes256-sha256: modp2048 ecp256`
-            lines.iter().for_each(|line| add(line.as_str().replace(": ", "-").replace(' ', "-")));
+            for line in lines {
+                add(line.as_str().replace(": ", "-").replace(' ', "-"));
+            }
         }
     }
     if suites.is_empty() {

@@ -167,11 +167,10 @@ fn run_config(command: &config::ConfigCommand, file: &std::path::Path) -> ExitCo
 fn log_to_stderr(common: &Common, daemon: bool) {
     let level = match common.log_level {
         Some(Level::Error) => LevelFilter::ERROR,
-        Some(Level::Warn) => LevelFilter::WARN,
         Some(Level::Debug) => LevelFilter::DEBUG,
         Some(Level::Info) => LevelFilter::INFO,
         None if daemon => LevelFilter::INFO,
-        None => LevelFilter::WARN,
+        Some(Level::Warn) | None => LevelFilter::WARN,
     };
     let log = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr);
     // A second call, in a test, keeps the first log.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::service::Declared;
+use super::unit::Declared;
 use super::*;
 use crate::config::Vpn;
 use crate::probe::Kind;
@@ -58,7 +58,7 @@ fn survey(seen: &[(&str, Outcome)]) -> Survey {
     }
 }
 
-/// `vpn` words; `+key` an OpenVPN key, `+own` the site's own IKE proposals.
+/// `vpn` words; `+key` an `OpenVPN` key, `+own` the site's own IKE proposals.
 fn declared(words: &str) -> Declared {
     let mut declared = Declared { target: "hq".to_owned(), ..Declared::default() };
     for word in words.split_whitespace() {
