@@ -46,7 +46,7 @@ impl<'a> Check<'a> {
     fn at_value(&self, path: &KeyPath, rule: String, hint: Option<String>) -> Problem {
         let spot = self.places.get(path).filter(|spot| !spot.wrong);
         let place = spot.map_or_else(|| self.places.nearest(path), |spot| spot.place.clone());
-        let value = spot.map(|spot| spot.text.clone()).filter(|text| !text.is_empty());
+        let value = spot.and_then(|spot| spot.text.clone());
         Problem { place, path: self.places.as_written(path), value, rule, hint }
     }
 

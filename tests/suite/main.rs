@@ -1,0 +1,3 @@
+//! The hermetic tests.
+
+mod config;
