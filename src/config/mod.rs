@@ -25,6 +25,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::budget::Limits;
 use crate::probe::{Kind, Spec};
 use crate::words;
@@ -47,6 +49,24 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// The HTTP side.
     pub web: Web,
+}
+
+impl Config {
+    /// No targets, and every default.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            targets: Vec::new(),
+            egress: BTreeMap::from([("default".to_owned(), Egress::default())]),
+            budget: Limits::default(),
+            buckets: vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0],
+            state_dir: None,
+            web: Web {
+                listen: vec![SocketAddr::from(([127, 0, 0, 1], 10069))],
+                probe_timeout: Duration::from_secs(10),
+            },
+        }
+    }
 }
 
 /// A concentrator or an inside host.
@@ -181,8 +201,13 @@ impl Loaded {
     /// The effective configuration as YAML; it loads again as the same configuration. Keys and other
     /// secrets are never in it, only the names of their files.
     pub fn to_yaml(&self) -> String {
-        serde_saphyr::to_string(&self.effective).unwrap_or_else(|error| format!("# {error}\n"))
+        to_yaml(&self.effective)
     }
+}
+
+/// A value as YAML.
+pub fn to_yaml(value: &impl Serialize) -> String {
+    serde_saphyr::to_string(value).unwrap_or_else(|error| format!("# {error}\n"))
 }
 
 impl fmt::Display for Address {

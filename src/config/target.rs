@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::check::{Check, Defaults, FULL_INTERVAL, INTERVAL, TIMEOUT, written};
+use super::check::{Check, Defaults, FULL_INTERVAL, INTERVAL, TIMEOUT};
 use super::problem::{KeyPath, near, one_of, suggestion};
 use super::settings::{self, Written};
 use super::{Address, Egress, Family, Target, Vpn, pace, raw};
@@ -311,9 +311,9 @@ fn probe(
     let effective = raw::Probe {
         kind: Some(kind.name.to_owned()),
         port: (kind.port != 0).then_some(spec.port),
-        interval: written(spec.interval),
-        timeout: written(spec.timeout),
-        full_interval: written(spec.full_interval),
+        interval: Some(spec.interval.into()),
+        timeout: Some(spec.timeout.into()),
+        full_interval: Some(spec.full_interval.into()),
         enabled: Some(entry.enabled.unwrap_or(true)),
         blocks,
     };

@@ -1,3 +1,5 @@
-//! The hermetic tests.
+//! The hermetic suite: no network beyond loopback, no privilege, no other program.
 
 mod config;
+mod layering;
+mod metrics;

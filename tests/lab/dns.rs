@@ -1,0 +1,72 @@
+//! DNS against unbound, and names with several addresses.
+
+use crate::harness::{CONC, Lab};
+use crate::ways::Way;
+
+const GOOD: &str = "    dns: {name: vpn.example.test, record: A}\n";
+
+#[test]
+fn over_udp() {
+    let way = Way { start: "unbound", server: "unbound", kind: "dns", packets: "udp dport 53", ..Way::UDP };
+    Way { settings: GOOD, ..way }.walk();
+}
+
+#[test]
+fn over_tcp() {
+    let way = Way { start: "unbound", server: "unbound", kind: "dns", packets: "tcp dport 53", ..Way::UDP };
+    Way { settings: "    dns: {name: vpn.example.test, record: A, transport: tcp}\n", ..way }.walk();
+}
+
+/// Each answer a resolver can give, over UDP and TCP, told apart.
+#[test]
+fn answers() {
+    let lab = Lab::with(&["unbound"]);
+    let mut wrong = Vec::new();
+    for (settings, said) in [
+        ("name: vpn.example.test, record: A", "dns answered"),
+        ("name: vpn.example.test, record: AAAA", "dns answered"),
+        ("name: vpn.example.test, record: A, expect: [203.0.113.10]", "dns answered"),
+        ("name: vpn.example.test, record: A, expect: [198.51.100.77]", "dns refused wrong_answer"),
+        ("name: only4.example.test, record: AAAA", "dns refused nodata"),
+        ("name: nothing.example.test, record: A", "dns refused nxdomain"),
+        ("name: servfail.example.test, record: A", "dns refused servfail"),
+        ("name: refused.example.test, record: A", "dns refused dns_refused"),
+        ("name: silent.example.test, record: A", "dns lost no_answer"),
+        ("name: big.example.test, record: TXT", "dns answered"),
+    ] {
+        for address in CONC {
+            for transport in ["udp", "tcp"] {
+                let block = format!("    dns: {{{settings}, transport: {transport}}}\n");
+                let check = lab.check_probe(address, "dns", "", &block);
+                // An unexpected answer is still an answer; which of the two words is the kind's choice.
+                let got = check.results();
+                let answered = said.replace("refused ", "answered ");
+                if got != [said] && got != [answered.as_str()] {
+                    wrong.push(format!("{settings} {transport} {address}: expected {said}, got {got:?}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Every address behind a name is a member of its own: a sick member of a cluster looks like random drops.
+#[test]
+fn every_address_of_a_name_is_probed() {
+    let lab = Lab::with(&["unbound", "nginx"]);
+    lab.script("resolver 203.0.113.10");
+    lab.script("fault drop ip daddr 203.0.113.11");
+    let check = lab.check_target(
+        "    address: cluster.example.test\n    probes: {icmp: {timeout: 1s}, tcp: {port: 443, timeout: 1s}}\n",
+    );
+    check.says(&["icmp answered", "icmp lost no_answer", "tcp answered", "tcp lost no_answer"]);
+    let probes = check.json["probes"].as_array().unwrap();
+    for probe in probes {
+        let healthy = probe["address"] == "203.0.113.10";
+        assert_eq!(probe["outcome"] == "answered", healthy, "{probe:#}");
+    }
+    let mut members: Vec<&str> = probes.iter().filter_map(|probe| probe["member"].as_str()).collect();
+    members.sort_unstable();
+    members.dedup();
+    assert_eq!(members, ["1", "2"]);
+}

@@ -1,0 +1,227 @@
+#!/usr/bin/env bash
+# A network of namespaces with real VPN servers in it, for the lab tests and for a look by hand.
+#
+#   client ---- r1 ==== r2 ---- conc            void (a loopback device and nothing else)
+#
+#   client  192.0.2.10     2001:db8:1::10       where vpnprobe runs
+#   r1      192.0.2.1      2001:db8:1::1        first hop; all faults are made here
+#   r2      203.0.113.1    2001:db8:3::1        second hop
+#   conc    203.0.113.10   2001:db8:3::10       the concentrator; .11 to .14 (::11 to ::14) are also its own
+#
+# No interface of the host is linked to them: no packet leaves the machine, no port of the host is taken.
+# Each lab has a name of its own and so its own namespaces; two at a time suit two cores.
+#
+# usage: LAB=NAME lab.sh up | down | status
+#        LAB=NAME lab.sh start SERVER [OPTION...]     servers and options: see servers.sh
+#        LAB=NAME lab.sh stop | freeze | thaw SERVER
+#        LAB=NAME lab.sh fault drop | reset | port | admin MATCH...    e.g. fault drop udp dport 500
+#        LAB=NAME lab.sh clear                        takes all faults away
+#        LAB=NAME lab.sh resolver ADDRESS             what commands run in the client find as resolv.conf
+#        LAB=NAME lab.sh exec ROLE COMMAND...
+#        lab.sh sweep                                 removes labs of tests that were killed
+# Invariant: only what was started in the lab's own namespaces is ever signalled, and by pid.
+set -euo pipefail
+
+ROLES=(client r1 r2 conc void)
+CONC=203.0.113.10 CONC6=2001:db8:3::10 FQDN=vpn.example.test
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+die() { echo "lab: $*" >&2; exit 1; }
+
+in_ns() { local role=$1; shift; ip netns exec "$LAB-$role" "$@"; }
+
+# until_ok SECONDS COMMAND...: tries until the command succeeds
+until_ok() {
+    local deadline=$((SECONDS + $1)); shift
+    until "$@" &>/dev/null; do
+        ((SECONDS < deadline)) || return 1
+        sleep 0.05
+    done
+}
+
+# --- the network ---------------------------------------------------------------------------------
+
+up() {
+    local role n
+    ((${#LAB} <= 10)) || die "a lab's name has at most 10 characters"
+    mkdir -p "$STATE"
+    chmod 755 "$STATE" # servers that drop their rights must get in
+    for role in "${ROLES[@]}"; do
+        ip netns add "$LAB-$role"
+        # No wait for duplicate addresses; no limit on ICMP errors, which would look like loss.
+        in_ns "$role" sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0 \
+            net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0
+        ip -n "$LAB-$role" link set lo up
+    done
+    for role in r1 r2; do in_ns "$role" sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1; done
+    cable client eth0 192.0.2.10/24 2001:db8:1::10/64 r1 lan 192.0.2.1/24 2001:db8:1::1/64
+    cable r1 wan 198.51.100.1/30 2001:db8:2::1/64 r2 wan 198.51.100.2/30 2001:db8:2::2/64
+    cable r2 lan 203.0.113.1/24 2001:db8:3::1/64 conc eth0 "$CONC/24" "$CONC6/64"
+    for n in 11 12 13 14; do
+        ip -n "$LAB-conc" addr add "203.0.113.$n/24" dev eth0
+        ip -n "$LAB-conc" addr add "2001:db8:3::$n/64" dev eth0
+    done
+    route client default 192.0.2.1 2001:db8:1::1
+    route conc default 203.0.113.1 2001:db8:3::1
+    route r1 203.0.113.0/24 198.51.100.2
+    route r1 2001:db8:3::/64 2001:db8:2::2
+    route r2 192.0.2.0/24 198.51.100.1
+    route r2 2001:db8:1::/64 2001:db8:2::1
+    # IPv6 waits for the carrier, which the kernel reports up to a second late.
+    until_ok 5 in_ns client ping -qc1 -W1 "$CONC6" || die "the network does not come up"
+}
+
+# cable ROLE DEVICE ADDRESS4 ADDRESS6 ROLE DEVICE ADDRESS4 ADDRESS6: a link, made inside the namespaces
+cable() {
+    ip -n "$LAB-$1" link add "$2" type veth peer name "$6" netns "$LAB-$5"
+    plug "$1" "$2" "$3" "$4"
+    plug "$5" "$6" "$7" "$8"
+}
+
+plug() { # ROLE DEVICE ADDRESS...
+    local role=$1 device=$2 address; shift 2
+    for address in "$@"; do ip -n "$LAB-$role" addr add "$address" dev "$device"; done
+    ip -n "$LAB-$role" link set "$device" up
+}
+
+route() { # ROLE DESTINATION GATEWAY...
+    local role=$1 to=$2 via; shift 2
+    for via in "$@"; do ip -n "$LAB-$role" route add "$to" via "$via"; done
+}
+
+down() {
+    local role signal
+    for signal in TERM KILL; do
+        for role in "${ROLES[@]}"; do
+            [[ -e /run/netns/$LAB-$role ]] || continue
+            # shellcheck disable=SC2046
+            kill -CONT $(ip netns pids "$LAB-$role") 2>/dev/null || true
+            # shellcheck disable=SC2046
+            kill "-$signal" $(ip netns pids "$LAB-$role") 2>/dev/null || true
+        done
+        until_ok 1 empty || true
+    done
+    for role in "${ROLES[@]}"; do
+        [[ ! -e /run/netns/$LAB-$role ]] || ip netns del "$LAB-$role"
+        rm -rf "/etc/netns/$LAB-$role"
+    done
+    rmdir /etc/netns 2>/dev/null || true
+    rm -rf "${STATE:?}"
+}
+
+empty() { # nothing runs in any namespace of the lab
+    local role
+    for role in "${ROLES[@]}"; do
+        [[ ! -e /run/netns/$LAB-$role || ! $(ip netns pids "$LAB-$role") ]] || return 1
+    done
+}
+
+# The tests name their labs v<pid><letter>: a lab whose test is gone was left behind.
+sweep() {
+    local name
+    for name in $(ip netns list | sed -nE 's/^(v[0-9]+[a-z])-client( .*)?$/\1/p'); do
+        [[ -d /proc/${name//[a-z]/} ]] || LAB=$name "$0" down
+    done
+}
+
+status() {
+    local role
+    for role in "${ROLES[@]}"; do
+        echo "$LAB-$role:"
+        in_ns "$role" ss -Hlnutp | awk '{print "  " $1, $5, $7}'
+    done
+}
+
+# --- faults --------------------------------------------------------------------------------------
+
+fault() {
+    local verdict=$1; shift
+    case $verdict in
+        drop) verdict=drop ;;
+        port) verdict="reject with icmpx port-unreachable" ;;
+        admin) verdict="reject with icmpx admin-prohibited" ;;
+        reset) verdict="reject with tcp reset" ;;
+        *) die "a fault is drop, port, admin or reset" ;;
+    esac
+    in_ns r1 nft -f - <<NFT
+add table inet fault
+add chain inet fault forward { type filter hook forward priority 0; }
+add rule inet fault forward $* counter $verdict
+NFT
+}
+
+clear_faults() { in_ns r1 nft "add table inet fault; delete table inet fault"; }
+
+resolver() {
+    mkdir -p "/etc/netns/$LAB-client"
+    printf 'nameserver %s\noptions timeout:1 attempts:1\n' "$1" >"/etc/netns/$LAB-client/resolv.conf"
+}
+
+# --- processes -----------------------------------------------------------------------------------
+
+# pid NAME: its pid if it still runs in this lab, so that a reused pid is never taken for it
+pid() {
+    local p
+    p=$(cat "$STATE/$1.pid" 2>/dev/null) && [[ $(ip netns identify "$p" 2>/dev/null) == "$LAB-"* ]] && echo "$p"
+}
+
+# spawn NAME ROLE COMMAND...: in the background, in a session of its own; output in NAME.log
+spawn() {
+    local name=$1 role=$2; shift 2
+    : >"$STATE/$name.log"
+    setsid ip netns exec "$LAB-$role" "$@" >>"$STATE/$name.log" 2>&1 </dev/null &
+    echo $! >"$STATE/$name.pid"
+    until [[ $(pid "$name") ]] || ! kill -0 $! 2>/dev/null; do sleep 0.01; done
+    disown
+}
+
+# ready NAME COMMAND...: waits until the command succeeds; the process must live
+ready() {
+    local name=$1 deadline=$((SECONDS + 15)); shift
+    until "$@" &>/dev/null; do
+        [[ $(pid "$name") ]] || die "$name died: $(tail -n 3 "$STATE/$name.log")"
+        ((SECONDS < deadline)) || die "$name is not ready: $(tail -n 3 "$STATE/$name.log")"
+        sleep 0.05
+    done
+}
+
+listening() { [[ $(in_ns "$1" ss -Hln "--$2" "sport = :$3") ]]; } # ROLE tcp|udp PORT
+
+# session NAME: the pids of a server with all its children
+session() { local p; p=$(pid "$1") && ps -o pid= -s "$p"; }
+
+freeze() {
+    # shellcheck disable=SC2046
+    kill "-$2" $(session "$1") || die "$1 does not run"
+}
+
+stop() {
+    local pids
+    pids=$(session "$1") || return 0
+    # shellcheck disable=SC2086
+    kill -TERM $pids 2>/dev/null || true
+    # shellcheck disable=SC2086
+    until_ok 5 gone $pids || kill -KILL $pids 2>/dev/null || true
+    rm -f "$STATE/$1.pid"
+}
+
+gone() { # PID...: all have ended (a zombie has)
+    ! grep -qs '^State:[[:space:]][^ZX]' $(printf '/proc/%s/status ' "$@")
+}
+
+source "$HERE/servers.sh"
+
+verb=${1:-}; shift || true
+[[ $verb == sweep ]] || : "${LAB:?the name of the lab}"
+STATE=${LAB_STATE:-${TMPDIR:-/tmp}/vpnprobe-lab/${LAB:-}}
+case $verb in
+    up | down | sweep | status | stop | resolver) "$verb" "$@" ;;
+    start) server=$1; shift; "start_$server" "$@" ;;
+    freeze) freeze "$1" STOP ;;
+    thaw) freeze "$1" CONT ;;
+    fault) fault "$@" ;;
+    clear) clear_faults ;;
+    exec) in_ns "$@" ;;
+    vici) vici "$@" ;;
+    *) sed -n '2,/^set/s/^# \?//p' "$0"; exit 2 ;;
+esac

@@ -1,0 +1,19 @@
+//! vpnprobe against real servers in network namespaces. Run by `tests/run.sh`, as root, two at a time.
+//!
+//! `calm` takes ten minutes and stands first by its name, so that the others run beside it.
+#![expect(clippy::disallowed_methods, reason = "a lab runs in real time")]
+
+mod calm;
+mod degraded;
+mod dns;
+mod harness;
+mod icmp;
+mod ike;
+mod input;
+mod isolation;
+mod l2tp;
+mod openvpn;
+mod reference;
+mod serve;
+mod tls;
+mod ways;

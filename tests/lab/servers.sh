@@ -1,0 +1,307 @@
+# shellcheck shell=bash disable=SC2154
+# The servers of the lab; sourced by lab.sh. A start returns when the server answers. Names for stop,
+# freeze and thaw are strongswan, openvpn_udp, openvpn_tcp, xl2tpd, ocserv, nginx, unbound.
+#
+#   strongswan [PROPOSALS]                  IKEv1 and IKEv2 on UDP 500, 4500, both families
+#   openvpn udp|tcp plain|tls-auth|tls-crypt|tls-crypt-v2    port 1194, both families
+#   xl2tpd                                  UDP 1701, IPv4 only (xl2tpd has no IPv6)
+#   ocserv [CERTIFICATE]                    AnyConnect on TCP 443, both families
+#   nginx                                   TLS, both families: 443 good, 8443 expired, 8444 not valid yet,
+#                                           8445 for another name, 8446 TLS 1.1 only
+#   unbound                                 DNS on UDP and TCP 53, both families; names: see records
+#
+# Keys are made once a lab: $STATE/pki (ca, server, expired, future, other) and $STATE/openvpn.
+
+# unconfined COMMAND: a copy of a program that an AppArmor profile would keep from reading the state
+# folder; profiles go by path.
+unconfined() {
+    mkdir -p "$STATE/bin"
+    cp -u "$(command -v "$1")" "$STATE/bin/"
+    echo "$STATE/bin/$1"
+}
+
+# pki: a CA and the certificates it signed. The names are those of the concentrator, or of another host.
+pki() {
+    local dir=$STATE/pki now
+    [[ ! -e $dir/done ]] || return 0
+    mkdir -p "$dir/new"
+    : >"$dir/index.txt"
+    cat >"$dir/ca.cnf" <<CNF
+[ca]
+default_ca = lab
+[lab]
+database = $dir/index.txt
+new_certs_dir = $dir/new
+rand_serial = yes
+default_md = sha256
+policy = names
+unique_subject = no
+[names]
+commonName = supplied
+organizationName = optional
+[req]
+distinguished_name = dn
+[dn]
+[root]
+basicConstraints = critical, CA:true
+keyUsage = critical, keyCertSign, cRLSign
+subjectKeyIdentifier = hash
+[concentrator]
+subjectAltName = DNS:$FQDN, IP:$CONC, IP:$CONC6
+extendedKeyUsage = serverAuth, clientAuth
+keyUsage = digitalSignature
+[elsewhere]
+subjectAltName = DNS:elsewhere.example.test
+extendedKeyUsage = serverAuth
+keyUsage = digitalSignature
+CNF
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$dir/ca.key" -out "$dir/ca.crt" \
+        -subj "/O=Lab/CN=Lab CA" -days 3650 -config "$dir/ca.cnf" -extensions root 2>>"$dir/log"
+    certificate server concentrator '-1 day' '+365 days'
+    certificate expired concentrator '-31 days' '-1 day'
+    certificate future concentrator '+1 day' '+31 days'
+    certificate other elsewhere '-1 day' '+365 days'
+    chmod 644 "$dir"/*.key # ocserv and nginx read them with fewer rights; nothing here is secret
+    touch "$dir/done"
+}
+
+certificate() { # NAME SECTION START END
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$dir/$1.key" -out "$dir/$1.csr" \
+        -subj "/O=Lab/CN=$1" -config "$dir/ca.cnf" 2>>"$dir/log"
+    openssl ca -batch -notext -config "$dir/ca.cnf" -cert "$dir/ca.crt" -keyfile "$dir/ca.key" -in "$dir/$1.csr" \
+        -out "$dir/$1.crt" -extensions "$2" -startdate "$(date -u -d "$3" +%Y%m%d%H%M%SZ)" \
+        -enddate "$(date -u -d "$4" +%Y%m%d%H%M%SZ)" 2>>"$dir/log"
+}
+
+# strongSwan without systemd, with ESP in user space (no tunnel is ever made, but no kernel support may
+# be taken for granted either). Its limits on half-open SAs are the defaults: they are what we test.
+start_strongswan() {
+    local dir=$STATE/strongswan proposals=${1:-aes256-sha256-modp2048,aes128gcm16-prfsha256-ecp256} version
+    mkdir -p "$dir"
+    cat >"$dir/strongswan.conf" <<CONF
+charon-systemd {
+    load = random nonce openssl gcrypt pem pkcs1 pkcs8 x509 pubkey curve25519 kdf kernel-libipsec kernel-netlink socket-default vici
+    plugins {
+        vici {
+            socket = unix://$dir/vici
+        }
+    }
+    filelog {
+        stderr {
+            time_format = %H:%M:%S
+            default = 1
+            net = 1
+            enc = 1
+            ike = 2
+        }
+    }
+}
+CONF
+    for version in 1 2; do
+        cat <<CONF
+connections {
+    ikev$version {
+        version = $version
+        local_addrs = $CONC, $CONC6
+        proposals = $proposals
+        local {
+            auth = psk
+            id = $FQDN
+        }
+        remote {
+            auth = psk
+        }
+        children {
+            lan {
+                local_ts = 10.20.0.0/24
+            }
+        }
+    }
+}
+CONF
+    done >"$dir/swanctl.conf"
+    printf 'secrets {\n    ike {\n        secret = lab-psk\n    }\n}\n' >>"$dir/swanctl.conf"
+    spawn strongswan conc env STRONGSWAN_CONF="$dir/strongswan.conf" "$(unconfined charon-systemd)"
+    ready strongswan vici --stats
+    vici --load-all --noprompt >"$dir/load.log" 2>&1 || die "strongSwan refuses its configuration: $(tail -n 3 "$dir/load.log")"
+}
+
+# vici --COMMAND ARGUMENT...: swanctl on the lab's strongSwan
+vici() {
+    local dir=$STATE/strongswan command=$1; shift
+    SWANCTL_DIR=$dir STRONGSWAN_CONF=$dir/strongswan.conf "$(unconfined swanctl)" "$command" --uri "unix://$dir/vici" "$@"
+}
+
+start_openvpn() {
+    local proto=$1 wrap=$2 dir=$STATE/openvpn
+    pki
+    if [[ ! -e $dir/v2-client.key ]]; then
+        mkdir -p "$dir"
+        openvpn --genkey secret "$dir/ta.key"
+        openvpn --genkey secret "$dir/wrong.key"
+        openvpn --genkey tls-crypt-v2-server "$dir/v2-server.key"
+        openvpn --tls-crypt-v2 "$dir/v2-server.key" --genkey tls-crypt-v2-client "$dir/v2-client.key"
+        openvpn --genkey tls-crypt-v2-server "$dir/v2-wrong-server.key"
+        openvpn --tls-crypt-v2 "$dir/v2-wrong-server.key" --genkey tls-crypt-v2-client "$dir/v2-wrong.key"
+    fi
+    cat >"$dir/$proto.conf" <<CONF
+verb 3
+proto ${proto/tcp/tcp6-server}
+port 1194
+dev ovpn-$proto
+dev-type tun
+disable-dco
+topology subnet
+server 10.30.2.0 255.255.255.0
+keepalive 5 15
+dh none
+ca $STATE/pki/ca.crt
+cert $STATE/pki/server.crt
+key $STATE/pki/server.key
+CONF
+    sed -i 's/^proto udp$/proto udp6/' "$dir/$proto.conf" # a dual-stack socket
+    case $wrap in
+        plain) ;;
+        tls-auth) echo "tls-auth $dir/ta.key 0" ;;
+        tls-crypt) echo "tls-crypt $dir/ta.key" ;;
+        tls-crypt-v2) echo "tls-crypt-v2 $dir/v2-server.key" ;;
+        *) die "no such wrapping: $wrap" ;;
+    esac >>"$dir/$proto.conf"
+    spawn "openvpn_$proto" conc openvpn "$dir/$proto.conf"
+    ready "openvpn_$proto" grep "Initialization Sequence Completed" "$STATE/openvpn_$proto.log"
+}
+
+start_xl2tpd() {
+    local dir=$STATE/xl2tpd
+    mkdir -p "$dir"
+    echo "* * lab-l2tp" >"$dir/secrets"
+    echo noauth >"$dir/ppp"
+    cat >"$dir/conf" <<CONF
+[global]
+listen-addr = $CONC
+auth file = $dir/secrets
+debug tunnel = yes
+debug state = yes
+[lns default]
+ip range = 10.30.5.2-10.30.5.100
+local ip = 10.30.5.1
+name = $FQDN
+pppoptfile = $dir/ppp
+CONF
+    spawn xl2tpd conc xl2tpd -D -c "$dir/conf" -s "$dir/secrets" -p "$dir/pid" -C "$dir/control"
+    ready xl2tpd listening conc udp 1701
+}
+
+start_ocserv() {
+    local dir=$STATE/ocserv certificate=${1:-server}
+    pki
+    mkdir -p "$dir"
+    printf 'wonderland\nwonderland\n' | ocpasswd -c "$dir/passwd" alice
+    cat >"$dir/conf" <<CONF
+auth = "plain[passwd=$dir/passwd]"
+tcp-port = 443
+run-as-user = nobody
+run-as-group = nogroup
+socket-file = $dir/socket
+use-occtl = false
+server-cert = $STATE/pki/$certificate.crt
+server-key = $STATE/pki/$certificate.key
+isolate-workers = false
+max-ban-score = 0
+rate-limit-ms = 0
+tls-priorities = "NORMAL"
+device = ocs
+ipv4-network = 10.30.3.0
+ipv4-netmask = 255.255.255.0
+cisco-client-compat = true
+CONF
+    spawn ocserv conc ocserv -f -d 2 -c "$dir/conf" -p "$dir/pid"
+    ready ocserv listening conc tcp 443
+}
+
+start_nginx() {
+    local dir=$STATE/nginx
+    pki
+    mkdir -p "$dir/tmp"
+    {
+        cat <<CONF
+user root;
+daemon off;
+worker_processes 1;
+pid $dir/pid;
+error_log $dir/error.log;
+events { }
+http {
+    access_log $dir/access.log;
+    client_body_temp_path $dir/tmp; proxy_temp_path $dir/tmp; fastcgi_temp_path $dir/tmp;
+    uwsgi_temp_path $dir/tmp; scgi_temp_path $dir/tmp;
+    ssl_protocols TLSv1.2 TLSv1.3;
+CONF
+        site 443 server
+        site 8443 expired
+        site 8444 future
+        site 8445 other
+        site 8446 server "ssl_protocols TLSv1.1; ssl_ciphers ALL:@SECLEVEL=0;"
+        echo "}"
+    } >"$dir/conf"
+    spawn nginx conc nginx -e "$dir/error.log" -c "$dir/conf"
+    ready nginx listening conc tcp 8446
+}
+
+site() { # PORT CERTIFICATE [MORE]
+    echo "    server {
+        listen $CONC:$1 ssl; listen [$CONC6]:$1 ssl;
+        ssl_certificate $STATE/pki/$2.crt; ssl_certificate_key $STATE/pki/$2.key; ${3:-}
+        return 200 ok;
+    }"
+}
+
+start_unbound() {
+    local dir=$STATE/unbound
+    mkdir -p "$dir"
+    cat >"$dir/conf" <<CONF
+server:
+    interface: $CONC
+    interface: $CONC6
+    access-control: 0.0.0.0/0 allow
+    access-control: ::/0 allow
+    directory: "$dir"
+    chroot: ""
+    username: ""
+    pidfile: ""
+    logfile: ""
+    use-syslog: no
+    do-daemonize: no
+    module-config: "iterator"
+    do-not-query-localhost: no
+    local-zone: "." refuse
+    local-zone: "example.test." static
+    local-zone: "refused.example.test." refuse
+    local-zone: "silent.example.test." deny
+    local-zone: "servfail.example.test." transparent
+$(records | sed "s/.*/    local-data: '&'/")
+forward-zone:
+    name: "servfail.example.test."
+    forward-addr: 127.0.0.1@9
+    forward-tcp-upstream: yes
+remote-control:
+    control-enable: no
+CONF
+    spawn unbound conc "$(unconfined unbound)" -d -c "$dir/conf"
+    ready unbound listening conc udp 53
+    ready unbound listening conc tcp 53
+}
+
+# vpn has both families, only4 no AAAA, cluster two members, big needs TCP; refused, silent and servfail
+# are answered as they are called; any other name does not exist.
+records() {
+    cat <<TEXT
+vpn.example.test. A $CONC
+vpn.example.test. AAAA $CONC6
+only4.example.test. A $CONC
+cluster.example.test. 2 A 203.0.113.10
+cluster.example.test. 2 A 203.0.113.11
+TEXT
+    local i
+    for i in {1..12}; do echo "big.example.test. TXT \"$i $(printf 'x%.0s' {1..120})\""; done
+}
