@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use vpnprobe::export::metrics::{MemberInfo, Registry, SeriesKey, TargetState};
+use vpnprobe::detect::liveness::State;
+use vpnprobe::export::metrics::{MemberInfo, Registry, SeriesKey};
 use vpnprobe::probe::{Kind, Mismatch};
 use vpnprobe::sample::{Fault, Outcome, Phase, Reason, Report, Sample, SeriesId, Text};
 use vpnprobe::time::{Clock, Timestamp, WallTime};
@@ -59,8 +60,8 @@ fn fill(registry: &Registry) {
     tls.record(&sample(false, Report::new(Outcome::Unsent(Fault::Budget))));
     tls.set_up(Some(false));
 
-    registry.target("hq").set_state(TargetState::Up);
-    registry.target("osaka").set_state(TargetState::Degraded);
+    registry.target("hq").set_state(State::Up);
+    registry.target("osaka").set_state(State::Degraded);
     let vendor = Some(Text::from("a \"box\" \\ 1\nEND # HELP"));
     let address = Some("2001:db8::1".parse().unwrap());
     registry.target_info(
