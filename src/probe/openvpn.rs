@@ -33,7 +33,9 @@ use super::{
 use crate::entropy::{Draw, Entropy};
 use crate::sample::{Fault, Outcome, Phase, Reason, Report};
 use crate::time::{Timestamp, WallTime};
-use crate::wire::openvpn::{Frames, Keys, Opcode, Packet, SessionId, Side, Wrapping, frame};
+use crate::wire::openvpn::{Frames, Opcode, Packet, SessionId, Side, Wrapping, frame};
+
+pub use crate::wire::openvpn::{Digest, KeyError, Keys};
 
 /// What is needed to talk to an OpenVPN server. By default nothing is wrapped and trust is not judged:
 /// nearly every OpenVPN server has a private certificate authority.
