@@ -156,6 +156,13 @@ impl Channel {
         (!self.owed.is_empty()).then(|| self.packet(Opcode::AckV1, 0, Vec::new()))
     }
 
+    /// Ends TLS; what it takes is in the next packets. A server whose handshake just stops keeps the
+    /// session for a minute, repeats its packets, and answers no other reset from our port.
+    pub(super) fn close(&mut self) {
+        self.tls.send_close_notify();
+        self.collect();
+    }
+
     /// When the next packet must be sent again.
     pub(super) fn timer(&self) -> Timestamp {
         self.flying.iter().map(|flying| flying.due).min().unwrap_or(Timestamp::FAR)
