@@ -5,7 +5,7 @@
 //!                              ◀── HARD_RESET_SERVER, acknowledging ours    answered; nothing more
 //!   tls     … then             ──▶ ClientHello …
 //!                              ◀── … Certificate …                          judged
-//!           Finished, close    ──▶                                          so that it forgets us
+//!                     TLS alert ──▶                                          so that it forgets us
 //! ```
 //!
 //! A server of 2.6 or later answers a reset over UDP without keeping anything; an older one keeps a
@@ -408,7 +408,7 @@ impl Run {
         // Over TCP the end of the connection is the end of the session.
         let leaving = match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Handshake(mut channel) if !self.tcp => {
-                channel.close();
+                channel.abort();
                 Some(channel)
             }
             _ => None,
