@@ -244,4 +244,4 @@ impl Exchange for Ping {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
