@@ -81,11 +81,19 @@ impl Server {
     }
 
     pub(crate) fn config(&self, versions: &[&'static rustls::SupportedProtocolVersion]) -> ServerConfig {
+        self.config_with(versions, Arc::new(rustls::server::NoClientAuth))
+    }
+
+    pub(crate) fn config_with(
+        &self,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        clients: Arc<dyn rustls::server::danger::ClientCertVerifier>,
+    ) -> ServerConfig {
         let key = PrivateKeyDer::try_from(self.key.serialize_der()).unwrap();
         ServerConfig::builder_with_details(provider(), Arc::new(FixedTime(NOW)))
             .with_protocol_versions(versions)
             .unwrap()
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_single_cert(self.chain.clone(), key)
             .unwrap()
     }
@@ -235,6 +243,21 @@ fn expired_certificates_that_the_path_does_not_use_do_not_count() {
     let judgement = judge_of(&server, &root.roots(), Some(NAME));
     assert_eq!(judgement.reason, None);
     assert_eq!(judgement.not_after.to_string(), "2027-01-01T00:00:00.000Z");
+}
+
+#[test]
+fn an_expired_cross_signature_above_a_trusted_root_does_not_count() {
+    // As in 2021: the chain sent ended at a root that most clients had, signed also by one that expired.
+    let (root, old) = (Authority::root(), Authority::root());
+    let cross = Authority::params("Root", (2021, 9, 30)).signed_by(root.issuer.key(), &old.issuer).unwrap();
+    let middle = root.intermediate("Middle", (2030, 1, 1));
+    let mut server = middle.server(GOOD.0, GOOD.1).with(&[&middle]);
+    server.chain.push(cross.der().clone());
+    let judgement = judge_of(&server, &root.roots(), Some(NAME));
+    assert_eq!(judgement.reason, None);
+    assert_eq!(judgement.not_after.to_string(), "2027-01-01T00:00:00.000Z");
+    // Whoever knows only the old root has a chain that is over.
+    assert_eq!(judge_of(&server, &old.roots(), Some(NAME)).reason, Some(Reason::CertExpired));
 }
 
 #[test]
