@@ -56,7 +56,7 @@ impl Authority {
         Roots::Pem(Arc::new(RootStore::from_pem(&self.pem).unwrap()))
     }
 
-    /// A server of that name, 203.0.113.10 and 2001:db8:3::10.
+    /// A server of that name, 203.0.113.10 and `2001:db8:3::10`.
     pub(crate) fn server(&self, from: Date, until: Date) -> Server {
         let mut params = params(NAME, from, until);
         let names = [NAME, "*.wild.example.test", "203.0.113.10", "2001:db8:3::10"].map(str::to_owned);
