@@ -148,7 +148,7 @@ fn violations(path: &Path, source: &str) -> Vec<String> {
     let Some((_, allowed)) = MODULES.iter().find(|(name, _)| *name == here) else {
         return vec![format!("{}: the module {here} has no place in the list", path.display())];
     };
-    let tokens = without_tests(tokens(source));
+    let tokens = without_tests(&tokens(source));
     let mut wrong = BTreeSet::new();
     for imported in imported_modules(&module, &tokens) {
         let known = MODULES.iter().any(|(name, _)| *name == imported);
@@ -230,10 +230,10 @@ fn uses_crate(tokens: &[String], name: &str) -> bool {
 }
 
 /// The tokens without `#[cfg(test)] mod … { … }`.
-fn without_tests(tokens: Vec<String>) -> Vec<String> {
+fn without_tests(tokens: &[String]) -> Vec<String> {
     let attribute = ["#", "[", "cfg", "(", "test", ")", "]", "mod"];
     let mut kept = Vec::new();
-    let mut rest = &tokens[..];
+    let mut rest = tokens;
     while let Some(first) = rest.first() {
         if rest.len() > attribute.len() && rest[..attribute.len()] == attribute {
             let mut depth = 0;
