@@ -8,10 +8,19 @@
 //! `main → cli → app → engine → {config, schedule, budget, probe, detect, diagnose, net, export}`;
 //! `probe → wire, sample, time, entropy`; `detect, schedule, budget → sample, time`; `wire → std`.
 
+pub mod app;
 pub mod budget;
+pub mod cli;
 pub mod config;
+pub mod demo;
+pub mod detect;
+pub mod diagnose;
+pub mod engine;
 pub mod entropy;
+pub mod export;
+pub mod net;
 pub mod probe;
 pub mod sample;
+pub mod schedule;
 pub mod time;
 pub mod wire;

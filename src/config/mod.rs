@@ -1,14 +1,36 @@
 //! The configuration: what the rest of the program is given, checked and complete.
+//!
+//! ```text
+//! files, environment ──yaml──▶ trees ──shape──▶ layers ──merge──▶ raw::File ──check──▶ Config
+//!                                         └──────── Places ─────────────────────┘
+//! ```
+//!
+//! Invariant: there is a [`Config`] only if nothing at all is wrong; else there is every problem at
+//! once, each with the place it was written at.
+
+mod check;
+mod layers;
+mod pace;
+mod problem;
+pub mod raw;
+mod settings;
+mod shape;
+mod target;
+mod yaml;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::budget::Limits;
-use crate::probe::Spec;
+use crate::probe::{Kind, Spec};
 use crate::words;
+
+pub use layers::PREFIX;
+pub use problem::{KeyPath, Place, Problem, Problems, Step};
 
 /// A whole, checked configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +47,24 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// The HTTP side.
     pub web: Web,
+}
+
+impl Config {
+    /// No targets, and every default.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            targets: Vec::new(),
+            egress: BTreeMap::from([("default".to_owned(), Egress::default())]),
+            budget: Limits::default(),
+            buckets: vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0],
+            state_dir: None,
+            web: Web {
+                listen: vec![SocketAddr::from(([127, 0, 0, 1], 10069))],
+                probe_timeout: Duration::from_secs(10),
+            },
+        }
+    }
 }
 
 /// A concentrator or an inside host.
@@ -97,4 +137,77 @@ pub struct Web {
     pub listen: Vec<SocketAddr>,
     /// How long a `/probe` request may take if the scraper does not say.
     pub probe_timeout: Duration,
+}
+
+/// A configuration that was read, and what else is to be said about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What works, but perhaps not as meant.
+    pub warnings: Vec<Problem>,
+    /// The same as it would be written with every default filled in.
+    pub effective: raw::File,
+}
+
+impl Config {
+    /// Reads `path`, the files of `conf.d` beside it, and what `variables` (name and value of the
+    /// environment) say on top.
+    ///
+    /// # Errors
+    /// Every problem at once; of a file that is not YAML, the first.
+    pub fn load(
+        path: &Path,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Loaded, Problems> {
+        let layers::Layered { file, places, problems } = layers::read(path, variables);
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let mut check = check::Check::new(&places, directory);
+        check.problems = problems;
+        let Some(file) = file else {
+            return Err(Problems::some(check.problems).unwrap_or_default());
+        };
+        check::config(&file, check)
+    }
+
+    /// A configuration for one host of which nothing is declared: every kind of probe, at its
+    /// defaults.
+    ///
+    /// # Errors
+    /// If `host` is neither a name nor an address.
+    pub fn single(host: &str) -> Result<Self, Problems> {
+        let probes = Kind::all().map(|kind| (kind.name.to_owned(), raw::Probe::default())).collect();
+        let target = raw::Target {
+            address: Some(raw::OneOrMany::One(host.to_owned())),
+            probes: Some(probes),
+            ..raw::Target::default()
+        };
+        let file =
+            raw::File { targets: BTreeMap::from([("host".to_owned(), target)]), ..raw::File::built_in() };
+        let places = layers::Places::of_argument(host);
+        let loaded =
+            check::config(&file, check::Check::new(&places, Path::new(""))).map_err(Problems::of_argument)?;
+        let mut config = loaded.config;
+        for target in &mut config.targets {
+            Arc::make_mut(target).name = host.to_owned();
+        }
+        Ok(config)
+    }
+}
+
+impl Loaded {
+    /// The effective configuration as YAML; it loads again as the same configuration. Keys and other
+    /// secrets are never in it, only the names of their files.
+    pub fn to_yaml(&self) -> String {
+        serde_saphyr::to_string(&self.effective).unwrap_or_else(|error| format!("# {error}\n"))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(ip) => ip.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
 }

@@ -5,7 +5,7 @@
 //!   spec ───────────▶ Box<dyn Exchange> ◀──────────────────────────── net
 //!                          │ poll(now, out) until Wait or End
 //!                          ▼
-//!        Send · SendTtl · Open · Wait(deadline) · Report(result) · End
+//!        Send · SendTtl · SendTo · Open · Wait(deadline) · Report(result) · End
 //! ```
 //!
 //! The contract: after [`begin`](KindInfo::begin) and after every [`Exchange::handle`] the driver calls
@@ -52,6 +52,8 @@ pub enum Step {
     Send,
     /// Send what is in `out` as one datagram with this time to live (hop limit).
     SendTtl(u8),
+    /// Send what is in `out` as one datagram to this port of the peer, from the same socket.
+    SendTo(u16),
     /// Leave the transport and open this one; [`Event::Connected`] follows for TCP.
     Open(Transport),
     /// Nothing until an event comes, or until this time.
@@ -140,6 +142,12 @@ pub trait Exchange: Send {
 
     /// Takes note of an event that happened `at`.
     fn handle(&mut self, event: Event<'_>, at: Timestamp) -> Handled;
+
+    /// What shared ICMP sockets find this exchange by: the first eight bytes of the payload of each
+    /// echo request it sends, in replies and quoted in errors. Nothing for other transports.
+    fn token(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// What an exchange is given to begin with.
@@ -322,4 +330,5 @@ kinds! {
     trace { trace::INFO }
 }
 
+pub mod certificate;
 pub mod forms;

@@ -5,7 +5,14 @@
 //! Invariants: no input panics; every loop is bounded by the input; unknown code points survive as
 //! numbers; nothing is indexed, everything is read through [`Reader`].
 
+pub mod ike;
+pub mod ikev1;
+pub mod l2tp;
+pub mod openvpn;
+
 use std::fmt;
+
+pub mod icmp;
 
 /// Why bytes are not a message: which protocol, at which offset, and what is wrong there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,416 @@
+//! The configuration as it is written: what a key is called, what type its value has, what it is for.
+//!
+//! These types are the one description of the file. The JSON Schema is made from them, and the check
+//! of the tree follows that schema; so a key that is not here is refused, and its comment here is what
+//! `vpnprobe config schema` tells an editor.
+//! Invariant: nothing is judged here beyond the type and the range of a single value.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The configuration of vpnprobe.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    /// What holds for every probe that does not say otherwise.
+    pub defaults: Defaults,
+    /// The concentrators and hosts to probe, by name; the name is the label `target`.
+    pub targets: BTreeMap<String, Target>,
+    /// Named ways out of this host; `default`, whatever the routing table says, is always there.
+    pub egress: BTreeMap<String, Egress>,
+    /// What each address of a concentrator is spared from, over all its probes together.
+    pub budget: Budget,
+    /// Directory where state survives a restart; nothing is kept if it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_dir: Option<PathBuf>,
+    /// The HTTP side.
+    pub web: Web,
+}
+
+/// What holds for every probe that does not say otherwise.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Defaults {
+    /// From one exchange to the next, for the kinds that run every 5 s on their own (they leave no
+    /// state behind); from 100ms to 1d.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Duration>,
+    /// How long an answer may take; from 10ms to 1m. It may be longer than the interval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// From one full exchange to the next, for the kinds whose recurring exchange is a gentler one;
+    /// from 10s to 7d.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full_interval: Option<Duration>,
+    /// Upper bounds of the round-trip histograms, in seconds, ascending; at most 30.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub buckets: Option<Vec<f64>>,
+}
+
+/// A concentrator, or an inside host.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Target {
+    /// Where it is: a name (every address behind it is probed), an address, or a list of either.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<OneOrMany>,
+    /// Which address families of a name are probed; default any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family: Option<Family>,
+    /// How many addresses it may have at once; default 8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 8))]
+    pub max_members: Option<u8>,
+    /// Which VPNs it serves; each stands for the probes of its ports, and icmp and trace join them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vpn: Option<Vec<Vpn>>,
+    /// Over which ways out it is probed, by name; default [default].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Vec<String>>,
+    /// Settings for its probes, one block a protocol.
+    #[serde(flatten)]
+    pub blocks: Blocks,
+    /// More probes, or changes to those the VPNs stand for, by name; the name is the label `probe`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probes: Option<BTreeMap<String, Probe>>,
+}
+
+/// One probe of a target.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Probe {
+    /// What it does; default is the kind of the probe's own name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The port; default is the kind's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<u16>,
+    /// From one exchange to the next, from 100ms to 1d; default is the kind's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Duration>,
+    /// How long an answer may take, from 10ms to 1m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// From one full exchange to the next, from 10s to 7d.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full_interval: Option<Duration>,
+    /// Whether it runs; default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Settings of its kind, instead of the target's.
+    #[serde(flatten)]
+    pub blocks: Blocks,
+}
+
+/// Settings of probes, one block a protocol.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct Blocks {
+    /// For `ike` and `ike_natt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ike: Option<Ike>,
+    /// For `ikev1` and `ikev1_natt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ikev1: Option<Ikev1>,
+    /// For `l2tp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub l2tp: Option<L2tp>,
+    /// For `openvpn_udp` and `openvpn_tcp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub openvpn: Option<Openvpn>,
+    /// For `tls`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    /// For `dns`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Dns>,
+    /// For `icmp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icmp: Option<Icmp>,
+    /// For `trace`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
+}
+
+/// Settings of `ike` and `ike_natt`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ike {
+    /// What to offer, in strongSwan's spelling, for example aes256-sha256-modp2048; default is a
+    /// broad offer of our own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proposals: Option<Vec<String>>,
+}
+
+/// Settings of `ikev1` and `ikev1_natt`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ikev1 {
+    /// What to offer, in strongSwan's spelling, for example aes256-sha1-modp1024; default is a broad
+    /// offer of our own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proposals: Option<Vec<String>>,
+    /// Ask in aggressive mode as this identity (group name). An answer is a finding: it lets anyone
+    /// guess the pre-shared key offline. Not done unless this is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aggressive_id: Option<String>,
+}
+
+/// Settings of `l2tp`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct L2tp {
+    /// Whether the server takes L2TP only inside IPsec, so that silence in clear text is its healthy
+    /// state; default true for `vpn: [l2tp-ipsec]`, else false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind_ipsec: Option<bool>,
+    /// The host name we give.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_name: Option<String>,
+}
+
+/// Settings of `openvpn_udp` and `openvpn_tcp`; at most one of the three key files.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Openvpn {
+    /// File with the static key of a server with `tls-auth`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_auth_file: Option<PathBuf>,
+    /// The client's key direction, as in its `key-direction`; not set if it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1))]
+    pub key_direction: Option<u8>,
+    /// The digest of `tls-auth`, as in the client's `auth`; default SHA1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
+    /// File with the static key of a server with `tls-crypt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_crypt_file: Option<PathBuf>,
+    /// File with a client key for a server with `tls-crypt-v2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_crypt_v2_file: Option<PathBuf>,
+    /// PEM file with the certificate authority of the server; default is the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// The name expected in the server's certificate; any if not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+}
+
+/// Settings of `tls`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// The name sent as SNI and expected in the certificate; default is the target's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// PEM file with the certificate authority of the server; default is the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// Whether the certificate is judged; default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<bool>,
+}
+
+/// Settings of `dns`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dns {
+    /// The name to ask for; default the root.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The record type to ask for; default A, or NS for the root.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<String>,
+    /// Over what to ask; default udp.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transport: Option<DnsTransport>,
+    /// Whether to ask with EDNS; default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edns: Option<bool>,
+    /// The addresses that the answer must hold, all of them; any answer is right if not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expect: Option<Vec<String>>,
+}
+
+/// Settings of `icmp`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Icmp {
+    /// Bytes of payload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 24, max = 1400))]
+    pub size: Option<u16>,
+}
+
+/// Settings of `trace`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Trace {
+    /// How far to look.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub max_hops: Option<u8>,
+}
+
+/// A named way out of this host: an interface, a source address, or both.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Egress {
+    /// Send through this interface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// Send from this address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+}
+
+/// What each address of a concentrator is spared from, over all its probes together.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Budget {
+    /// Packets of all probes together, per second on average.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub packets_per_second: Option<u32>,
+    /// Packets that may go out at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub packets_burst: Option<u32>,
+    /// From one half-open IKE session to the next, at least 35s; there is never more than one at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub half_open_interval: Option<Duration>,
+    /// From one L2TP tunnel to the next, from 1s to 1d.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub l2tp_interval: Option<Duration>,
+    /// From one OpenVPN hard reset to the next, from 1s to 1d.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub openvpn_interval: Option<Duration>,
+    /// TCP connections in any minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 600))]
+    pub tcp_per_minute: Option<u32>,
+    /// TLS handshakes in any minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 600))]
+    pub tls_per_minute: Option<u32>,
+}
+
+/// The HTTP side.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Web {
+    /// Address and port to listen at, or a list of them; the default is this host only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen_address: Option<OneOrMany>,
+    /// How long a `/probe` request may take if the scraper does not say; from 100ms to 5m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe_timeout: Option<Duration>,
+}
+
+/// A duration: a number and a unit, for example 100ms, 5s, 1m 30s, 1h, 1d.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(extend("format" = "duration", "examples" = ["5s", "100ms", "1h"]))]
+pub struct Duration(pub String);
+
+/// One text, or a list of them.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    /// One.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+/// A closed set of words, spelt as in the file.
+macro_rules! choices {
+    ($($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ })+) => { $(
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+        pub enum $name { $($(#[$doc])* #[serde(rename = $word)] $variant,)+ }
+    )+ };
+}
+
+choices! {
+    /// Which address families of a name are probed.
+    Family {
+        /// Both; each address is a member of its own.
+        Any = "any",
+        /// IPv4 only.
+        Ipv4 = "ipv4",
+        /// IPv6 only.
+        Ipv6 = "ipv6",
+    }
+    /// A VPN that a target serves.
+    Vpn {
+        /// IKE: probes ike (UDP 500) and ike_natt (UDP 4500).
+        Ipsec = "ipsec",
+        /// L2TP inside IPsec: probes ike, ike_natt, ikev1 and l2tp (UDP 1701).
+        L2tpIpsec = "l2tp-ipsec",
+        /// TLS: probe tls (TCP 443).
+        SslVpn = "ssl-vpn",
+        /// OpenVPN: probes openvpn_udp and openvpn_tcp (1194).
+        Openvpn = "openvpn",
+    }
+    /// The digest of `tls-auth`.
+    Auth {
+        /// HMAC-SHA1, OpenVPN's default.
+        Sha1 = "SHA1",
+        /// HMAC-SHA256.
+        Sha256 = "SHA256",
+        /// HMAC-SHA512.
+        Sha512 = "SHA512",
+    }
+    /// Over what DNS is asked.
+    DnsTransport {
+        /// UDP.
+        Udp = "udp",
+        /// TCP.
+        Tcp = "tcp",
+    }
+}
+
+impl OneOrMany {
+    /// The texts.
+    pub fn as_slice(&self) -> &[String] {
+        match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::Many(texts) => texts,
+        }
+    }
+}
+
+impl File {
+    /// What holds where nothing is written: the lowest layer.
+    pub fn built_in() -> Self {
+        let duration = |text: &str| Some(Duration(text.to_owned()));
+        Self {
+            defaults: Defaults {
+                interval: duration("5s"),
+                timeout: duration("2s"),
+                full_interval: duration("1h"),
+                buckets: Some(vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0]),
+            },
+            budget: Budget {
+                packets_per_second: Some(20),
+                packets_burst: Some(40),
+                half_open_interval: duration("60s"),
+                l2tp_interval: duration("30s"),
+                openvpn_interval: duration("5s"),
+                tcp_per_minute: Some(12),
+                tls_per_minute: Some(6),
+            },
+            web: Web {
+                listen_address: Some(OneOrMany::One("127.0.0.1:10069".to_owned())),
+                probe_timeout: duration("10s"),
+            },
+            ..Self::default()
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The sentences, English and Japanese side by side. English: what is seen, what it can mean, what to
+//! try. Japanese, as its help desks write it: 原因 → 確認手順 → コマンド例 → 解釈, where there is a fault.
+
+use super::text::Lang;
+
+macro_rules! notes {
+    ($($(#[$doc:meta])* $name:ident: $en:literal, $ja:literal;)+) => {
+        /// A row of the table of sentences.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Note { $($(#[$doc])* $name,)+ }
+
+        impl Note {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The sentence, with its slots in braces.
+            #[must_use]
+            pub const fn template(self, lang: Lang) -> &'static str {
+                match lang {
+                    Lang::En => match self { $(Self::$name => $en,)+ },
+                    Lang::Ja => match self { $(Self::$name => $ja,)+ },
+                }
+            }
+        }
+    };
+}
+
+impl Note {
+    /// Whether an administrator should look at it although the step works.
+    #[must_use]
+    pub const fn attention(self) -> bool {
+        matches!(
+            self,
+            Self::UnderLoad
+                | Self::L2tpInClear
+                | Self::NattSilentFound
+                | Self::CertificateFound
+                | Self::TlsLegacy
+                | Self::NotJudged
+        )
+    }
+}
+
+notes! {
+    // name
+    /// The target is a literal address.
+    NameLiteral: "{host} is an address; no name to look up.",
+        "{host} はアドレスのため名前解決は不要です。";
+    /// The name resolves.
+    NameOk: "{host} is {addresses}.",
+        "{host} は {addresses} です。";
+    /// The name does not exist or has no address.
+    NameMissing: "The name {host} cannot be used: {reason}. Check its spelling and its DNS record. Try: nslookup {host} (Windows), dig {host} (Linux); compare with nslookup {host} 8.8.8.8.",
+        "原因: {host} の名前解決ができません({reason})。確認手順: 綴りと DNS の登録を確認。コマンド例: nslookup {host}(Linux は dig {host})、比較のため nslookup {host} 8.8.8.8。解釈: 別の DNS サーバーでは引けるなら手元の DNS の問題、どちらも引けなければ登録の問題です。";
+    /// The lookup failed in a way that says nothing about the name.
+    NameUnknown: "{host} could not be looked up ({detail}). This can be this host's own resolver; nothing is known of the target. Try: nslookup {host} from here and from elsewhere.",
+        "原因: {host} の名前解決に失敗しました({detail})。このホストの DNS 設定側の問題の可能性があり、対象の状態は不明です。確認手順: 別の回線でも名前解決を試す。コマンド例: nslookup {host}。解釈: 別の回線で引けるなら手元の DNS の問題です。";
+    /// An earlier step was not passed.
+    NotTried: "Not tried, because the step before it was not passed.",
+        "前の段階を通過していないため未確認です。";
+
+    // route
+    /// There is a way.
+    RouteOk: "This host sends from {source}.",
+        "このホストは {source} から送信します。";
+    /// Nothing is known of the routes, and probes left.
+    RouteImplied: "Packets leave this host.",
+        "このホストからパケットを送信できています。";
+    /// There is none.
+    RouteNone: "This host cannot send to {address}: {fault}. The fault is here, not at the target. Try: ipconfig /all and route print (Windows), ip route get {address} (Linux).",
+        "原因: このホストから {address} へ送信できません({fault})。対象ではなく手元の問題です。確認手順: 回線と経路を確認。コマンド例: ipconfig /all、route print(Linux は ip route get {address})。解釈: デフォルトゲートウェイがない、または別のインターフェースを向いていれば手元の設定を直します。";
+    /// The host cannot send, for a reason that does not tell of its routes.
+    RouteUnknown: "Nothing could be sent to {address}: {fault}. That is this host's own fault and says nothing about the target.",
+        "{address} へ送信できませんでした({fault})。手元の問題であり、対象の状態は不明です。";
+    /// Some members have no route.
+    RoutePartly: "Not judged: {address}, because of this host ({fault}).",
+        "{address} は手元の理由({fault})により判定対象外です。";
+
+    // reach
+    /// Ping is answered.
+    ReachPing: "{address} answers ping ({rtt}).",
+        "{address} は ping に応答します({rtt})。";
+    /// Ping is not answered, a port is.
+    ReachPorts: "{address} is reached: {life} answers. Ping is not answered, so it is filtered or switched off; that is harmless.",
+        "{address} に到達できます({life} が応答)。ping は無応答ですが、ICMP の遮断とみられ問題ありません。";
+    /// Ping is not answered, and a port refuses.
+    ReachRefusals: "{address} is reached: {life} is refused, by the host or by a firewall in front of it. Ping is not answered.",
+        "{address} に到達できます({life} は本体または手前のファイアウォールが拒否応答)。ping は無応答です。";
+    /// Ping was not asked, and a port answers or refuses.
+    ReachWithoutPing: "{address} is reached: {life} answers or refuses. Ping was not tried.",
+        "{address} に到達できます({life} が応答または拒否応答)。ping は未実施です。";
+    /// A router says that the host or its network is not there.
+    ReachUnreachable: "A router reports for {address}: {reason}. The host is off, or its line or a route to it is down. Try: tracert -d {address} (Windows), traceroute -n {address} (Linux); the last hop that answers is where to ask.",
+        "原因: 途中のルーターが {address} への到達不能({reason})を返しています。装置の停止、回線断、経路異常の可能性。確認手順: どこまで届くか調べる。コマンド例: tracert -d {address}(Linux は traceroute -n {address})。解釈: 最後に応答した機器の先を管理者に確認します。";
+    /// Only a filter answers.
+    ReachFiltered: "A filter on the way refuses all packets to {address}. Whether the host is up cannot be told from here. Ask who runs the firewall whether this address ({source}) is allowed.",
+        "原因: 途中のフィルタが {address} 宛てのパケットを拒否しています。装置自体の稼働は不明です。確認手順: ファイアウォール管理者に送信元 {source} の許可を確認。解釈: 許可されていなければフィルタ設定が原因です。";
+    /// A filter answers ping, and the rest is silent.
+    ReachFilteredPartly: "A filter on the way refuses packets to {address}, and the rest is not answered. Whether the host is up cannot be told from here.",
+        "途中のフィルタが {address} 宛ての一部を拒否し、他は無応答です。装置の稼働はここからは判断できません。";
+    /// Nothing came back at all.
+    ReachSilent: "Nothing came back from {address}, neither ping nor any port. The host may be down, the path broken, or everything filtered: these cannot be told apart from here. Try from another line, and tracert -d {address} (Windows), traceroute -n {address} (Linux).",
+        "原因: {address} から何も応答がありません。装置停止・経路断・全遮断のいずれかで、ここからは区別できません。確認手順: 別の回線からも試す。コマンド例: ping {address}、tracert -d {address}(Linux は traceroute -n {address})。解釈: 別の回線で通るならこの回線側、どこからも通らなければ装置側です。";
+    /// Nothing could be sent.
+    ReachFault: "Not known for {address}: {fault}. That is no fault of the target.",
+        "{address} は未確認です({fault})。対象の問題ではありません。";
+
+    // ports
+    /// All that is declared answers.
+    PortsOk: "{ports} answers in its own protocol.",
+        "{ports} が VPN のプロトコルで応答します。";
+    /// Nothing is declared; this answers.
+    PortsFound: "No VPN is declared for this target. These answer in their own protocol: {ports}.",
+        "VPN の種類は未指定です。次が VPN のプロトコルで応答します: {ports}。";
+    /// Nothing is declared, and nothing answers.
+    PortsUndeclared: "No VPN is declared for this target, and no VPN port answers. That is no fault by itself; declare vpn: to have them judged.",
+        "VPN の種類は未指定で、応答する VPN ポートもありません。それだけでは異常とは言えません(判定するには設定の vpn: で指定)。";
+    /// A VPN is declared and no probe of its ports ran.
+    PortsNotProbed: "No probe of the declared VPN has a result.",
+        "指定された VPN のポートの測定結果がありません。";
+    /// We could not try.
+    PortsFault: "{ports}: not known, because {fault}. That is no fault of the target.",
+        "{ports}: 未確認です({fault})。対象の問題ではありません。";
+    /// The host itself is not reached.
+    PortsUnreached: "{ports} cannot be judged, because the host is not reached.",
+        "装置に到達できないため {ports} は判定できません。";
+    /// UDP 500 and 4500 are silent, and the host is there.
+    IkeSilent: "{ports} does not answer, although the host is there ({life}). A filter, a stopped IKE daemon, and a box that holds our address back (too many half-open sessions) look the same from here. Check on the firewall that UDP 500 and 4500 from {source} arrive, then the daemon. Try on the box: tcpdump -ni any udp port 500 or udp port 4500.",
+        "原因: 装置は稼働中({life})ですが {ports} が無応答です。ポート遮断、IKE サービス停止、装置による送信元の一時制限のいずれかで、外からは区別できません。確認手順: 送信元 {source} からの UDP 500/4500 がファイアウォールを通過しているか、次に IKE サービスの状態を確認。コマンド例: 装置側で tcpdump -ni any udp port 500 or udp port 4500。解釈: パケットが届いていなければ途中の遮断、届いていれば装置側です。";
+    /// UDP 500 and 4500 are silent, and nothing else is heard of the host.
+    IkeSilentUnknown: "{ports} does not answer, and nothing else is heard of the host. Silence alone does not prove a fault.",
+        "{ports} が無応答で、装置からの他の応答もありません。無応答だけでは障害と断定できません。";
+    /// UDP 500 answers, 4500 is silent.
+    NattBlocked: "UDP {port500} answers and UDP {port4500} does not: clients behind NAT cannot connect. UDP 4500 is filtered on the way, or NAT traversal is off at the box. Open UDP 4500 on every firewall in between; Cisco: crypto isakmp nat-traversal 20.",
+        "原因: UDP {port500} は応答し UDP {port4500} が無応答です(NAT-T 不可)。NAT 配下の利用者は接続できません。途中での UDP 4500 遮断、または装置の NAT-T 無効。確認手順: 途中の全ファイアウォールで UDP 4500 の許可を確認。コマンド例: Cisco なら crypto isakmp nat-traversal 20。解釈: 許可後に 4500 が応答すれば遮断が原因です。";
+    /// UDP 4500 answers, 500 is silent.
+    IkePortSilent: "UDP {port4500} answers and UDP {port500} does not: most clients begin on UDP 500 and cannot connect. UDP 500 is filtered on the way, or switched off at the box.",
+        "原因: UDP {port4500} は応答し UDP {port500} が無応答です。多くのクライアントは UDP 500 から始めるため接続できません。確認手順: 途中のファイアウォールと装置で UDP 500 の許可を確認。解釈: 許可後に応答すれば遮断が原因です。";
+    /// A port is closed, by ICMP or by a reset.
+    PortClosed: "{ports} is closed: {reason}. The service does not run there, or a firewall rejects it. Start the service, or look for a reject rule. Try on the box: netstat -ano (Windows), ss -lntup (Linux).",
+        "原因: {ports} が閉じています({reason})。サービス停止、またはファイアウォールの拒否設定です。確認手順: サービスの起動状態と拒否ルールを確認。コマンド例: 装置側で netstat -ano(Linux は ss -lntup)。解釈: 待ち受けがなければサービスを起動、あればファイアウォールが原因です。";
+    /// A filter says that it refuses the port.
+    PortFiltered: "A filter on the way refuses {ports} (administratively prohibited). Allow it for {source} on the firewall that sends this message.",
+        "原因: 途中のフィルタが {ports} を明示的に拒否しています。確認手順: 拒否しているファイアウォールで送信元 {source} を許可。コマンド例: tracert -d {address}(Linux は traceroute -n {address})。解釈: 最後に応答した機器が拒否元の候補です。";
+    /// The connection opens and is reset.
+    PortReset: "{ports} opens and is then reset: {reason}. A filter that inspects the traffic, a ban of our address, or an overloaded service look the same from here.",
+        "原因: {ports} は接続後に切断されます({reason})。検査型フィルタ、送信元の一時禁止、サービス過負荷は外から区別できません。確認手順: 装置とファイアウォールのログで送信元 {source} を確認。";
+    /// A TCP port is silent, and the host is there.
+    TcpSilent: "{ports} does not answer, although the host is there ({life}): most likely a filter drops it. Try: Test-NetConnection {address} -Port {port} (Windows), nc -vz {address} {port} (Linux).",
+        "原因: 装置は稼働中({life})ですが {ports} が無応答です。途中の遮断が疑われます。確認手順: 別の回線からも同じポートを試す。コマンド例: Test-NetConnection {address} -Port {port}(Linux は nc -vz {address} {port})。解釈: succeeded なら開通、timed out なら FW/ルーターのポート制御を疑います。";
+    /// A TCP port is silent, and nothing else is heard of the host.
+    TcpSilentUnknown: "{ports} does not answer, and nothing else is heard of the host. A broken path and a stopped host look the same.",
+        "{ports} が無応答で、装置からの他の応答もありません。経路断と装置停止は区別できません。";
+    /// TCP connects, and TLS is not answered.
+    TlsSilent: "{ports} accepts the connection and does not answer the TLS handshake: the service hangs, or it is not TLS. Try: openssl s_client -connect {address}:{port}.",
+        "原因: {ports} は接続できますが TLS に応答しません。サービスの停滞、または TLS でないサービスです。確認手順: TLS を手動で試す。コマンド例: openssl s_client -connect {address}:{port}。解釈: 証明書が表示されなければサービスを再起動または確認します。";
+    /// The certificate is bad.
+    Certificate: "{ports} answers, but: {reason}{detail}. Clients refuse it. Renew or replace the certificate on the box. Try: openssl s_client -connect {address}:{port} -servername {host} | openssl x509 -noout -dates -subject.",
+        "原因: {ports} は応答しますが証明書に問題があります({reason}{detail})。クライアントは接続を拒否します。確認手順: 装置の証明書の期限・名前・発行元を確認。コマンド例: openssl s_client -connect {address}:{port} -servername {host} | openssl x509 -noout -dates -subject。解釈: notAfter が過去なら更新、subject が違えば正しい証明書に差し替えます。";
+    /// A certificate that would be bad, where nothing is declared.
+    CertificateFound: "On {ports}: {reason}{detail}. If it serves the VPN, its clients may refuse it.",
+        "{ports} の証明書に注意({reason}{detail})。VPN 用であればクライアントが拒否する可能性があります。";
+    /// The handshake ends in an alert.
+    TlsAlert: "{ports} speaks TLS and refuses the handshake with an alert{detail}. The service is alive; it may want another server name or a newer setting. Try: openssl s_client -connect {address}:{port} -servername {host}.",
+        "原因: {ports} は TLS で応答しますが、アラート{detail}でハンドシェイクを拒否します。サービスは稼働中です。確認手順: サーバー名(SNI)と TLS 設定を確認。コマンド例: openssl s_client -connect {address}:{port} -servername {host}。解釈: アラートの種類が原因を示します。";
+    /// Only old TLS.
+    TlsLegacy: "{ports} answers, with a TLS older than 1.2 or without ECDHE: alive, and too old for current clients.",
+        "{ports} は応答しますが TLS 1.2 未満または ECDHE 非対応です。稼働中ですが、新しいクライアントは接続できない恐れがあります。";
+    /// OpenVPN over UDP is silent without a key of ours.
+    OpenvpnSilentNoKey: "{ports} does not answer. A server with tls-auth or tls-crypt ignores whoever lacks its key, and a stopped or filtered server is as silent: give the key (openvpn: tls_crypt_file) to tell them apart.",
+        "{ports} が無応答です。tls-auth / tls-crypt を使うサーバーは鍵のない相手に応答しないため、停止や遮断と区別できません。設定に鍵(openvpn: tls_crypt_file)を指定すると判定できます。";
+    /// OpenVPN is silent with our key, and the host is there.
+    OpenvpnSilentKey: "{ports} does not answer, although the host is there ({life}) and a key is configured. A wrong or renewed key, a filter and a stopped server look the same from here. Compare the key file with the server's, then check that the packets arrive: tcpdump -ni any udp port {port}.",
+        "原因: 装置は稼働中({life})で鍵も設定済みですが {ports} が無応答です。鍵の不一致・更新漏れ、遮断、サービス停止は外から区別できません。確認手順: 鍵ファイルをサーバーと照合し、次にパケット到着を確認。コマンド例: サーバー側で tcpdump -ni any udp port {port}。解釈: 届いていて無応答なら鍵またはサービス、届いていなければ遮断です。";
+    /// OpenVPN is silent with our key, and nothing else is heard of the host.
+    OpenvpnSilentUnknown: "{ports} does not answer, and nothing else is heard of the host. A wrong key, a filter, a broken path and a stopped server look the same.",
+        "{ports} が無応答で、装置からの他の応答もありません。鍵の不一致・遮断・経路断・停止は区別できません。";
+    /// OpenVPN over TCP hangs up on us.
+    OpenvpnKeyWanted: "{ports} accepts the connection and hangs up, as an OpenVPN server does whose key we lack.",
+        "{ports} は接続後すぐ切断します。鍵の合わない相手に対する OpenVPN サーバーの動作です。";
+    /// OpenVPN answers the first packet only.
+    Throttled: "{ports} answers the first packet and nothing after it: the server is full (max-clients), or limits new connections (connect-freq). Look at the number of clients on the server.",
+        "原因: {ports} は最初のパケットにのみ応答します。同時接続数の上限(max-clients)または新規接続の制限(connect-freq)です。確認手順: サーバーの接続数を確認。解釈: 上限に達していれば上限を上げるか、不要な接続を切断します。";
+    /// Of two ports that do the same, one answers.
+    OtherSilent: "{ports} does not answer; that is normal if the server does not offer it.",
+        "{ports} は応答しませんが、提供していなければ正常です。";
+    /// Something else answers.
+    WrongService: "{ports} answers, but not as this VPN does: {reason}. Another service may sit there, or something in between answers instead.",
+        "原因: {ports} の応答が VPN のものではありません({reason})。別サービスの動作、または途中の機器による応答です。確認手順: そのポートのサービスを装置側で確認。コマンド例: ss -lntup(Windows は netstat -ano)。";
+    /// The peer asked for a cookie.
+    UnderLoad: "The box asks for cookies: it has many half-open IKE sessions just now.",
+        "装置が COOKIE を要求しています(未完了の IKE 接続が多数)。混雑または攻撃の可能性があります。";
+    /// L2TP answers in the clear.
+    L2tpInClear: "Finding: L2TP ({ports}) answers outside IPsec. Allow it inside IPsec only.",
+        "注意: L2TP({ports})が IPsec の外から応答します。IPsec 内のみに制限してください。";
+    /// L2TP is silent, as it should be.
+    L2tpSilent: "{ports} (L2TP) is silent in the clear, as it should be behind IPsec.",
+        "{ports}(L2TP)は平文では無応答ですが、IPsec の背後では正常です。";
+    /// UDP 500 answers, 4500 does not, and nothing is declared.
+    NattSilentFound: "UDP {port500} answers and UDP {port4500} does not: if this is a VPN for clients behind NAT, UDP 4500 is blocked or NAT traversal is off.",
+        "UDP {port500} は応答し UDP {port4500} は無応答です。NAT 配下から使う VPN であれば、UDP 4500 の遮断または NAT-T 無効が疑われます。";
+    /// Which members or ways out the sentence before is about.
+    Where: "Seen at {where}, not at every address or egress.",
+        "該当: {where}(他のアドレス・出口では異なります)。";
+    /// What was left out of the judgement.
+    NotJudged: "Not judged: {where}, because of this host ({fault}).",
+        "{where} は手元の理由({fault})により判定対象外です。";
+
+    // authenticate
+    /// No credentials.
+    AuthSkipped: "No credentials are configured.",
+        "認証情報が未設定のため未確認です。";
+    /// The peer takes our pre-shared OpenVPN key.
+    AuthKeyAccepted: "The server takes the configured key. No user's credentials are configured.",
+        "設定された鍵はサーバーに受け入れられました。ユーザーの認証情報は未設定です。";
+    /// The peer hangs up on our key.
+    AuthKeyRefused: "The server hangs up although a key is configured: the key, its direction or its kind (tls-auth, tls-crypt, tls-crypt-v2) is not the server's. Compare the file with the server's.",
+        "原因: 鍵を設定していますがサーバーが切断します。鍵・方向・種類(tls-auth / tls-crypt / tls-crypt-v2)の不一致です。確認手順: 鍵ファイルをサーバー側と照合。コマンド例: sha256sum ta.key(Windows は certutil -hashfile ta.key SHA256)。解釈: 値が違えば鍵を配り直します。";
+    /// The peer wants a key that we have not.
+    AuthKeyMissing: "The server wants a pre-shared key (tls-auth or tls-crypt); none is configured here.",
+        "サーバーは事前共有鍵(tls-auth / tls-crypt)を必要とします。ここには未設定です。";
+    /// The peer refused the credentials.
+    AuthFailed: "The concentrator refuses the configured credentials. Check the name, the password or pre-shared key, and whether the account is locked; Windows logs this as event 20227.",
+        "原因: 認証が拒否されました。確認手順: ID・パスワード(事前共有鍵)・アカウントロックを確認。コマンド例: Windows はイベントビューアーの Event ID 20227。解釈: credentials were incorrect なら ID/パスワード不一致です。";
+
+    // tunnel
+    /// Not tried.
+    TunnelSkipped: "Not tried: it takes credentials.",
+        "認証情報が必要なため未確認です。";
+    /// Phase 1 is accepted.
+    TunnelPhase1: "The phase 1 proposal is accepted{detail}. The tunnel itself takes credentials and was not tried.",
+        "フェーズ1の提案は受け入れられました{detail}。トンネル自体は認証情報が必要なため未確認です。";
+    /// The site's own proposals are refused.
+    TunnelRefused: "NO_PROPOSAL_CHOSEN: the box refuses the site's own phase 1 proposals ({ports}). Encryption, hash or DH group differ, or it has no connection for our address ({source}): these look the same. Compare both ends; Cisco: show crypto isakmp sa, debug crypto isakmp.",
+        "原因: NO_PROPOSAL_CHOSEN。設定されたフェーズ1の提案が拒否されました({ports})。暗号(AES128/256)・ハッシュ(SHA1/SHA256)・DH グループの不一致、または送信元 {source} に対する設定がありません(外からは区別不可)。確認手順: 両端の設定を照合。コマンド例: Cisco なら show crypto isakmp sa、debug crypto isakmp。解釈: 正常時は QM_IDLE になります。";
+    /// Proposals of ours, not the site's, are refused.
+    TunnelRefusedDefault: "The box refuses the common phase 1 proposals offered here. That is no fault by itself: give the site's own under ike: proposals to have them judged.",
+        "一般的なフェーズ1の提案は拒否されました。それだけでは異常ではありません(判定するには設定の ike: proposals に実際の提案を指定)。";
+
+    // inside
+    /// Nothing is declared, or not part of this check.
+    InsideSkipped: "Not tried: it takes the tunnel.",
+        "トンネルが必要なため未確認です。";
+}

@@ -1,0 +1,42 @@
+//! What a survey saw: the input of the ladder. `engine::survey` makes it, tests write it by hand.
+
+use std::net::IpAddr;
+
+use crate::probe::Kind;
+use crate::sample::{Fault, Report};
+use crate::time::WallTime;
+
+/// One probe's result in a survey.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observed {
+    /// The label `probe`.
+    pub probe: String,
+    /// What it does.
+    pub kind: Kind,
+    /// The member's slot, from 1 on.
+    pub member: u8,
+    /// The member's address.
+    pub address: IpAddr,
+    /// The way out it took, by name.
+    pub egress: String,
+    /// The form of the exchange.
+    pub form: &'static str,
+    /// The result.
+    pub report: Report,
+}
+
+/// What a survey of one target saw.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Survey {
+    /// When it began.
+    pub time: WallTime,
+    /// The target's address as written: a name or a literal.
+    pub host: String,
+    /// The addresses, or why there are none. The text begins with the reason's word where there is one
+    /// (`nxdomain: …`, `nodata: …`, `servfail: …`); any other text leaves it open.
+    pub resolved: Result<Vec<IpAddr>, String>,
+    /// Per member: the source address the host would use, or why it cannot send.
+    pub routes: Vec<(IpAddr, Result<IpAddr, Fault>)>,
+    /// What the probes saw, in the order they ran.
+    pub observed: Vec<Observed>,
+}

@@ -1,0 +1,398 @@
+//! The rules of the ladder as a table, then what goes across rows: texts, members, rendering.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::service::Declared;
+use super::*;
+use crate::config::Vpn;
+use crate::probe::Kind;
+use crate::sample::Outcome::{Answered, Lost, Refused, Unsent};
+use crate::sample::{Phase, Report};
+
+const SILENT: Outcome = Lost(Reason::NoAnswer);
+const YES: Outcome = Outcome::OK;
+const CLOSED: Outcome = Refused(Reason::PortUnreachable);
+const RST: Outcome = Refused(Reason::ConnectionRefused);
+const FILTER: Outcome = Refused(Reason::AdminProhibited);
+const NO_HOST: Outcome = Refused(Reason::HostUnreachable);
+const NO_PROPOSAL: Outcome = Refused(Reason::NoProposalChosen);
+const KEY: Outcome = Refused(Reason::KeyRequired);
+const FULL: Outcome = Refused(Reason::FullOrThrottled);
+const EXPECTED: Outcome = Unsent(Fault::ExpectedSilence);
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn observed(kind: &str, outcome: Outcome) -> Observed {
+    let (kind, form) = kind.split_once('/').unwrap_or((kind, "version"));
+    let form = ["version", "policy", "full", "reset", "echo"].into_iter().find(|it| *it == form).unwrap();
+    let mut report = Report::new(outcome);
+    if outcome.received() == Some(true) {
+        report.rtt = Some(Duration::from_micros(1234));
+    }
+    Observed {
+        probe: kind.to_owned(),
+        kind: Kind::named(kind).unwrap(),
+        member: 1,
+        address: ip("192.0.2.1"),
+        egress: "default".to_owned(),
+        form,
+        report,
+    }
+}
+
+fn survey(seen: &[(&str, Outcome)]) -> Survey {
+    Survey {
+        time: WallTime::from_unix_secs(1_795_305_600),
+        host: "vpn.example.jp".to_owned(),
+        resolved: Ok(vec![ip("192.0.2.1")]),
+        routes: vec![(ip("192.0.2.1"), Ok(ip("198.51.100.7")))],
+        observed: seen.iter().map(|(kind, outcome)| observed(kind, *outcome)).collect(),
+    }
+}
+
+/// `vpn` words; `+key` an OpenVPN key, `+own` the site's own IKE proposals.
+fn declared(words: &str) -> Declared {
+    let mut declared = Declared { target: "hq".to_owned(), ..Declared::default() };
+    for word in words.split_whitespace() {
+        match word {
+            "+key" => declared.openvpn_key = true,
+            "+own" => (declared.ike_proposals, declared.ikev1_proposals) = (true, true),
+            vpn => declared.vpn.push(vpn.parse::<Vpn>().unwrap()),
+        }
+    }
+    declared
+}
+
+struct Row {
+    what: &'static str,
+    declared: &'static str,
+    seen: &'static [(&'static str, Outcome)],
+    /// verdict, failed step
+    verdict: (&'static str, &'static str),
+    /// `step status [reason]`
+    steps: &'static [&'static str],
+}
+
+const fn row(
+    what: &'static str,
+    declared: &'static str,
+    seen: &'static [(&'static str, Outcome)],
+    verdict: (&'static str, &'static str),
+    steps: &'static [&'static str],
+) -> Row {
+    Row { what, declared, seen, verdict, steps }
+}
+
+const TABLE: &[Row] = &[
+    // nothing declared
+    row("a host that answers ping and nothing else", "", &[("icmp", YES), ("ike", SILENT), ("ike_natt", SILENT), ("openvpn_udp", SILENT), ("tls", RST)],
+        ("ok", ""), &["reach ok", "ports skipped", "authenticate skipped", "tunnel skipped", "inside_hosts skipped"]),
+    row("a host that answers IKE and not ping", "", &[("icmp", SILENT), ("ike", YES), ("ike_natt", YES), ("tls", SILENT)],
+        ("ok", ""), &["reach ok", "ports ok"]),
+    row("nothing declared and everything silent", "", &[("icmp", SILENT), ("ike", SILENT), ("tls", SILENT)],
+        ("unknown", ""), &["reach unknown no_answer", "ports skipped"]),
+    row("nothing declared: 4500 silent is told and no failure", "", &[("icmp", YES), ("ike", YES), ("ike_natt", SILENT)],
+        ("ok", ""), &["ports ok"]),
+    row("nothing declared: proposals nobody configured are refused", "", &[("icmp", YES), ("ike", YES), ("ike/policy", NO_PROPOSAL), ("ike_natt", YES)],
+        ("ok", ""), &["ports ok", "tunnel skipped"]),
+    row("nothing declared: only TLS, its certificate expired", "", &[("icmp", YES), ("tls", Answered(Some(Reason::CertExpired)))],
+        ("failed", "ports"), &["ports failed cert_expired"]),
+    row("nothing declared: an expired certificate beside IKE is told", "", &[("icmp", YES), ("ike", YES), ("ike_natt", YES), ("tls", Answered(Some(Reason::CertExpired)))],
+        ("ok", ""), &["ports ok cert_expired"]),
+    row("nothing declared: a private CA is told and no failure", "", &[("icmp", YES), ("tls", Answered(Some(Reason::CertUntrusted)))],
+        ("ok", ""), &["ports ok cert_untrusted"]),
+    row("nothing declared: no host", "", &[("icmp", NO_HOST), ("ike", SILENT), ("tls", SILENT)],
+        ("failed", "reach"), &["reach failed host_unreachable", "ports skipped"]),
+    row("nothing declared: everything filtered by name", "", &[("icmp", FILTER), ("ike", FILTER)],
+        ("failed", "reach"), &["reach failed admin_prohibited"]),
+    row("nothing declared: ping filtered by name, the rest silent", "", &[("icmp", FILTER), ("ike", SILENT)],
+        ("unknown", ""), &["reach unknown admin_prohibited"]),
+    row("nothing declared: ports closed by the host itself", "", &[("icmp", SILENT), ("ike", CLOSED), ("tls", RST)],
+        ("ok", ""), &["reach ok", "ports skipped"]),
+    // IPsec
+    row("IPsec in order", "ipsec", &[("icmp", YES), ("ike", YES), ("ike_natt", YES)],
+        ("ok", ""), &["reach ok", "ports ok", "authenticate skipped", "tunnel skipped"]),
+    row("IPsec in order, ping filtered", "ipsec", &[("icmp", SILENT), ("ike", YES), ("ike_natt", YES)],
+        ("ok", ""), &["reach ok", "ports ok"]),
+    row("IPsec silent beside ping", "ipsec", &[("icmp", YES), ("ike", SILENT), ("ike_natt", SILENT)],
+        ("failed", "ports"), &["reach ok", "ports failed no_answer"]),
+    row("IPsec silent, and ping too", "ipsec", &[("icmp", SILENT), ("ike", SILENT), ("ike_natt", SILENT)],
+        ("unknown", ""), &["reach unknown no_answer", "ports unknown no_answer"]),
+    row("IPsec silent beside a closed TCP port: the host is there", "ipsec", &[("icmp", SILENT), ("ike", SILENT), ("ike_natt", SILENT), ("tls", RST)],
+        ("failed", "ports"), &["reach ok", "ports failed no_answer"]),
+    row("NAT-T blocked", "ipsec", &[("icmp", YES), ("ike", YES), ("ike_natt", SILENT)],
+        ("failed", "ports"), &["ports failed natt_blocked"]),
+    row("NAT-T blocked, ping too", "ipsec", &[("icmp", SILENT), ("ike", NO_PROPOSAL), ("ike_natt", SILENT)],
+        ("failed", "ports"), &["reach ok", "ports failed natt_blocked", "tunnel skipped"]),
+    row("4500 closed rather than blocked", "ipsec", &[("icmp", YES), ("ike", YES), ("ike_natt", CLOSED)],
+        ("failed", "ports"), &["ports failed port_unreachable"]),
+    row("500 blocked, 4500 open", "ipsec", &[("icmp", YES), ("ike", SILENT), ("ike_natt", YES)],
+        ("failed", "ports"), &["ports failed no_answer"]),
+    row("4500 not tried: our own fault", "ipsec", &[("icmp", YES), ("ike", YES), ("ike_natt", Unsent(Fault::LocalFirewall))],
+        ("unknown", ""), &["ports unknown"]),
+    row("4500 silent to a form never answered: no evidence", "ipsec", &[("icmp", YES), ("ike", YES), ("ike_natt", Unsent(Fault::FormUnproven))],
+        ("unknown", ""), &["ports unknown"]),
+    row("the IKE daemon is stopped", "ipsec", &[("icmp", YES), ("ike", CLOSED), ("ike_natt", CLOSED)],
+        ("failed", "ports"), &["reach ok", "ports failed port_unreachable"]),
+    row("the daemon is stopped, ICMP errors are rate limited", "ipsec", &[("icmp", SILENT), ("ike", CLOSED), ("ike_natt", SILENT)],
+        ("failed", "ports"), &["reach ok", "ports failed port_unreachable"]),
+    row("a filter says so", "ipsec", &[("icmp", YES), ("ike", FILTER), ("ike_natt", FILTER)],
+        ("failed", "ports"), &["ports failed admin_prohibited"]),
+    row("no host: reach fails, ports cannot be told", "ipsec", &[("icmp", NO_HOST), ("ike", NO_HOST), ("ike_natt", SILENT)],
+        ("failed", "reach"), &["reach failed host_unreachable", "ports unknown host_unreachable"]),
+    row("IKEv1 only: version 2 silent", "ipsec", &[("icmp", YES), ("ike", SILENT), ("ike_natt", SILENT), ("ikev1", YES), ("ikev1_natt", YES)],
+        ("ok", ""), &["ports ok"]),
+    row("phase 1 mismatch with the site's own proposals", "ipsec +own", &[("icmp", YES), ("ike/policy", NO_PROPOSAL), ("ike_natt/policy", NO_PROPOSAL)],
+        ("failed", "tunnel"), &["ports ok", "authenticate skipped", "tunnel failed no_proposal_chosen"]),
+    row("phase 1 refused, but no proposals of the site's own", "ipsec", &[("icmp", YES), ("ike/policy", NO_PROPOSAL), ("ike_natt/policy", NO_PROPOSAL)],
+        ("ok", ""), &["ports ok", "tunnel skipped"]),
+    row("phase 1 accepted by one version, refused by the other", "ipsec +own", &[("icmp", YES), ("ike/policy", YES), ("ike_natt", YES), ("ikev1", NO_PROPOSAL)],
+        ("ok", ""), &["ports ok", "tunnel skipped"]),
+    row("something else answers on 500", "ipsec", &[("icmp", YES), ("ike", Refused(Reason::WrongFlavour)), ("ike_natt", SILENT)],
+        ("failed", "ports"), &["ports failed wrong_flavour"]),
+    row("the message is called malformed: alive", "ipsec", &[("ike", Refused(Reason::InvalidSyntax)), ("ike_natt", YES)],
+        ("ok", ""), &["reach ok", "ports ok"]),
+    row("no right to send anything", "ipsec", &[("icmp", Unsent(Fault::Permission)), ("ike", Unsent(Fault::Permission))],
+        ("unknown", ""), &["route ok", "reach unknown", "ports unknown"]),
+    // L2TP behind IPsec
+    row("L2TP silent in the clear is healthy", "l2tp-ipsec", &[("icmp", YES), ("ikev1", YES), ("ikev1_natt", YES), ("l2tp", EXPECTED)],
+        ("ok", ""), &["ports ok"]),
+    row("L2TP lost in the clear is healthy too", "l2tp-ipsec", &[("icmp", YES), ("ikev1", YES), ("ikev1_natt", YES), ("l2tp", SILENT)],
+        ("ok", ""), &["ports ok"]),
+    row("L2TP closed in the clear decides nothing", "l2tp-ipsec", &[("icmp", YES), ("ikev1", YES), ("ikev1_natt", YES), ("l2tp", CLOSED)],
+        ("ok", ""), &["ports ok"]),
+    row("L2TP answers in the clear: a finding, no failure", "l2tp-ipsec", &[("icmp", YES), ("ikev1", YES), ("ikev1_natt", YES), ("l2tp", YES)],
+        ("ok", ""), &["ports ok"]),
+    row("L2TP answering does not excuse silent IKE", "l2tp-ipsec", &[("icmp", SILENT), ("ike", SILENT), ("ike_natt", SILENT), ("l2tp", YES)],
+        ("failed", "ports"), &["reach ok", "ports failed no_answer"]),
+    // SSL-VPN
+    row("TLS in order", "ssl-vpn", &[("icmp", SILENT), ("tls", YES)], ("ok", ""), &["reach ok", "ports ok"]),
+    row("TLS expired", "ssl-vpn", &[("icmp", YES), ("tls", Answered(Some(Reason::CertExpired)))],
+        ("failed", "ports"), &["ports failed cert_expired"]),
+    row("TLS for another name", "ssl-vpn", &[("icmp", YES), ("tls", Answered(Some(Reason::CertNameMismatch)))],
+        ("failed", "ports"), &["ports failed cert_name_mismatch"]),
+    row("TLS too old for us is alive", "ssl-vpn", &[("icmp", YES), ("tls", Refused(Reason::TlsLegacy))],
+        ("ok", ""), &["ports ok tls_legacy"]),
+    row("TLS alert", "ssl-vpn", &[("icmp", YES), ("tls", Refused(Reason::TlsAlert))],
+        ("failed", "ports"), &["ports failed tls_alert"]),
+    row("TCP refused", "ssl-vpn", &[("icmp", SILENT), ("tls", RST)],
+        ("failed", "ports"), &["reach ok", "ports failed connection_refused"]),
+    row("TCP silent beside ping", "ssl-vpn", &[("icmp", YES), ("tls", SILENT)],
+        ("failed", "ports"), &["ports failed no_answer"]),
+    row("TCP silent, and ping too", "ssl-vpn", &[("icmp", SILENT), ("tls", SILENT)],
+        ("unknown", ""), &["reach unknown no_answer", "ports unknown no_answer"]),
+    row("TCP connects, TLS hangs", "ssl-vpn", &[("icmp", SILENT), ("tcp", YES), ("tls", SILENT)],
+        ("failed", "ports"), &["reach ok", "ports failed no_answer"]),
+    row("TLS opened and reset", "ssl-vpn", &[("icmp", YES), ("tls", Refused(Reason::ConnectionReset))],
+        ("failed", "ports"), &["ports failed connection_reset"]),
+    // OpenVPN
+    row("OpenVPN on UDP only", "openvpn", &[("icmp", YES), ("openvpn_udp", YES), ("openvpn_tcp", RST)],
+        ("ok", ""), &["ports ok"]),
+    row("OpenVPN on TCP only", "openvpn", &[("icmp", YES), ("openvpn_udp", SILENT), ("openvpn_tcp", YES)],
+        ("ok", ""), &["ports ok"]),
+    row("OpenVPN silent without a key: the healthy state looks the same", "openvpn", &[("icmp", YES), ("openvpn_udp", SILENT), ("openvpn_tcp", RST)],
+        ("unknown", ""), &["reach ok", "ports unknown no_answer"]),
+    row("OpenVPN silent with a key", "openvpn +key", &[("icmp", YES), ("openvpn_udp", SILENT), ("openvpn_tcp", SILENT)],
+        ("failed", "ports"), &["ports failed no_answer"]),
+    row("OpenVPN silent with a key, and ping too", "openvpn +key", &[("icmp", SILENT), ("openvpn_udp", SILENT)],
+        ("unknown", ""), &["ports unknown no_answer"]),
+    row("OpenVPN closed on both", "openvpn", &[("icmp", YES), ("openvpn_udp", CLOSED), ("openvpn_tcp", RST)],
+        ("failed", "ports"), &["ports failed port_unreachable"]),
+    row("OpenVPN over TCP wants a key that we have not", "openvpn", &[("icmp", YES), ("openvpn_udp", SILENT), ("openvpn_tcp", KEY)],
+        ("ok", ""), &["ports ok", "authenticate skipped"]),
+    row("OpenVPN over TCP hangs up on our key", "openvpn +key", &[("icmp", YES), ("openvpn_udp", SILENT), ("openvpn_tcp", KEY)],
+        ("failed", "authenticate"), &["ports ok", "authenticate failed key_required"]),
+    row("OpenVPN answers the reset and nothing after it", "openvpn", &[("icmp", YES), ("openvpn_udp/reset", YES), ("openvpn_udp/full", FULL)],
+        ("failed", "ports"), &["ports failed full_or_throttled"]),
+    row("OpenVPN's certificate has expired", "openvpn +key", &[("icmp", YES), ("openvpn_udp/reset", YES), ("openvpn_udp/full", Answered(Some(Reason::CertExpired)))],
+        ("failed", "ports"), &["ports failed cert_expired"]),
+    // more than one VPN
+    row("one VPN of two answers", "ipsec ssl-vpn", &[("icmp", YES), ("ike", YES), ("ike_natt", YES), ("tls", RST)],
+        ("failed", "ports"), &["ports failed connection_refused"]),
+];
+
+#[test]
+fn the_table_holds() {
+    assert!(TABLE.len() >= 30);
+    for row in TABLE {
+        let survey = survey(row.seen);
+        let diagnosis = ladder::climb(&survey, &declared(row.declared));
+        let what = row.what;
+        assert_eq!(diagnosis.verdict.as_str(), row.verdict.0, "{what}: {diagnosis:#?}");
+        assert_eq!(diagnosis.failed_step.map_or("", Step::as_str), row.verdict.1, "{what}");
+        assert_eq!(diagnosis.steps.iter().map(|it| it.step).collect::<Vec<_>>(), Step::ALL, "{what}");
+        for expected in row.steps {
+            let mut words = expected.split_whitespace();
+            let step = diagnosis.step(words.next().unwrap().parse().unwrap()).unwrap();
+            assert_eq!(step.status.as_str(), words.next().unwrap(), "{what}: {expected}: {step:#?}");
+            assert_eq!(step.reason.map(StepReason::as_str), words.next(), "{what}: {expected}");
+        }
+        for step in &diagnosis.steps {
+            for lang in Lang::ALL {
+                let text = step.text(*lang);
+                assert!(!text.is_empty() && !text.contains(['{', '}']), "{what}: {text}");
+                let hole = text.contains(": ?") || text.contains("??") || text.contains("(?)") || text.starts_with('?');
+                assert!(!hole, "{what}: a slot was not filled: {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failed_step_always_has_a_reason_or_a_fault_and_evidence() {
+    for row in TABLE {
+        for step in ladder::climb(&survey(row.seen), &declared(row.declared)).steps {
+            if step.status == Status::Failed {
+                assert!(step.reason.is_some() || step.fault.is_some(), "{}", row.what);
+                assert!(!step.evidence.is_empty(), "{}", row.what);
+            }
+        }
+    }
+}
+
+/// Silence alone, whatever is declared and however much of it, never makes a failure.
+#[test]
+fn silence_alone_never_fails() {
+    let kinds = ["icmp", "ike", "ike_natt", "ikev1", "l2tp", "openvpn_udp", "openvpn_tcp", "tcp", "tls", "dns"];
+    for declaration in ["", "ipsec", "ipsec +own", "l2tp-ipsec", "ssl-vpn", "openvpn", "openvpn +key"] {
+        for mask in 1_u32..1 << kinds.len() {
+            let seen: Vec<(&str, Outcome)> =
+                kinds.iter().enumerate().filter(|(bit, _)| mask >> bit & 1 == 1).map(|(_, it)| (*it, SILENT)).collect();
+            let diagnosis = ladder::climb(&survey(&seen), &declared(declaration));
+            assert_eq!(diagnosis.verdict, Verdict::Unknown, "{declaration} {seen:?}");
+        }
+    }
+}
+
+#[test]
+fn our_own_faults_never_fail_a_target() {
+    for fault in Fault::ALL {
+        for declaration in ["", "ipsec +own", "l2tp-ipsec", "ssl-vpn", "openvpn +key"] {
+            let kinds = ["icmp", "ike", "ike_natt", "ikev1", "l2tp", "openvpn_udp", "openvpn_tcp", "tls"];
+            let seen: Vec<(&str, Outcome)> = kinds.iter().map(|it| (*it, Unsent(*fault))).collect();
+            let diagnosis = ladder::climb(&survey(&seen), &declared(declaration));
+            assert_eq!(diagnosis.verdict, Verdict::Unknown, "{fault} {declaration}");
+            let reach = diagnosis.step(Step::Reach).unwrap();
+            assert_eq!(reach.fault, Some(*fault));
+        }
+    }
+}
+
+#[test]
+fn names_that_do_not_resolve() {
+    for (why, status, reason, verdict) in [
+        ("nxdomain: vpn.example.jp", Status::Failed, Some("nxdomain"), Verdict::Failed),
+        ("nodata", Status::Failed, Some("nodata"), Verdict::Failed),
+        ("servfail from 192.0.2.53", Status::Unknown, Some("servfail"), Verdict::Unknown),
+        ("no_answer: 192.0.2.53", Status::Unknown, Some("no_answer"), Verdict::Unknown),
+        ("Temporary failure", Status::Unknown, None, Verdict::Unknown),
+    ] {
+        let mut survey = survey(&[]);
+        survey.resolved = Err(why.to_owned());
+        let diagnosis = ladder::climb(&survey, &declared("ipsec"));
+        let name = diagnosis.step(Step::Name).unwrap();
+        assert_eq!((name.status, name.reason.map(StepReason::as_str)), (status, reason), "{why}");
+        assert_eq!(diagnosis.verdict, verdict, "{why}");
+        assert_eq!(diagnosis.step(Step::Ports).unwrap().status, Status::Unknown);
+        assert_eq!(diagnosis.steps.len(), Step::ALL.len());
+    }
+}
+
+#[test]
+fn a_host_without_a_route_fails_at_route_and_says_that_it_is_here() {
+    for (fault, status, verdict) in [
+        (Fault::NoRoute, Status::Failed, Verdict::Failed),
+        (Fault::Egress, Status::Failed, Verdict::Failed),
+        (Fault::Permission, Status::Unknown, Verdict::Unknown),
+    ] {
+        let mut survey = survey(&[("icmp", Unsent(fault)), ("ike", Unsent(fault))]);
+        survey.routes = vec![(ip("192.0.2.1"), Err(fault))];
+        let diagnosis = ladder::climb(&survey, &declared("ipsec"));
+        let route = diagnosis.step(Step::Route).unwrap();
+        assert_eq!((route.status, route.fault, diagnosis.verdict), (status, Some(fault), verdict));
+        assert_eq!(diagnosis.step(Step::Reach).unwrap().status, Status::Unknown);
+    }
+}
+
+fn member(slot: u8, address: &str, kind: &str, outcome: Outcome) -> Observed {
+    Observed { member: slot, address: ip(address), ..observed(kind, outcome) }
+}
+
+#[test]
+fn a_sick_member_is_named() {
+    let mut survey = survey(&[("icmp", YES), ("tls", YES)]);
+    survey.resolved = Ok(vec![ip("192.0.2.1"), ip("192.0.2.2")]);
+    survey.routes.push((ip("192.0.2.2"), Ok(ip("198.51.100.7"))));
+    survey.observed.push(member(2, "192.0.2.2", "icmp", YES));
+    survey.observed.push(member(2, "192.0.2.2", "tls", RST));
+    let diagnosis = ladder::climb(&survey, &declared("ssl-vpn"));
+    assert_eq!(diagnosis.failed_step, Some(Step::Ports));
+    let text = diagnosis.step(Step::Ports).unwrap().text(Lang::En);
+    assert!(text.contains("Seen at 192.0.2.2, not at every"), "{text}");
+}
+
+#[test]
+fn a_member_without_a_route_is_left_out_and_told() {
+    let mut survey = survey(&[("icmp", YES), ("tls", YES)]);
+    survey.resolved = Ok(vec![ip("192.0.2.1"), ip("2001:db8::1")]);
+    survey.routes.push((ip("2001:db8::1"), Err(Fault::NoRoute)));
+    survey.observed.push(member(2, "2001:db8::1", "icmp", Unsent(Fault::NoRoute)));
+    survey.observed.push(member(2, "2001:db8::1", "tls", Unsent(Fault::NoRoute)));
+    let diagnosis = ladder::climb(&survey, &declared("ssl-vpn"));
+    assert_eq!((diagnosis.verdict, diagnosis.degraded()), (Verdict::Ok, false));
+    assert!(diagnosis.step(Step::Route).unwrap().text(Lang::En).contains("Not judged: 2001:db8::1"));
+}
+
+#[test]
+fn the_handshake_phase_shows_that_tcp_connected() {
+    let mut survey = survey(&[("icmp", SILENT), ("tls", SILENT)]);
+    survey.observed[1].report.phases.push((Phase::Connect, Duration::from_millis(3)));
+    let diagnosis = ladder::climb(&survey, &declared("ssl-vpn"));
+    assert_eq!(diagnosis.failed_step, Some(Step::Ports));
+    assert_eq!(diagnosis.step(Step::Ports).unwrap().said[0].note, Note::TlsSilent);
+}
+
+#[test]
+fn a_cookie_is_an_answer_and_calls_for_attention() {
+    let mut survey = survey(&[("icmp", YES), ("ike", YES), ("ike_natt", YES)]);
+    survey.observed[1].report.findings().under_load = true;
+    let diagnosis = ladder::climb(&survey, &declared("ipsec"));
+    assert_eq!(diagnosis.verdict, Verdict::Ok);
+    assert_eq!((render::nagios_code(&diagnosis), render::exit_code(&diagnosis)), (1, 0));
+}
+
+#[test]
+fn every_sentence_uses_slots_that_exist_and_both_languages_have_it() {
+    let known = [
+        "host", "address", "addresses", "source", "reason", "detail", "fault", "rtt", "life", "ports", "port",
+        "port500", "port4500", "where",
+    ];
+    for note in Note::ALL {
+        for lang in Lang::ALL {
+            let template = note.template(*lang);
+            assert!(!template.is_empty());
+            for slot in template.split('{').skip(1) {
+                let slot = slot.split_once('}').unwrap().0;
+                assert!(known.contains(&slot), "{note:?} {slot}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_filling_is_not_read_for_slots() {
+    let said = Said::new(Note::NameOk).with("host", "{addresses}").with("addresses", "192.0.2.1");
+    assert_eq!(said.text(Lang::En), "{addresses} is 192.0.2.1.");
+}
+
+#[test]
+fn nagios_is_one_line_with_one_bar() {
+    let survey = survey(&[("icmp", YES), ("ike", SILENT), ("ike_natt", SILENT)]);
+    let line = render::nagios(&ladder::climb(&survey, &declared("ipsec")), &survey, Lang::En);
+    assert!(line.starts_with("VPNPROBE CRITICAL - hq: ports failed (no_answer): UDP 500, UDP 4500 does not"), "{line}");
+    assert!(line.ends_with(" | 'icmp_1'=0.001234s;;;0\n"), "{line}");
+    assert_eq!((line.matches('|').count(), line.matches('\n').count()), (1, 1));
+}

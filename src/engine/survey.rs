@@ -1,0 +1,306 @@
+//! A survey: every probe of one target, once and now, for `check` and `init`.
+//!
+//! Invariants: a stateless form may be tried several times; whatever opens state at the peer is run
+//! once, under the same budget as the daemon's, and no more than one half-open session is left.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::budget::Budget;
+use crate::config::{Address, Config, Egress, Target};
+use crate::entropy::Generator;
+pub use crate::diagnose::survey::{Observed, Survey};
+use crate::net::clock::SystemClock;
+use crate::net::resolve::Resolver;
+use crate::net::{Driver, FlowId, Happening, Tag};
+use crate::probe::{Charge, Form, Spec, ike, ikev1};
+use crate::sample::{Fault, Outcome, Reason, Report, SeriesId};
+use crate::time::{Clock, Timestamp};
+
+/// How a survey is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// How often a stateless probe is tried until it is answered.
+    pub attempts: u32,
+    /// Whether the proposals are audited, one suite a datagram.
+    pub audit: bool,
+    /// Whether IKEv1 aggressive mode is tried.
+    pub aggressive: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { attempts: 3, audit: false, aggressive: false }
+    }
+}
+
+/// One probe of one member over one way out, and what is still to be tried.
+struct Case {
+    spec: Spec,
+    member: u8,
+    address: IpAddr,
+    egress: String,
+    flow: FlowId,
+    todo: VecDeque<&'static Form>,
+    best: Option<(&'static str, Report)>,
+}
+
+/// Probes every member of the target: each stateless form `attempts` times until it is answered, what
+/// opens state once. Blocking, for some seconds.
+///
+/// # Errors
+/// When this host cannot even wait for events, or has no usable runtime for name lookups.
+pub fn survey(config: &Config, target: &Target, options: &Options) -> io::Result<Survey> {
+    let clock = SystemClock::start();
+    let resolved = resolve(target)?;
+    let mut driver = Driver::new(clock, Box::new(Generator::from_os()))?;
+    let mut budget = Budget::new(config.budget.clone(), Timestamp::ZERO);
+    let members: Vec<IpAddr> =
+        resolved.iter().flatten().take(usize::from(target.max_members.max(1))).copied().collect();
+    let default = Egress::default();
+    let way = target.egress.first().and_then(|name| config.egress.get(name)).unwrap_or(&default);
+    let routes = members.iter().map(|address| (*address, Driver::source_towards(*address, way))).collect();
+    let mut cases = cases(config, target, options, &members, &mut driver);
+    let mut happenings = Vec::new();
+    // First what leaves no state, all at once; then what does, one case after the other, so that one
+    // concentrator never meets two of our handshakes at the same time.
+    run(&mut driver, &mut budget, &mut cases, &mut happenings, Form::stateless)?;
+    prune(&mut cases);
+    run(&mut driver, &mut budget, &mut cases, &mut happenings, |form| !form.stateless())?;
+    let deadline = clock.now() + Duration::from_secs(2);
+    while driver.unfinished() > 0 && clock.now() < deadline {
+        driver.turn(deadline, &mut happenings)?;
+        happenings.clear();
+    }
+    let observed = cases
+        .into_iter()
+        .map(|case| {
+            let (form, report) =
+                case.best.unwrap_or(("none", Report::new(Outcome::Unsent(Fault::Budget))));
+            Observed {
+                probe: case.spec.name,
+                kind: case.spec.kind,
+                member: case.member,
+                address: case.address,
+                egress: case.egress,
+                form,
+                report,
+            }
+        })
+        .collect();
+    let host = target.addresses.first().map_or_else(|| target.name.clone(), |address| match address {
+        Address::Ip(ip) => ip.to_string(),
+        Address::Name(name) => name.clone(),
+    });
+    Ok(Survey { time: clock.wall(), host, resolved, routes, observed })
+}
+
+/// All addresses of a target; the error is for people.
+fn resolve(target: &Target) -> io::Result<Result<Vec<IpAddr>, String>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(async {
+        let mut all = Vec::new();
+        let mut failure = None;
+        let resolver = Resolver::from_system();
+        for address in &target.addresses {
+            match address {
+                Address::Ip(ip) => all.push(*ip),
+                Address::Name(name) => match resolver.lookup(name, target.family).await {
+                    Ok(found) => all.extend(found.addresses),
+                    Err(error) => failure = Some(error),
+                },
+            }
+        }
+        match failure {
+            Some(error) if all.is_empty() => Err(error),
+            _ => Ok(all),
+        }
+    }))
+}
+
+fn cases(config: &Config, target: &Target, options: &Options, members: &[IpAddr], driver: &mut Driver) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (address, member) in members.iter().zip(1u8..) {
+        for name in &target.egress {
+            let egress = Arc::new(config.egress.get(name).cloned().unwrap_or_default());
+            for spec in &target.probes {
+                let flow = driver.open(*address, spec.port, spec.kind.flow, Arc::clone(&egress));
+                let forms = (spec.kind.forms)(spec);
+                let mut todo = VecDeque::new();
+                for form in forms {
+                    let times = if form.stateless() { options.attempts.max(1) } else { 1 };
+                    todo.extend(std::iter::repeat_n(form, times as usize));
+                }
+                if options.audit && matches!(spec.kind.name, "ike" | "ike_natt") {
+                    todo.push_back(&ike::AUDIT);
+                }
+                if options.aggressive && matches!(spec.kind.name, "ikev1" | "ikev1_natt") {
+                    todo.push_back(&ikev1::AGGRESSIVE);
+                }
+                cases.push(Case {
+                    spec: spec.clone(),
+                    member,
+                    address: *address,
+                    egress: name.clone(),
+                    flow,
+                    todo,
+                    best: None,
+                });
+            }
+        }
+    }
+    cases
+}
+
+/// Of the handshakes that would leave a half-open session, keeps one per address: of a case that was
+/// silent so far if there is one (it may be its only form), else of the first that answered.
+fn prune(cases: &mut [Case]) {
+    let opens = |case: &Case| case.todo.iter().any(|form| form.charges.contains(&Charge::HalfOpen));
+    let addresses: Vec<IpAddr> = cases.iter().map(|case| case.address).collect();
+    for (index, address) in addresses.iter().enumerate() {
+        if addresses.iter().position(|other| other == address) != Some(index) {
+            continue;
+        }
+        let of_address = |case: &&mut Case| case.address == *address && opens(case);
+        let answered = cases.iter_mut().filter(of_address).position(|case| received(case));
+        let mut kept = false;
+        let any_answered = answered.is_some();
+        for case in cases.iter_mut().filter(of_address) {
+            let wanted = !kept && received(case) == any_answered;
+            kept |= wanted;
+            if !wanted {
+                case.todo.retain(|form| !form.charges.contains(&Charge::HalfOpen));
+            }
+        }
+    }
+}
+
+fn received(case: &Case) -> bool {
+    case.best.as_ref().is_some_and(|(_, report)| report.outcome.received() == Some(true))
+}
+
+fn run(
+    driver: &mut Driver,
+    budget: &mut Budget,
+    cases: &mut [Case],
+    out: &mut Vec<Happening>,
+    now_is_for: fn(&Form) -> bool,
+) -> io::Result<()> {
+    let together = now_is_for(&ANY_STATELESS);
+    let mut running = 0usize;
+    let mut next = 0usize;
+    loop {
+        // Begins what may begin: everything at once, or one case at a time.
+        while next < cases.len() && (together || running == 0) {
+            if begin(driver, budget, cases, next, now_is_for, out) {
+                running += 1;
+            }
+            next += 1;
+        }
+        if running == 0 && next >= cases.len() && out.is_empty() {
+            return Ok(());
+        }
+        if out.is_empty() {
+            let until = driver.clock().now() + Duration::from_secs(1);
+            driver.turn(until, out)?;
+        }
+        for happening in std::mem::take(out) {
+            let Happening::Done { tag, report, .. } = happening else { continue };
+            running = running.saturating_sub(1);
+            let index = tag.series.0 as usize;
+            if let Some(case) = cases.get_mut(index) {
+                learn(case, tag.form, report);
+            }
+            if begin(driver, budget, cases, index, now_is_for, out) {
+                running += 1;
+            }
+        }
+    }
+}
+
+static ANY_STATELESS: Form = Form { name: "any", charges: &[], packets: 1, rare: false };
+
+/// Begins the next form of a case that is of the wanted sort, if there is one.
+fn begin(
+    driver: &mut Driver,
+    budget: &mut Budget,
+    cases: &mut [Case],
+    index: usize,
+    now_is_for: fn(&Form) -> bool,
+    out: &mut Vec<Happening>,
+) -> bool {
+    let Some(case) = cases.get_mut(index) else { return false };
+    while let Some(form) = case.todo.front().copied().filter(|form| now_is_for(form)) {
+        case.todo.pop_front();
+        let now = driver.clock().now();
+        // A stateless form waits for the packet rate; what opens state is left out if it is too early.
+        match budget.draw(case.address, form, now) {
+            Err(_) if !form.stateless() => {
+                if case.best.is_none() {
+                    case.best = Some((form.name, Report::new(Outcome::Unsent(Fault::Budget))));
+                }
+            }
+            _ => {
+                let series = SeriesId(u32::try_from(index).unwrap_or(u32::MAX));
+                driver.begin(case.flow, Tag { series, seq: 0, due: now, form }, &case.spec, out);
+                return true;
+            }
+        }
+    }
+    false
+}
+
+/// Keeps the report that tells most, and what all forms found out.
+fn learn(case: &mut Case, form: &'static Form, mut report: Report) {
+    let received = report.outcome.received() == Some(true);
+    if received {
+        // What is answered needs no second try, nor another gentle form.
+        case.todo.retain(|other| !other.stateless() || other.name == ike::AUDIT.name && form.name != other.name);
+    }
+    let Some((best_form, best)) = case.best.take() else {
+        case.best = Some((form.name, report));
+        return;
+    };
+    let better = match (weight(best.outcome), weight(report.outcome)) {
+        // A full form that is refused, or shows a bad certificate, says more than the gentle one did.
+        (old, new) if form.rare && received && report.outcome.reason().is_some() => new >= old,
+        (old, new) => new > old,
+    };
+    if better {
+        if let Some(findings) = &best.findings {
+            let mut details = findings.details.clone();
+            if let Some(newer) = &report.findings {
+                details.merge(&newer.details);
+            }
+            report.findings().details = details;
+        }
+        if report.rtt.is_none() || form.rare {
+            report.rtt = best.rtt.or(report.rtt);
+        }
+        case.best = Some((form.name, report));
+    } else {
+        let mut best = best;
+        if let Some(newer) = &report.findings {
+            let findings = best.findings();
+            findings.details.merge(&newer.details);
+            findings.under_load |= newer.under_load;
+            findings.half_open_left = findings.half_open_left.or(newer.half_open_left);
+            findings.certificate_not_after = findings.certificate_not_after.or(newer.certificate_not_after);
+        }
+        case.best = Some((best_form, best));
+    }
+}
+
+/// How much an outcome tells.
+fn weight(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Unsent(_) => 0,
+        Outcome::Lost(Reason::NoAnswer) => 1,
+        Outcome::Lost(_) => 2,
+        Outcome::Refused(reason) if !reason.is_reply() => 3,
+        Outcome::Refused(_) | Outcome::Answered(_) => 4,
+    }
+}

@@ -1,0 +1,310 @@
+//! The HTTP side: what can be asked, and of whom.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `GET /metrics` | text 0.0.4, or protobuf if `Accept` prefers it |
+//! | `GET /probe?target=&module=` | one exchange now, in `blackbox_exporter`'s names |
+//! | `GET /-/healthy`, `GET /-/ready` | 200, or 503 with the reason |
+//! | `POST /-/reload` | 200, or 500 with the problems |
+//! | `GET /config` | the configuration in force, secrets masked |
+//! | `GET /api/v1/status` | everything known now, as JSON |
+//! | `GET /sd` | the configured targets, for `http_sd_configs` |
+//! | `GET /` | the status page |
+//!
+//! Invariants: a request names a target of the configuration or probes nothing; no answer repeats what
+//! the request said; no answer redirects; no body of a request is read. Nothing here waits for the
+//! engine but `/probe` and `/-/reload`, which have a deadline.
+
+use std::fmt::Write as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use askama::Template as _;
+use http_body_util::Full;
+use hyper::body::{Body, Bytes};
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::metrics::Registry;
+use super::page::{CONTENT_SECURITY_POLICY, Page};
+use super::status::Status;
+
+mod accept;
+mod probe;
+mod server;
+
+#[cfg(test)]
+mod tests;
+
+pub use accept::Format;
+pub use probe::{ProbeError, ProbeNow};
+pub use server::{Limits, serve};
+
+/// A future in a box, as the trait needs it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The daemon as the HTTP side sees it. The calls without a future must return at once.
+pub trait Daemon: Send + Sync {
+    /// Loads the configuration again. The error is for people: all problems of the file.
+    fn reload(&self) -> BoxFuture<'_, Result<(), String>>;
+
+    /// Runs one exchange of the probe named `module` of `target` now, under the same budget as all
+    /// others, with a timeout of at most `timeout`. Its sample belongs to the answer alone and is not
+    /// counted in the series.
+    fn probe(
+        &self,
+        target: &str,
+        module: &str,
+        timeout: Duration,
+    ) -> BoxFuture<'_, Result<ProbeNow, ProbeError>>;
+
+    /// The configuration in force as YAML, every secret masked.
+    fn config_text(&self) -> String;
+
+    /// Whether it is listening and probing; if not, why: it is starting, or no attempt was made for
+    /// three intervals.
+    fn ready(&self) -> Result<(), String>;
+
+    /// The configured targets.
+    fn targets(&self) -> Vec<TargetRow>;
+}
+
+/// A configured target, as `/sd` and `/probe` need it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetRow {
+    /// Its name.
+    pub name: String,
+    /// Its addresses and names, as configured.
+    pub addresses: Vec<String>,
+    /// The VPNs it declares, for example `ipsec`.
+    pub vpn: Vec<String>,
+    /// The names of its probes: the modules of `/probe`.
+    pub probes: Vec<String>,
+}
+
+/// What answers requests.
+pub struct App {
+    registry: Registry,
+    daemon: Arc<dyn Daemon>,
+    probe_timeout: Duration,
+    limits: Limits,
+    scrapes: Arc<Semaphore>,
+    probes: Arc<Semaphore>,
+}
+
+/// An answer.
+type Answer = Response<Full<Bytes>>;
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+impl App {
+    /// An app over these; `probe_timeout` is for `/probe` requests whose scraper says none.
+    #[must_use]
+    pub fn new(registry: Registry, daemon: Arc<dyn Daemon>, probe_timeout: Duration, limits: Limits) -> Self {
+        let scrapes = Arc::new(Semaphore::new(limits.scrapes));
+        let probes = Arc::new(Semaphore::new(limits.probes));
+        Self { registry, daemon, probe_timeout, limits, scrapes, probes }
+    }
+
+    /// The answer to a request, and what must be held until it is sent. `loopback`: the client has
+    /// connected to a loopback address.
+    async fn answer<B: Body>(
+        &self,
+        request: &Request<B>,
+        loopback: bool,
+    ) -> (Answer, Option<OwnedSemaphorePermit>) {
+        if let Some(refusal) = self.refuse(request, loopback) {
+            return (refusal, None);
+        }
+        let method = request.method();
+        let get = method == Method::GET || method == Method::HEAD;
+        let path = request.uri().path();
+        let allowed = match path {
+            "/" | "/metrics" | "/probe" | "/config" | "/sd" | "/api/v1/status" | "/-/healthy"
+            | "/-/ready"
+                if get =>
+            {
+                ""
+            }
+            "/-/reload" if method == Method::POST => "",
+            "/" | "/metrics" | "/probe" | "/config" | "/sd" | "/api/v1/status" | "/-/healthy"
+            | "/-/ready" => "GET, HEAD",
+            "/-/reload" => "POST",
+            _ => return (text(StatusCode::NOT_FOUND, "Not found. / lists what there is.\n"), None),
+        };
+        if !allowed.is_empty() {
+            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "This path does not take that method.\n");
+            answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+            return (answer, None);
+        }
+        let permits = match path {
+            "/metrics" | "/" | "/api/v1/status" => Some(&self.scrapes),
+            "/probe" => Some(&self.probes),
+            _ => None,
+        };
+        let permit = match permits.map(|permits| Arc::clone(permits).try_acquire_owned()) {
+            Some(Err(_)) => {
+                let busy = "Too many requests of this kind are being answered; try again.\n";
+                return (text(StatusCode::SERVICE_UNAVAILABLE, busy), None);
+            }
+            Some(Ok(permit)) => Some(permit),
+            None => None,
+        };
+        (self.route(request, path).await, permit)
+    }
+
+    async fn route<B>(&self, request: &Request<B>, path: &str) -> Answer {
+        match path {
+            "/metrics" => match self.format(request) {
+                format @ Format::Text => body(format.content_type(), self.registry.encode_text()),
+                format @ Format::Protobuf => body(format.content_type(), self.registry.encode_protobuf()),
+            },
+            "/probe" => self.probe(request).await,
+            "/-/healthy" => text(StatusCode::OK, "Healthy\n"),
+            "/-/ready" => match self.daemon.ready() {
+                Ok(()) => text(StatusCode::OK, "Ready\n"),
+                Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("Not ready: {why}\n")),
+            },
+            "/-/reload" => self.reload().await,
+            "/config" => body(PLAIN, self.daemon.config_text().into_bytes()),
+            "/sd" => json(&discovery(self.daemon.targets())),
+            "/api/v1/status" => json(&self.status()),
+            _ => self.page(),
+        }
+    }
+
+    /// Says no to what no route may see.
+    fn refuse<B: Body>(&self, request: &Request<B>, loopback: bool) -> Option<Answer> {
+        let target = request.uri();
+        let length = target.path().len() + target.query().map_or(0, |query| query.len() + 1);
+        if length > self.limits.target_bytes {
+            return Some(text(StatusCode::URI_TOO_LONG, "The request target is too long.\n"));
+        }
+        if !request.body().is_end_stream() {
+            let mut answer = text(StatusCode::PAYLOAD_TOO_LARGE, "No request here takes a body.\n");
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            return Some(answer);
+        }
+        let header = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or("?"));
+        // A browser's page must not reach a loopback listener through a name of its own (DNS
+        // rebinding), nor reload anything from another site.
+        let host = header(header::HOST).unwrap_or("localhost");
+        if loopback && !is_local_name(host) {
+            return Some(text(
+                StatusCode::MISDIRECTED_REQUEST,
+                "This host name does not belong to a loopback address.\n",
+            ));
+        }
+        if request.method() != Method::GET && header(header::ORIGIN).is_some() {
+            return Some(text(StatusCode::FORBIDDEN, "Requests from web pages are not taken.\n"));
+        }
+        None
+    }
+
+    fn format<B>(&self, request: &Request<B>) -> Format {
+        let values = request.headers().get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        Format::negotiate(&values.collect::<Vec<_>>().join(","))
+    }
+
+    /// Leaves room for the answer within the limit of the request.
+    fn deadline(&self) -> Duration {
+        self.limits.request.mul_f64(0.95)
+    }
+
+    async fn reload(&self) -> Answer {
+        match tokio::time::timeout(self.deadline(), self.daemon.reload()).await {
+            Ok(Ok(())) => text(StatusCode::OK, "Reloaded\n"),
+            Ok(Err(problems)) => text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                &format!("Failed to reload, the old configuration runs on:\n{problems}\n"),
+            ),
+            Err(_) => {
+                text(StatusCode::INTERNAL_SERVER_ERROR, "The reload has not ended in time; see the log.\n")
+            }
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status::read(&self.registry, self.daemon.ready())
+    }
+
+    fn page(&self) -> Answer {
+        let status = self.status();
+        let Ok(html) = Page::new(&status).render() else {
+            return text(StatusCode::INTERNAL_SERVER_ERROR, "The page cannot be made.\n");
+        };
+        let mut answer = body("text/html; charset=utf-8", html.into_bytes());
+        let policy = HeaderValue::from_static(CONTENT_SECURITY_POLICY);
+        answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+        answer
+    }
+}
+
+/// Whether a `Host` header names a loopback listener: an address, or `localhost`.
+fn is_local_name(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    name.parse::<std::net::IpAddr>().is_ok() || name == "localhost" || name.ends_with(".localhost")
+}
+
+/// One entry of an HTTP service discovery answer.
+#[derive(Serialize)]
+struct Discovered {
+    targets: [String; 1],
+    labels: Labels,
+}
+
+#[derive(Serialize)]
+struct Labels {
+    #[serde(rename = "__meta_vpnprobe_addresses")]
+    addresses: String,
+    #[serde(rename = "__meta_vpnprobe_vpn")]
+    vpn: String,
+    #[serde(rename = "__meta_vpnprobe_probes")]
+    probes: String,
+}
+
+/// Lists are joined by commas and have one at each end, as Prometheus' own discoveries have it, so
+/// that a rule can match `.*,ike,.*`.
+fn discovery(targets: Vec<TargetRow>) -> Vec<Discovered> {
+    let list = |items: &[String]| {
+        items.iter().fold(String::from(","), |mut out, item| {
+            let _ = write!(out, "{item},");
+            out
+        })
+    };
+    let entry = |row: TargetRow| Discovered {
+        labels: Labels { addresses: list(&row.addresses), vpn: list(&row.vpn), probes: list(&row.probes) },
+        targets: [row.name],
+    };
+    targets.into_iter().map(entry).collect()
+}
+
+fn text(status: StatusCode, content: &str) -> Answer {
+    let mut answer = body(PLAIN, content.as_bytes().to_vec());
+    *answer.status_mut() = status;
+    answer
+}
+
+fn json(value: &impl Serialize) -> Answer {
+    match serde_json::to_vec(value) {
+        Ok(content) => body(JSON, content),
+        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "The answer cannot be made.\n"),
+    }
+}
+
+fn body(content_type: &'static str, content: Vec<u8>) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(content)));
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}

@@ -1,0 +1,301 @@
+//! Connections: who is let in, how long a request may take, how it ends.
+//!
+//! Invariants: at most [`Limits::connections`] are open and [`Limits::per_address`] from one address;
+//! when they are full, the oldest one that is not being answered gives way, so that idle connections
+//! keep nobody out. A request whose answer is not all sent in [`Limits::request`] loses its
+//! connection. Nothing here waits for the engine.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
+use tokio::task::JoinSet;
+
+use super::App;
+
+/// What a client may take.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// How long a request's head may take, and how long a connection may be idle.
+    pub header: Duration,
+    /// From the end of a request's head to the last byte of its answer.
+    pub request: Duration,
+    /// Headers of a request.
+    pub headers: usize,
+    /// Bytes of a request's head.
+    pub head_bytes: usize,
+    /// Bytes of a request target.
+    pub target_bytes: usize,
+    /// Open connections.
+    pub connections: usize,
+    /// Open connections of one address.
+    pub per_address: usize,
+    /// Answers that read the whole registry, at once.
+    pub scrapes: usize,
+    /// `/probe` requests at once.
+    pub probes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header: Duration::from_secs(5),
+            request: Duration::from_secs(10),
+            headers: 100,
+            head_bytes: 16 * 1024,
+            target_bytes: 2048,
+            connections: 64,
+            per_address: 8,
+            scrapes: 4,
+            probes: 8,
+        }
+    }
+}
+
+/// Serves `app` on these listeners until `shutdown` is done; then requests that are being answered get
+/// one more second. Runs on the tokio runtime it is called on.
+///
+/// # Errors
+/// A listener cannot be used with tokio; nothing is served then.
+pub async fn serve(
+    listeners: Vec<std::net::TcpListener>,
+    app: Arc<App>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let mut sockets = Vec::new();
+    for listener in listeners {
+        listener.set_nonblocking(true)?;
+        sockets.push(TcpListener::from_std(listener)?);
+    }
+    let table = Arc::new(Table::default());
+    let (stop, stopped) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    for socket in sockets {
+        tasks.spawn(accept(socket, Arc::clone(&app), Arc::clone(&table), stopped.clone()));
+    }
+    drop(stopped);
+    shutdown.await;
+    let _ = stop.send(true);
+    // Each connection holds a receiver for as long as it lives.
+    let _ = tokio::time::timeout(Duration::from_secs(1), stop.closed()).await;
+    tasks.shutdown().await;
+    Ok(())
+}
+
+async fn accept(socket: TcpListener, app: Arc<App>, table: Arc<Table>, mut stop: watch::Receiver<bool>) {
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let (stream, from) = tokio::select! {
+            accepted = socket.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(_) => {
+                    // Out of descriptors, most likely: wait for some to come back.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+            () = told(&mut stop) => break,
+        };
+        if let Some(admitted) = table.admit(from, &app.limits) {
+            let stopped = stop.clone();
+            connections.spawn(connection(stream, Arc::clone(&app), admitted, stopped));
+        }
+        // Lets the new connection read its request before the next one can displace it.
+        tokio::task::yield_now().await;
+    }
+    drop(socket);
+    drop(stop);
+    while connections.join_next().await.is_some() {}
+}
+
+/// Resolves when the server is told to stop.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn connection(stream: TcpStream, app: Arc<App>, admitted: Admitted, mut stop: watch::Receiver<bool>) {
+    let state = Arc::clone(&admitted.state);
+    let loopback = stream.local_addr().is_ok_and(|local| local.ip().to_canonical().is_loopback());
+    let service = service_fn(|request: Request<Incoming>| {
+        state.begin();
+        let (app, state) = (Arc::clone(&app), Arc::clone(&state));
+        async move {
+            let (response, permit) = app.answer(&request, loopback).await;
+            state.answered(permit);
+            Ok::<_, std::convert::Infallible>(response)
+        }
+    });
+    let limits = &app.limits;
+    let io = Watched { io: TokioIo::new(stream), state: Arc::clone(&state) };
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header)
+        .max_headers(limits.headers)
+        .max_buf_size(limits.head_bytes)
+        .serve_connection(io, service);
+    let mut serving = pin!(serving);
+    let mut overdue = pin!(state.overdue(limits.request));
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            // Errors are the client's: it hung up, or it does not speak HTTP.
+            _ = &mut serving => break,
+            () = &mut overdue => break,
+            () = state.displaced.notified() => break,
+            () = told(&mut stop), if !stopping => {
+                stopping = true;
+                serving.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// The open connections, by age.
+#[derive(Default)]
+struct Table {
+    open: Mutex<BTreeMap<u64, (IpAddr, Arc<State>)>>,
+    next: AtomicU64,
+}
+
+/// A place in the table, given back when dropped.
+struct Admitted {
+    id: u64,
+    table: Arc<Table>,
+    state: Arc<State>,
+}
+
+impl Table {
+    /// Makes room for a connection, or refuses it if all others are being answered.
+    fn admit(self: &Arc<Self>, from: SocketAddr, limits: &Limits) -> Option<Admitted> {
+        let from = from.ip().to_canonical();
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = open.values().filter(|(ip, _)| *ip == from).count();
+        let full = if same >= limits.per_address { Some(Some(from)) } else { None };
+        let full = full.or((open.len() >= limits.connections).then_some(None));
+        if let Some(of) = full {
+            let idle = |(ip, state): &(IpAddr, Arc<State>)| of.is_none_or(|of| *ip == of) && state.idle();
+            let oldest = open.iter().find(|(_, entry)| idle(entry)).map(|(id, _)| *id)?;
+            if let Some((_, state)) = open.remove(&oldest) {
+                state.displaced.notify_one();
+            }
+        }
+        let id = self.next.fetch_add(1, Relaxed);
+        let state = Arc::new(State::default());
+        open.insert(id, (from, Arc::clone(&state)));
+        Some(Admitted { id, table: Arc::clone(self), state })
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.table.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
+/// What a connection is doing.
+#[derive(Default)]
+struct State {
+    /// [`IDLE`], [`ANSWERING`] or [`SENDING`]. Written by the connection's own task only.
+    doing: AtomicU8,
+    begun: Notify,
+    displaced: Notify,
+    /// Held until the answer is all sent.
+    permits: Mutex<Vec<OwnedSemaphorePermit>>,
+}
+
+const IDLE: u8 = 0;
+const ANSWERING: u8 = 1;
+const SENDING: u8 = 2;
+
+impl State {
+    fn begin(&self) {
+        self.doing.store(ANSWERING, Relaxed);
+        self.begun.notify_one();
+    }
+
+    fn answered(&self, permit: Option<OwnedSemaphorePermit>) {
+        self.doing.store(SENDING, Relaxed);
+        self.permits.lock().unwrap_or_else(PoisonError::into_inner).extend(permit);
+    }
+
+    fn flushed(&self) {
+        self.permits.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let _ = self.doing.compare_exchange(SENDING, IDLE, Relaxed, Relaxed);
+    }
+
+    fn idle(&self) -> bool {
+        self.doing.load(Relaxed) == IDLE
+    }
+
+    /// Resolves when an answer takes longer than `limit`.
+    async fn overdue(&self, limit: Duration) {
+        loop {
+            self.begun.notified().await;
+            while tokio::time::timeout(limit, self.begun.notified()).await.is_ok() {}
+            if !self.idle() {
+                return;
+            }
+        }
+    }
+}
+
+/// A stream that tells when all that was written is sent.
+struct Watched {
+    io: TokioIo<TcpStream>,
+    state: Arc<State>,
+}
+
+impl Read for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl Write for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    /// hyper flushes the stream only when its own buffer is empty.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        if flushed.is_ready() {
+            self.state.flushed();
+        }
+        flushed
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+}

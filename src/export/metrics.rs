@@ -1,0 +1,204 @@
+//! The metrics: what the engine counts and a scrape reads.
+//!
+//! One [`Registry`] is shared by the engine thread, which writes through the [`SeriesMetrics`] it was
+//! handed, and the web thread, which encodes. Names, types, labels and help stand in one table
+//! (`families.rs`).
+//!
+//! Invariants: a scrape changes nothing. A label value comes from the configuration or from a closed
+//! set; the one exception is `vpnprobe_target_info`, one series a member, escaped and bounded. Within
+//! one scrape a histogram's count is its `+Inf` bucket.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use prometheus::core::{Collector, Desc};
+use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::MetricFamily;
+use prometheus::{Encoder, ProtobufEncoder, TextEncoder};
+
+use crate::probe::Kind;
+use crate::time::Clock;
+
+mod families;
+mod histogram;
+mod own;
+mod series;
+mod target;
+
+#[cfg(test)]
+mod tests;
+
+use families::{Collected, Family};
+pub use histogram::Histogram;
+pub use own::OwnMetrics;
+pub use series::{SeriesKey, SeriesMetrics};
+pub use target::{MemberInfo, TargetMetrics};
+
+/// The names of all metrics of ours, `process_*` apart.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    Family::ALL.iter().map(|family| family.name())
+}
+
+/// All metrics of the daemon. Cheap to clone: clones share everything.
+#[derive(Clone)]
+pub struct Registry {
+    shared: Arc<Shared>,
+    encoder: prometheus::Registry,
+}
+
+struct Shared {
+    clock: Arc<dyn Clock>,
+    own: OwnMetrics,
+    series: RwLock<BTreeMap<SeriesKey, Arc<SeriesMetrics>>>,
+    targets: RwLock<BTreeMap<String, Arc<TargetMetrics>>>,
+}
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Registry {
+    /// A registry with the metrics about ourselves and the process; the configuration counts as
+    /// loaded now.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self::build(clock, true)
+    }
+
+    /// The same without `process_*`, whose values no test can foretell.
+    #[must_use]
+    pub fn without_process(clock: Arc<dyn Clock>) -> Self {
+        Self::build(clock, false)
+    }
+
+    fn build(clock: Arc<dyn Clock>, process: bool) -> Self {
+        let own = OwnMetrics::new(clock.wall());
+        let shared = Arc::new(Shared { clock, own, series: RwLock::default(), targets: RwLock::default() });
+        let encoder = prometheus::Registry::new();
+        // Registering fails for names that clash or are malformed only, and a test registers them all.
+        let _ = encoder.register(Box::new(Ours::new(Arc::clone(&shared))));
+        if process {
+            let _ = encoder.register(Box::new(ProcessCollector::for_self()));
+        }
+        Self { shared, encoder }
+    }
+
+    /// The metrics of a series, made at zero if they are new. A series that exists with the same kind
+    /// and buckets goes on counting; with others it starts anew.
+    #[must_use]
+    pub fn series(&self, key: SeriesKey, kind: Kind, buckets: &[f64]) -> Arc<SeriesMetrics> {
+        self.target(&key.target);
+        let mut all = write(&self.shared.series);
+        if let Some(known) = all.get(&key).filter(|known| known.fits(kind, buckets)) {
+            return Arc::clone(known);
+        }
+        let new = Arc::new(SeriesMetrics::new(key.clone(), kind, buckets));
+        all.insert(key, Arc::clone(&new));
+        new
+    }
+
+    /// Forgets a series; the next scrape does not show it.
+    pub fn remove(&self, key: &SeriesKey) {
+        write(&self.shared.series).remove(key);
+    }
+
+    /// The metrics of a target, made with state `unknown` if they are new.
+    pub fn target(&self, name: &str) -> Arc<TargetMetrics> {
+        if let Some(known) = read(&self.shared.targets).get(name) {
+            return Arc::clone(known);
+        }
+        let mut all = write(&self.shared.targets);
+        Arc::clone(all.entry(name.to_owned()).or_insert_with(|| Arc::new(TargetMetrics::new(name))))
+    }
+
+    /// Forgets a target, its members and all its series.
+    pub fn remove_target(&self, name: &str) {
+        write(&self.shared.series).retain(|key, _| key.target != name);
+        write(&self.shared.targets).remove(name);
+    }
+
+    /// Sets what is known about a member of a target, or forgets the member.
+    pub fn target_info(&self, target: &str, member: u8, info: Option<MemberInfo>) {
+        self.target(target).set_member(member, info);
+    }
+
+    /// The metrics about ourselves.
+    pub fn own(&self) -> &OwnMetrics {
+        &self.shared.own
+    }
+
+    /// The clock it was made with.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.shared.clock
+    }
+
+    /// All series, in the order of their labels.
+    pub fn all_series(&self) -> Vec<Arc<SeriesMetrics>> {
+        read(&self.shared.series).values().map(Arc::clone).collect()
+    }
+
+    /// All targets, in the order of their names.
+    pub fn all_targets(&self) -> Vec<Arc<TargetMetrics>> {
+        read(&self.shared.targets).values().map(Arc::clone).collect()
+    }
+
+    /// All metrics in Prometheus' text format 0.0.4.
+    #[must_use]
+    pub fn encode_text(&self) -> Vec<u8> {
+        encode(&TextEncoder::new(), &self.encoder.gather())
+    }
+
+    /// All metrics as length-delimited `io.prometheus.client.MetricFamily` messages.
+    #[must_use]
+    pub fn encode_protobuf(&self) -> Vec<u8> {
+        encode(&ProtobufEncoder::new(), &self.encoder.gather())
+    }
+}
+
+/// Encodes families that are known to be complete: writing to memory cannot fail.
+pub(super) fn encode(encoder: &impl Encoder, families: &[MetricFamily]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let _ = encoder.encode(families, &mut out);
+    out
+}
+
+/// What joins our atomics to the crate's registry.
+struct Ours {
+    shared: Arc<Shared>,
+    descriptions: Vec<Desc>,
+}
+
+impl Ours {
+    fn new(shared: Arc<Shared>) -> Self {
+        let describe = |family: &Family| {
+            let labels = family.labels().map(str::to_owned).collect();
+            Desc::new(family.name().to_owned(), family.help().to_owned(), labels, [].into()).ok()
+        };
+        Self { shared, descriptions: Family::ALL.iter().filter_map(describe).collect() }
+    }
+}
+
+impl Collector for Ours {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut out = Collected::new();
+        // The lists are copied first: reading the metrics takes long enough to be felt by a reload.
+        let series: Vec<_> = read(&self.shared.series).values().map(Arc::clone).collect();
+        for series in series {
+            series.collect(&mut out);
+        }
+        let targets: Vec<_> = read(&self.shared.targets).values().map(Arc::clone).collect();
+        for target in targets {
+            target.collect(&mut out);
+        }
+        self.shared.own.collect(&mut out);
+        out.finish()
+    }
+}

@@ -1,0 +1,165 @@
+//! Every metric of ours: name, type, labels and help in one table.
+//!
+//! Invariant: a metric that is not in this table cannot be exported, and one that is has exactly the
+//! labels of its line.
+
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+
+use super::histogram::Histogram;
+
+/// Labels of what belongs to one series.
+pub(super) const SERIES: &[&str] = &["target", "member", "probe", "egress"];
+/// Labels of what belongs to one target.
+const TARGET: &[&str] = &["target"];
+/// Labels of what is about ourselves.
+const OWN: &[&str] = &[];
+
+/// Declares the table.
+macro_rules! families {
+    ($($variant:ident = $kind:ident $name:literal, $scope:ident, [$($extra:literal),*], $help:literal;)+) => {
+        /// A metric, as an index into the table.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Family { $($variant,)+ }
+
+        impl Family {
+            /// All of them, in the order of the table.
+            pub(super) const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// Its name.
+            pub(super) const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// What it means.
+            pub(super) const fn help(self) -> &'static str {
+                match self { $(Self::$variant => $help,)+ }
+            }
+
+            /// Its type.
+            pub(super) const fn kind(self) -> MetricType {
+                match self { $(Self::$variant => MetricType::$kind,)+ }
+            }
+
+            /// The names of its labels, in order.
+            pub(super) fn labels(self) -> impl Iterator<Item = &'static str> {
+                let (scope, extra): (&[&str], &[&str]) =
+                    match self { $(Self::$variant => ($scope, &[$($extra),*]),)+ };
+                scope.iter().chain(extra).copied()
+            }
+        }
+    };
+}
+
+families! {
+    Probes = COUNTER "vpnprobe_probes_total", SERIES, [],
+        "Exchanges whose first packet left this host.";
+    Failures = COUNTER "vpnprobe_probe_failures_total", SERIES, ["reason"],
+        "Exchanges that failed, by reason.";
+    Unsent = COUNTER "vpnprobe_probe_unsent_total", SERIES, ["fault"],
+        "Exchanges that prove nothing about the target: our own faults and held-back slots.";
+    Rtt = HISTOGRAM "vpnprobe_probe_rtt_seconds", SERIES, [],
+        "Time from the first transmission to its authentic answer.";
+    PhaseTime = HISTOGRAM "vpnprobe_probe_phase_seconds", SERIES, ["phase"],
+        "Time that a part of the exchange took.";
+    Up = GAUGE "vpnprobe_probe_up", SERIES, [],
+        "1 if the service answers and does not refuse, 0 if not, after hysteresis; absent while unknown.";
+    TargetState = GAUGE "vpnprobe_target_state", TARGET, ["state"],
+        "1 for the state the target is in, 0 for the others.";
+    Duplicates = COUNTER "vpnprobe_duplicates_total", SERIES, [],
+        "Answers that came more than once.";
+    LateReplies = COUNTER "vpnprobe_late_replies_total", SERIES, [],
+        "Answers that came after the timeout.";
+    UnderLoad = COUNTER "vpnprobe_probe_under_load_total", SERIES, [],
+        "Answers that asked for a cookie: the peer has many half-open sessions.";
+    HalfOpenLeft = COUNTER "vpnprobe_half_open_left_total", SERIES, [],
+        "Half-open sessions that we had to leave at the peer.";
+    BudgetDeferred = COUNTER "vpnprobe_budget_deferred_total", SERIES, [],
+        "Slots that the budget of the address held back, sent later or not at all.";
+    LastAttempt = GAUGE "vpnprobe_last_attempt_timestamp_seconds", SERIES, [],
+        "When the last exchange was begun; 0 if none was.";
+    CertificateNotAfter = GAUGE "vpnprobe_tls_certificate_not_after_timestamp_seconds", SERIES, [],
+        "When the first certificate of the chain to expire does so, as last seen.";
+    TargetInfo = GAUGE "vpnprobe_target_info", TARGET, ["member", "address", "family", "vendor", "versions"],
+        "What is known about a member of a target.";
+    ScheduleLag = HISTOGRAM "vpnprobe_schedule_lag_seconds", OWN, [],
+        "How much later than due an exchange was begun.";
+    MissedSlots = COUNTER "vpnprobe_missed_slots_total", OWN, [],
+        "Slots of the schedule that could not be begun.";
+    ReceiveOverflow = COUNTER "vpnprobe_receive_overflow_total", OWN, [],
+        "Packets that the kernel dropped because our receive buffers were full.";
+    Unmatched = COUNTER "vpnprobe_unmatched_packets_total", OWN, ["reason"],
+        "Packets that belong to no exchange of ours.";
+    ClockFallback = COUNTER "vpnprobe_clock_fallback_total", OWN, [],
+        "Round trips timed in user space because the kernel's stamps could not be used.";
+    ReloadOk = GAUGE "vpnprobe_config_last_reload_successful", OWN, [],
+        "1 if the last reload of the configuration succeeded.";
+    ReloadTime = GAUGE "vpnprobe_config_last_reload_success_timestamp_seconds", OWN, [],
+        "When the configuration was last loaded without error.";
+    BuildInfo = GAUGE "vpnprobe_build_info", OWN, ["version"],
+        "1; the label says which version this is.";
+}
+
+/// Metrics as they are collected: one list a family.
+pub(super) struct Collected(Vec<MetricFamily>);
+
+impl Collected {
+    /// All families, still empty.
+    pub(super) fn new() -> Self {
+        Self(
+            Family::ALL
+                .iter()
+                .map(|family| {
+                    let mut out = MetricFamily::default();
+                    out.set_name(family.name().to_owned());
+                    out.set_help(family.help().to_owned());
+                    out.set_field_type(family.kind());
+                    out
+                })
+                .collect(),
+        )
+    }
+
+    /// Adds a counter's value; label values in the order of the table.
+    #[expect(clippy::cast_precision_loss, reason = "a Prometheus value is a double")]
+    pub(super) fn counter(&mut self, family: Family, values: &[&str], value: u64) {
+        let mut metric = Metric::default();
+        let mut counter = Counter::default();
+        counter.set_value(value as f64);
+        metric.set_counter(counter);
+        self.push(family, values, metric);
+    }
+
+    /// Adds a gauge's value.
+    pub(super) fn gauge(&mut self, family: Family, values: &[&str], value: f64) {
+        let mut gauge = Gauge::default();
+        gauge.set_value(value);
+        self.push(family, values, Metric::from_gauge(gauge));
+    }
+
+    /// Adds a histogram's buckets.
+    pub(super) fn histogram(&mut self, family: Family, values: &[&str], histogram: &Histogram) {
+        let mut metric = Metric::default();
+        metric.set_histogram(histogram.collect());
+        self.push(family, values, metric);
+    }
+
+    fn push(&mut self, family: Family, values: &[&str], mut metric: Metric) {
+        debug_assert_eq!(family.labels().count(), values.len(), "{}", family.name());
+        let pairs = family.labels().zip(values).map(|(name, value)| {
+            let mut pair = LabelPair::default();
+            pair.set_name(name.to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        });
+        metric.set_label(pairs.collect());
+        if let Some(list) = self.0.get_mut(family as usize) {
+            list.mut_metric().push(metric);
+        }
+    }
+
+    /// The families that have at least one metric.
+    pub(super) fn finish(mut self) -> Vec<MetricFamily> {
+        self.0.retain(|family| !family.get_metric().is_empty());
+        self.0
+    }
+}

@@ -1,0 +1,95 @@
+//! The metrics about ourselves.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use super::families::{Collected, Family};
+use super::histogram::Histogram;
+use crate::probe::Mismatch;
+use crate::time::WallTime;
+
+/// Upper bounds of the schedule's lag, in seconds.
+const LAG_BOUNDS: &[f64] =
+    &[0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
+
+/// The metrics about ourselves; plain counters that any thread may write.
+#[derive(Debug)]
+pub struct OwnMetrics {
+    lag: Histogram,
+    missed: AtomicU64,
+    overflow: AtomicU64,
+    unmatched: Box<[AtomicU64]>,
+    clock_fallback: AtomicU64,
+    reload_ok: AtomicBool,
+    reloaded: AtomicI64,
+}
+
+impl OwnMetrics {
+    /// Everything at zero; the configuration counts as loaded at `started`.
+    pub(super) fn new(started: WallTime) -> Self {
+        Self {
+            lag: Histogram::new(LAG_BOUNDS),
+            missed: AtomicU64::new(0),
+            overflow: AtomicU64::new(0),
+            unmatched: Mismatch::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
+            clock_fallback: AtomicU64::new(0),
+            reload_ok: AtomicBool::new(true),
+            reloaded: AtomicI64::new(started.as_unix_nanos()),
+        }
+    }
+
+    /// Notes how much later than due an exchange was begun.
+    pub fn lag(&self, lag: Duration) {
+        self.lag.observe(lag);
+    }
+
+    /// Counts slots that could not be begun.
+    pub fn missed_slots(&self, slots: u64) {
+        self.missed.fetch_add(slots, Relaxed);
+    }
+
+    /// Counts packets that the kernel dropped because our receive buffers were full.
+    pub fn receive_overflow(&self, packets: u64) {
+        self.overflow.fetch_add(packets, Relaxed);
+    }
+
+    /// Counts a packet that belongs to no exchange.
+    pub fn unmatched(&self, why: Mismatch) {
+        if let Some(counter) = self.unmatched.get(why as usize) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Counts a round trip that had to be timed in user space.
+    pub fn clock_fallback(&self) {
+        self.clock_fallback.fetch_add(1, Relaxed);
+    }
+
+    /// Notes a load of the configuration: when it succeeded, or nothing if it failed.
+    pub fn reloaded(&self, success: Option<WallTime>) {
+        if let Some(wall) = success {
+            self.reloaded.store(wall.as_unix_nanos(), Relaxed);
+        }
+        self.reload_ok.store(success.is_some(), Relaxed);
+    }
+
+    /// Slots that could not be begun, so far.
+    pub fn missed(&self) -> u64 {
+        self.missed.load(Relaxed)
+    }
+
+    /// Adds these metrics.
+    pub(super) fn collect(&self, out: &mut Collected) {
+        out.histogram(Family::ScheduleLag, &[], &self.lag);
+        out.counter(Family::MissedSlots, &[], self.missed());
+        out.counter(Family::ReceiveOverflow, &[], self.overflow.load(Relaxed));
+        for (why, counter) in Mismatch::ALL.iter().zip(&self.unmatched) {
+            out.counter(Family::Unmatched, &[why.as_str()], counter.load(Relaxed));
+        }
+        out.counter(Family::ClockFallback, &[], self.clock_fallback.load(Relaxed));
+        out.gauge(Family::ReloadOk, &[], f64::from(u8::from(self.reload_ok.load(Relaxed))));
+        let reloaded = WallTime::from_unix_nanos(self.reloaded.load(Relaxed));
+        out.gauge(Family::ReloadTime, &[], reloaded.as_unix_seconds_f64());
+        out.gauge(Family::BuildInfo, &[env!("CARGO_PKG_VERSION")], 1.0);
+    }
+}

@@ -1,0 +1,321 @@
+//! The metrics of one series: one probe of one member of one target over one egress.
+//!
+//! Invariants: recording a sample takes no lock, unless it brings findings. Every reason and fault is
+//! counted, also one that the kind forgot to declare: evidence is never dropped.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::families::{Collected, Family};
+use super::histogram::Histogram;
+use crate::probe::Kind;
+use crate::sample::{Details, Fault, Findings, Outcome, Phase, Reason, Sample};
+use crate::time::WallTime;
+
+/// Which series: its four labels.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesKey {
+    /// The target's name.
+    pub target: String,
+    /// The member's slot, from 1 on.
+    pub member: u8,
+    /// The probe's name.
+    pub probe: String,
+    /// The egress' name.
+    pub egress: String,
+}
+
+/// The metrics of one series. The engine writes, the web side reads.
+#[derive(Debug)]
+pub struct SeriesMetrics {
+    key: SeriesKey,
+    kind: Kind,
+    probes: AtomicU64,
+    failures: Box<[AtomicU64]>,
+    unsent: Box<[AtomicU64]>,
+    rtt: Histogram,
+    phases: Box<[(Phase, Histogram)]>,
+    up: AtomicU8,
+    duplicates: AtomicU64,
+    late: AtomicU64,
+    under_load: AtomicU64,
+    half_open_left: AtomicU64,
+    deferred: AtomicU64,
+    /// Nanoseconds since the epoch; 0 is never.
+    last_attempt: AtomicI64,
+    /// Nanoseconds since the epoch; [`i64::MIN`] is unknown.
+    not_after: AtomicI64,
+    /// The last outcome and its round-trip time in one word, so that they fit each other.
+    last: AtomicU64,
+    /// What each form found out last.
+    findings: Mutex<BTreeMap<&'static str, Arc<Findings>>>,
+}
+
+fn zeros(len: usize) -> Box<[AtomicU64]> {
+    (0..len).map(|_| AtomicU64::new(0)).collect()
+}
+
+fn add(counter: &AtomicU64) {
+    counter.fetch_add(1, Relaxed);
+}
+
+fn add_at(counters: &[AtomicU64], at: usize) {
+    if let Some(counter) = counters.get(at) {
+        add(counter);
+    }
+}
+
+impl SeriesMetrics {
+    pub(super) fn new(key: SeriesKey, kind: Kind, buckets: &[f64]) -> Self {
+        Self {
+            key,
+            kind,
+            probes: AtomicU64::new(0),
+            failures: zeros(Reason::ALL.len()),
+            unsent: zeros(Fault::ALL.len()),
+            rtt: Histogram::new(buckets),
+            phases: kind.phases.iter().map(|phase| (*phase, Histogram::new(buckets))).collect(),
+            up: AtomicU8::new(0),
+            duplicates: AtomicU64::new(0),
+            late: AtomicU64::new(0),
+            under_load: AtomicU64::new(0),
+            half_open_left: AtomicU64::new(0),
+            deferred: AtomicU64::new(0),
+            last_attempt: AtomicI64::new(0),
+            not_after: AtomicI64::new(i64::MIN),
+            last: AtomicU64::new(0),
+            findings: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// Whether a series of this kind with these buckets can go on in this one.
+    pub(super) fn fits(&self, kind: Kind, buckets: &[f64]) -> bool {
+        self.kind == kind && self.rtt.bounds().eq(Histogram::new(buckets).bounds())
+    }
+
+    /// Counts a sample.
+    pub fn record(&self, sample: &Sample) {
+        let report = &sample.report;
+        if sample.sent.is_some() {
+            add(&self.probes);
+        }
+        if let Outcome::Unsent(fault) = report.outcome {
+            add_at(&self.unsent, fault as usize);
+            if fault == Fault::Budget {
+                add(&self.deferred);
+            }
+        }
+        if let Some(reason) = report.outcome.reason() {
+            add_at(&self.failures, reason as usize);
+        }
+        if let Some(rtt) = report.rtt {
+            self.rtt.observe(rtt);
+        }
+        for (phase, took) in &report.phases {
+            if let Some((_, histogram)) = self.phases.iter().find(|(known, _)| known == phase) {
+                histogram.observe(*took);
+            }
+        }
+        if let Some(findings) = &report.findings {
+            self.found(sample.form, findings);
+        }
+        self.last.store(pack(report.outcome, report.rtt), Relaxed);
+    }
+
+    fn found(&self, form: &'static str, findings: &Findings) {
+        if findings.under_load {
+            add(&self.under_load);
+        }
+        if findings.half_open_left.is_some() {
+            add(&self.half_open_left);
+        }
+        if let Some(not_after) = findings.certificate_not_after {
+            self.not_after.store(not_after.as_unix_nanos(), Relaxed);
+        }
+        let findings = Arc::new(findings.clone());
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner).insert(form, findings);
+    }
+
+    /// Counts an answer that came after the timeout.
+    pub fn late(&self) {
+        add(&self.late);
+    }
+
+    /// Counts an answer that came again.
+    pub fn duplicate(&self) {
+        add(&self.duplicates);
+    }
+
+    /// Counts a slot that the budget held back and that is sent later. A slot that it held back for
+    /// good is a sample with [`Fault::Budget`], which [`Self::record`] counts.
+    pub fn deferred(&self) {
+        add(&self.deferred);
+    }
+
+    /// Sets whether the service is up, after hysteresis; nothing while that is not known.
+    pub fn set_up(&self, up: Option<bool>) {
+        self.up.store(up.map_or(0, |up| 1 + u8::from(up)), Relaxed);
+    }
+
+    /// Notes that an exchange was begun.
+    pub fn attempt(&self, wall: WallTime) {
+        self.last_attempt.store(wall.as_unix_nanos().max(1), Relaxed);
+    }
+
+    /// Which series this is.
+    pub fn key(&self) -> &SeriesKey {
+        &self.key
+    }
+
+    /// What its probe does.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether the service is up, after hysteresis.
+    pub fn up(&self) -> Option<bool> {
+        match self.up.load(Relaxed) {
+            0 => None,
+            word => Some(word == 2),
+        }
+    }
+
+    /// Exchanges whose first packet left this host.
+    pub fn probes(&self) -> u64 {
+        self.probes.load(Relaxed)
+    }
+
+    /// The reasons it has failed for, with how often.
+    pub fn failures(&self) -> impl Iterator<Item = (Reason, u64)> {
+        let counts = self.failures.iter().map(|counter| counter.load(Relaxed));
+        Reason::ALL.iter().copied().zip(counts).filter(|(_, count)| *count > 0)
+    }
+
+    /// The faults of ours that it has met, with how often.
+    pub fn unsent(&self) -> impl Iterator<Item = (Fault, u64)> {
+        let counts = self.unsent.iter().map(|counter| counter.load(Relaxed));
+        Fault::ALL.iter().copied().zip(counts).filter(|(_, count)| *count > 0)
+    }
+
+    /// The last outcome with its round-trip time; nothing before the first.
+    pub fn last(&self) -> Option<(Outcome, Option<Duration>)> {
+        unpack(self.last.load(Relaxed))
+    }
+
+    /// When the last exchange was begun.
+    pub fn last_attempt(&self) -> Option<WallTime> {
+        Some(self.last_attempt.load(Relaxed)).filter(|nanos| *nanos != 0).map(WallTime::from_unix_nanos)
+    }
+
+    /// When the first certificate of the chain to expire does so, as last seen.
+    pub fn certificate_not_after(&self) -> Option<WallTime> {
+        Some(self.not_after.load(Relaxed)).filter(|nanos| *nanos != i64::MIN).map(WallTime::from_unix_nanos)
+    }
+
+    /// What the last exchanges found out, all forms together.
+    pub fn details(&self) -> Details {
+        let findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut all = Details::default();
+        for found in findings.values() {
+            all.merge(&found.details);
+        }
+        all
+    }
+
+    /// Adds its metrics.
+    pub(super) fn collect(&self, out: &mut Collected) {
+        let member = self.key.member.to_string();
+        let labels: [&str; 4] = [&self.key.target, &member, &self.key.probe, &self.key.egress];
+        let [target, member, probe, egress] = labels;
+        let with = |extra: &'static str| [target, member, probe, egress, extra];
+
+        out.counter(Family::Probes, &labels, self.probes());
+        for (reason, counter) in Reason::ALL.iter().zip(&self.failures) {
+            let count = counter.load(Relaxed);
+            if count > 0 || self.kind.reasons.contains(reason) {
+                out.counter(Family::Failures, &with(reason.as_str()), count);
+            }
+        }
+        for (fault, counter) in Fault::ALL.iter().zip(&self.unsent) {
+            out.counter(Family::Unsent, &with(fault.as_str()), counter.load(Relaxed));
+        }
+        out.histogram(Family::Rtt, &labels, &self.rtt);
+        for (phase, histogram) in &self.phases {
+            out.histogram(Family::PhaseTime, &with(phase.as_str()), histogram);
+        }
+        if let Some(up) = self.up() {
+            out.gauge(Family::Up, &labels, f64::from(u8::from(up)));
+        }
+        for (family, counter) in [
+            (Family::Duplicates, &self.duplicates),
+            (Family::LateReplies, &self.late),
+            (Family::UnderLoad, &self.under_load),
+            (Family::HalfOpenLeft, &self.half_open_left),
+            (Family::BudgetDeferred, &self.deferred),
+        ] {
+            out.counter(family, &labels, counter.load(Relaxed));
+        }
+        let attempt = self.last_attempt().unwrap_or_default();
+        out.gauge(Family::LastAttempt, &labels, attempt.as_unix_seconds_f64());
+        if let Some(not_after) = self.certificate_not_after() {
+            out.gauge(Family::CertificateNotAfter, &labels, not_after.as_unix_seconds_f64());
+        }
+    }
+}
+
+/// Bits of the round-trip time in a packed outcome: over a year of nanoseconds.
+const RTT_BITS: u32 = 55;
+const RTT_NONE: u64 = (1 << RTT_BITS) - 1;
+const WORD_BITS: u32 = 6;
+const WORD_NONE: u64 = (1 << WORD_BITS) - 1;
+
+/// From the top: 3 bits outcome (0 is none yet), 6 bits reason or fault, 55 bits nanoseconds.
+fn pack(outcome: Outcome, rtt: Option<Duration>) -> u64 {
+    let (kind, word) = match outcome {
+        Outcome::Answered(reason) => (1, reason.map_or(WORD_NONE, |reason| reason as u64)),
+        Outcome::Refused(reason) => (2, reason as u64),
+        Outcome::Lost(reason) => (3, reason as u64),
+        Outcome::Unsent(fault) => (4, fault as u64),
+    };
+    let nanos =
+        rtt.map_or(RTT_NONE, |rtt| u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX).min(RTT_NONE - 1));
+    (kind << (WORD_BITS + RTT_BITS)) | (word << RTT_BITS) | nanos
+}
+
+fn unpack(packed: u64) -> Option<(Outcome, Option<Duration>)> {
+    let word = usize::try_from((packed >> RTT_BITS) & WORD_NONE).ok()?;
+    let reason = Reason::ALL.get(word).copied();
+    let outcome = match packed >> (WORD_BITS + RTT_BITS) {
+        1 => Outcome::Answered(reason),
+        2 => Outcome::Refused(reason?),
+        3 => Outcome::Lost(reason?),
+        4 => Outcome::Unsent(*Fault::ALL.get(word)?),
+        _ => return None,
+    };
+    let nanos = packed & RTT_NONE;
+    Some((outcome, (nanos != RTT_NONE).then(|| Duration::from_nanos(nanos))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_survives_packing() {
+        assert_eq!(unpack(0), None);
+        let rtts = [None, Some(Duration::ZERO), Some(Duration::from_secs(86_400))];
+        for rtt in rtts {
+            let answered = Reason::ALL.iter().map(|reason| Outcome::Answered(Some(*reason)));
+            let refused = Reason::ALL.iter().map(|reason| Outcome::Refused(*reason));
+            let lost = Reason::ALL.iter().map(|reason| Outcome::Lost(*reason));
+            let unsent = Fault::ALL.iter().map(|fault| Outcome::Unsent(*fault));
+            for outcome in answered.chain(refused).chain(lost).chain(unsent).chain([Outcome::OK]) {
+                assert_eq!(unpack(pack(outcome, rtt)), Some((outcome, rtt)));
+            }
+        }
+        assert_eq!(unpack(pack(Outcome::OK, Some(Duration::MAX))).unwrap().0, Outcome::OK);
+        assert!(Reason::ALL.len() < WORD_NONE as usize && Fault::ALL.len() < WORD_NONE as usize);
+    }
+}

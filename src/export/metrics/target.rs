@@ -1,0 +1,115 @@
+//! The metrics of one target: its state, and what is known about its members.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+
+use super::families::{Collected, Family};
+use crate::detect::liveness::State;
+use crate::sample::Text;
+
+/// What is known about a member. Remote text is escaped and capped by [`Text`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MemberInfo {
+    /// Its address; nothing while its name is not resolved.
+    pub address: Option<IpAddr>,
+    /// Who made it, as it says.
+    pub vendor: Option<Text>,
+    /// Which protocol versions it speaks.
+    pub versions: Option<Text>,
+}
+
+impl MemberInfo {
+    /// `ipv4`, `ipv6`, or nothing without an address.
+    #[must_use]
+    pub fn family(&self) -> &'static str {
+        match self.address {
+            Some(IpAddr::V4(_)) => "ipv4",
+            Some(IpAddr::V6(_)) => "ipv6",
+            None => "",
+        }
+    }
+}
+
+/// The metrics of one target.
+#[derive(Debug)]
+pub struct TargetMetrics {
+    name: String,
+    state: AtomicU8,
+    members: Mutex<BTreeMap<u8, Member>>,
+}
+
+#[derive(Debug, Default)]
+struct Member {
+    info: MemberInfo,
+    changes: u32,
+}
+
+impl TargetMetrics {
+    /// How often a member may tell another vendor or version before the label says `changing`: a peer
+    /// must not be able to make series without end.
+    pub const MAX_CHANGES: u32 = 16;
+
+    pub(super) fn new(name: &str) -> Self {
+        let state = AtomicU8::new(State::Unknown as u8);
+        Self { name: name.to_owned(), state, members: Mutex::default() }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Sets its state.
+    pub fn set_state(&self, state: State) {
+        self.state.store(state as u8, Relaxed);
+    }
+
+    /// Its state.
+    pub fn state(&self) -> State {
+        let at = usize::from(self.state.load(Relaxed));
+        State::ALL.get(at).copied().unwrap_or(State::Unknown)
+    }
+
+    /// Sets what is known about a member, or forgets the member.
+    pub fn set_member(&self, member: u8, info: Option<MemberInfo>) {
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(info) = info else {
+            members.remove(&member);
+            return;
+        };
+        let known = members.entry(member).or_default();
+        let told = known.info.vendor.is_some() || known.info.versions.is_some();
+        if told && (&known.info.vendor, &known.info.versions) != (&info.vendor, &info.versions) {
+            known.changes = known.changes.saturating_add(1);
+        }
+        known.info = info;
+    }
+
+    /// The members, by slot.
+    pub fn members(&self) -> Vec<(u8, MemberInfo)> {
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        members.iter().map(|(slot, member)| (*slot, member.info.clone())).collect()
+    }
+
+    /// Adds its metrics.
+    pub(super) fn collect(&self, out: &mut Collected) {
+        let state = self.state();
+        for each in State::ALL {
+            out.gauge(Family::TargetState, &[&self.name, each.as_str()], f64::from(u8::from(*each == state)));
+        }
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        for (slot, Member { info, changes }) in &*members {
+            let address = info.address.map(|address| address.to_string()).unwrap_or_default();
+            let shown = |text: &Option<Text>| match text {
+                Some(_) if *changes > Self::MAX_CHANGES => "changing".to_owned(),
+                text => text.as_ref().map(|text| text.as_str().to_owned()).unwrap_or_default(),
+            };
+            let (vendor, versions) = (shown(&info.vendor), shown(&info.versions));
+            let slot = slot.to_string();
+            let labels = [&self.name, &slot, &address, info.family(), &vendor, &versions];
+            out.gauge(Family::TargetInfo, &labels, 1.0);
+        }
+    }
+}

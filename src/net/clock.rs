@@ -1,0 +1,42 @@
+//! The one reader of the clocks.
+
+use std::time::{Instant, SystemTime};
+
+use crate::time::{Clock, Timestamp, WallTime};
+
+/// The machine's clocks. Monotonic time counts from when this was made.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemClock {
+    start: Instant,
+}
+
+impl SystemClock {
+    /// Starts counting.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one reader of the monotonic clock")]
+    pub fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// Monotonic and wall time, read together.
+    pub(super) fn both(&self) -> (Timestamp, WallTime) {
+        (self.now(), self.wall())
+    }
+}
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one reader of the monotonic clock")]
+    fn now(&self) -> Timestamp {
+        let elapsed = Instant::now().saturating_duration_since(self.start);
+        Timestamp::from_nanos(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one reader of the wall clock")]
+    fn wall(&self) -> WallTime {
+        let nanos = match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
+            Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, i64::wrapping_neg),
+        };
+        WallTime::from_unix_nanos(nanos)
+    }
+}

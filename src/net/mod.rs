@@ -1,0 +1,22 @@
+//! The only sockets and clock reads of the program.
+//!
+//! ```text
+//!   engine ──begin(flow, exchange)──▶ Driver ──▶ flows (pinned UDP, fresh UDP, TCP) ─▶ network
+//!      ◀───────── Happening ─────────   │  ───▶ shared ICMP sockets (one per family and egress)
+//!                                      Poller (epoll, one wake for many)
+//! ```
+//!
+//! Invariants: receives are stamped by the kernel where it can, and a stamp is believed only while wall
+//! and monotonic clock agree; errors are attributed to the flow they belong to; a fault of this host is
+//! reported as such and never as a result of the peer.
+
+pub mod clock;
+pub mod driver;
+mod fault;
+mod icmp;
+mod poller;
+pub mod resolve;
+mod socket;
+
+pub use driver::{Driver, FlowId, Happening, Tag};
+pub use poller::Waker;

@@ -1,0 +1,219 @@
+//! Opening sockets with what every measurement needs, and receiving with what the kernel knows:
+//! arrival time, overflow count, ICMP errors with the packet they quote.
+
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd};
+
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::config::Egress;
+use crate::probe::IcmpError;
+use crate::probe::icmp::icmp_error;
+
+/// Room for the answers of one long tick; the kernel grants at most `net.core.rmem_max`.
+const RECEIVE_BUFFER: usize = 256 * 1024;
+/// Shared sockets take the answers of all targets.
+const SHARED_RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
+
+/// A UDP socket out of `egress`, connected to `peer` if `connected`.
+pub(super) fn udp(peer: SocketAddr, connected: bool, egress: &Egress) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(peer), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
+    prepare(&socket, peer.ip(), egress, RECEIVE_BUFFER)?;
+    if connected {
+        report_errors(&socket, peer.is_ipv6())?;
+        socket.connect(&peer.into())?;
+    }
+    Ok(socket)
+}
+
+/// A TCP socket out of `egress` whose connection to `peer` has been started.
+pub(super) fn tcp(peer: SocketAddr, egress: &Egress) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(peer), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    prepare(&socket, peer.ip(), egress, 0)?;
+    report_errors(&socket, peer.is_ipv6())?;
+    socket.set_tcp_nodelay(true)?;
+    match socket.connect(&peer.into()) {
+        Err(error) if error.raw_os_error() == Some(nix::errno::Errno::EINPROGRESS as i32) => Ok(socket),
+        Err(error) => Err(error),
+        Ok(()) => Ok(socket),
+    }
+}
+
+/// An ICMP socket for a family: raw, with a filter that lets answers and errors pass, or a datagram one.
+pub(super) fn icmp(v6: bool, raw: bool, egress: &Egress) -> io::Result<Socket> {
+    let (domain, protocol, any): (_, _, IpAddr) = if v6 {
+        (Domain::IPV6, Protocol::ICMPV6, Ipv6Addr::UNSPECIFIED.into())
+    } else {
+        (Domain::IPV4, Protocol::ICMPV4, Ipv4Addr::UNSPECIFIED.into())
+    };
+    let kind = if raw { Type::RAW } else { Type::DGRAM };
+    let socket = Socket::new(domain, kind.nonblocking(), Some(protocol))?;
+    prepare(&socket, any, egress, SHARED_RECEIVE_BUFFER)?;
+    if raw {
+        socket.attach_filter(if v6 { super::icmp::FILTER_V6 } else { super::icmp::FILTER_V4 })?;
+    } else {
+        report_errors(&socket, v6)?;
+    }
+    Ok(socket)
+}
+
+/// Which address of ours packets to `peer` would leave from.
+pub(super) fn source_towards(peer: IpAddr, egress: &Egress) -> io::Result<IpAddr> {
+    let peer = SocketAddr::new(peer, 9);
+    let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, Some(Protocol::UDP))?;
+    prepare(&socket, peer.ip(), egress, 0)?;
+    socket.connect(&peer.into())?;
+    local_address(&socket).map(|address| address.ip()).ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+}
+
+/// Our own address and port of a bound or connected socket.
+pub(super) fn local_address(socket: &Socket) -> Option<SocketAddr> {
+    socket.local_addr().ok().and_then(|address| address.as_socket())
+}
+
+fn prepare(socket: &Socket, peer: IpAddr, egress: &Egress, receive_buffer: usize) -> io::Result<()> {
+    if peer.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if receive_buffer > 0 {
+        socket.set_recv_buffer_size(receive_buffer)?;
+    }
+    setsockopt(socket, sockopt::ReceiveTimestampns, &true)?;
+    setsockopt(socket, sockopt::RxqOvfl, &1)?;
+    if let Some(interface) = &egress.interface {
+        socket.bind_device(Some(interface.as_bytes()))?;
+    }
+    if let Some(source) = egress.source {
+        if source.is_ipv6() != peer.is_ipv6() {
+            return Err(nix::errno::Errno::EADDRNOTAVAIL.into());
+        }
+        socket.bind(&SockAddr::from(SocketAddr::new(source, 0)))?;
+    }
+    Ok(())
+}
+
+fn report_errors(socket: &Socket, v6: bool) -> io::Result<()> {
+    if v6 {
+        setsockopt(socket, sockopt::Ipv6RecvErr, &true)?;
+    } else {
+        setsockopt(socket, sockopt::Ipv4RecvErr, &true)?;
+    }
+    Ok(())
+}
+
+/// One received packet or piece of a stream.
+#[derive(Debug)]
+pub(super) struct Arrival<'a> {
+    pub bytes: &'a [u8],
+    /// The sender, for datagrams.
+    pub from: Option<SocketAddr>,
+    /// When the kernel received it: wall clock, nanoseconds since 1970.
+    pub stamp: Option<i64>,
+    /// How many packets the socket has dropped in its life, modulo 2^32, if any.
+    pub dropped: Option<u32>,
+}
+
+/// One ICMP error from a socket's error queue.
+#[derive(Debug)]
+pub(super) struct QueuedError<'a> {
+    pub error: IcmpError,
+    pub offender: Option<IpAddr>,
+    /// What is quoted of the packet, from the payload on (ICMP sockets: from the ICMP header on).
+    pub quoted: &'a [u8],
+    /// Where the quoted packet was going.
+    pub destination: Option<SocketAddr>,
+    pub stamp: Option<i64>,
+}
+
+/// Buffers for receiving, used again for each packet.
+pub(super) struct Receiver {
+    bytes: Vec<u8>,
+    control: Vec<u8>,
+}
+
+impl Receiver {
+    pub fn new() -> Self {
+        Self { bytes: vec![0; 65_536], control: vec![0; 512] }
+    }
+
+    /// A receiver without buffers, to stand in while the real one is in use.
+    pub fn empty() -> Self {
+        Self { bytes: Vec::new(), control: Vec::new() }
+    }
+
+    /// The next packet or piece of a stream; `WouldBlock` if there is none.
+    pub fn receive(&mut self, socket: impl AsFd) -> io::Result<Arrival<'_>> {
+        let (len, from, mut stamp, mut dropped) = {
+            let mut iov = [IoSliceMut::new(&mut self.bytes)];
+            let message = recvmsg::<SockaddrStorage>(
+                socket.as_fd().as_raw_fd(),
+                &mut iov,
+                Some(&mut self.control),
+                MsgFlags::empty(),
+            )?;
+            let (mut stamp, mut dropped) = (None, None);
+            for control in message.cmsgs()? {
+                match control {
+                    ControlMessageOwned::ScmTimestampns(at) => stamp = Some(nanos(at)),
+                    ControlMessageOwned::RxqOvfl(count) => dropped = Some(count),
+                    _ => {}
+                }
+            }
+            (message.bytes, message.address.as_ref().and_then(address), stamp, dropped)
+        };
+        Ok(Arrival {
+            bytes: self.bytes.get(..len).unwrap_or_default(),
+            from,
+            stamp: stamp.take(),
+            dropped: dropped.take(),
+        })
+    }
+
+    /// The next ICMP error of the socket's error queue; nothing if it is empty or the entry is no ICMP error.
+    pub fn queued_error(&mut self, socket: impl AsFd) -> io::Result<Option<QueuedError<'_>>> {
+        let (len, destination, found, stamp) = {
+            let mut iov = [IoSliceMut::new(&mut self.bytes)];
+            let message = recvmsg::<SockaddrStorage>(
+                socket.as_fd().as_raw_fd(),
+                &mut iov,
+                Some(&mut self.control),
+                MsgFlags::MSG_ERRQUEUE,
+            )?;
+            let (mut found, mut stamp) = (None, None);
+            for control in message.cmsgs()? {
+                match control {
+                    ControlMessageOwned::ScmTimestampns(at) => stamp = Some(nanos(at)),
+                    ControlMessageOwned::Ipv4RecvErr(error, offender) if error.ee_origin == ORIGIN_ICMP => {
+                        let from =
+                            offender.map(|a| IpAddr::V4(Ipv4Addr::from(u32::from_be(a.sin_addr.s_addr))));
+                        found = Some((icmp_error(false, error.ee_type, error.ee_code, error.ee_info), from));
+                    }
+                    ControlMessageOwned::Ipv6RecvErr(error, offender) if error.ee_origin == ORIGIN_ICMP6 => {
+                        let from = offender.map(|a| IpAddr::V6(Ipv6Addr::from(a.sin6_addr.s6_addr)));
+                        found = Some((icmp_error(true, error.ee_type, error.ee_code, error.ee_info), from));
+                    }
+                    _ => {}
+                }
+            }
+            (message.bytes, message.address.as_ref().and_then(address), found, stamp)
+        };
+        let quoted = self.bytes.get(..len).unwrap_or_default();
+        Ok(found.map(|(error, offender)| QueuedError { error, offender, quoted, destination, stamp }))
+    }
+}
+
+const ORIGIN_ICMP: u8 = 2; // SO_EE_ORIGIN_ICMP
+const ORIGIN_ICMP6: u8 = 3; // SO_EE_ORIGIN_ICMP6
+
+fn nanos(at: nix::sys::time::TimeSpec) -> i64 {
+    at.tv_sec().saturating_mul(1_000_000_000).saturating_add(at.tv_nsec())
+}
+
+fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
+    if let Some(v4) = storage.as_sockaddr_in() {
+        return Some(SocketAddr::new(v4.ip().into(), v4.port()));
+    }
+    storage.as_sockaddr_in6().map(|v6| SocketAddr::new(v6.ip().into(), v6.port()))
+}

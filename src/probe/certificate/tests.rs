@@ -1,0 +1,1 @@
+//! Real handshakes against an in-memory server.
