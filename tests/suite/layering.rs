@@ -36,10 +36,10 @@ const MODULES: &[(&str, &[&str])] = &[
     ("export", &["config", "probe", "detect", "diagnose", "sample", "time"]),
     ("diagnose", &["config", "probe", "detect", "sample", "time"]),
     ("config", &["probe", "budget", "detect", "sample", "time"]),
-    ("net", &["config", "probe", "sample", "time", "entropy"]),
+    ("net", &["config", "probe", "wire", "sample", "time", "entropy"]),
     ("probe", &["wire", "sample", "time", "entropy"]),
     ("detect", &["sample", "time"]),
-    ("budget", &["sample", "time"]),
+    ("budget", &["probe", "sample", "time"]),
     ("schedule", &["sample", "time", "entropy"]),
     ("sample", &["time"]),
     ("wire", &[]),
@@ -62,7 +62,7 @@ const CRATES: &[(&[&str], &[&str])] = &[
     (&["x509_parser"], &["probe"]),
     (&["rcgen"], &["demo"]),
     (&["rand"], &["entropy"]),
-    (&["serde_saphyr"], &["config"]),
+    (&["serde_saphyr"], &["config", "cli"]),
     (&["askama"], &["export"]),
 ];
 
