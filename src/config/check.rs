@@ -23,7 +23,6 @@ pub(super) const TIMEOUT: (Duration, Duration) = (Duration::from_millis(10), Dur
 pub(super) const FULL_INTERVAL: (Duration, Duration) =
     (Duration::from_secs(10), Duration::from_secs(7 * 86_400));
 /// The bounds of a budget's interval.
-const BUDGET_INTERVAL: (Duration, Duration) = (Duration::from_secs(1), DAY);
 /// The shortest time between half-open sessions: strongSwan, for one, keeps each for 30 s.
 const HALF_OPEN: Duration = Duration::from_secs(35);
 /// The most histogram buckets: each is a series per probe.
@@ -304,17 +303,15 @@ fn budget(file: &raw::Budget, check: &mut Check<'_>, path: &KeyPath) -> Limits {
             "a concentrator keeps a half-open session for about 30s, and strongSwan shuts out an address that has 5 of them",
         );
     }
-    let mut duration = |key: &str, written, otherwise| {
-        check.duration(&path.key(key), written, BUDGET_INTERVAL).unwrap_or(Duration::from_secs(otherwise))
-    };
+    let default = Limits::default();
     let limits = Limits {
-        packets_per_second: file.packets_per_second.unwrap_or(20),
-        packets_burst: file.packets_burst.unwrap_or(40),
-        half_open_interval: half_open.unwrap_or(Duration::from_secs(60)),
-        l2tp_interval: duration("l2tp_interval", file.l2tp_interval.as_ref(), 30),
-        openvpn_interval: duration("openvpn_interval", file.openvpn_interval.as_ref(), 5),
-        tcp_per_minute: file.tcp_per_minute.unwrap_or(12),
-        tls_per_minute: file.tls_per_minute.unwrap_or(6),
+        packets_per_second: file.packets_per_second.unwrap_or(default.packets_per_second),
+        packets_burst: file.packets_burst.unwrap_or(default.packets_burst),
+        half_open_interval: half_open.unwrap_or(default.half_open_interval),
+        l2tp_per_minute: file.l2tp_per_minute.unwrap_or(default.l2tp_per_minute),
+        openvpn_per_minute: file.openvpn_per_minute.unwrap_or(default.openvpn_per_minute),
+        tcp_per_minute: file.tcp_per_minute.unwrap_or(default.tcp_per_minute),
+        tls_per_minute: file.tls_per_minute.unwrap_or(default.tls_per_minute),
     };
     if limits.tls_per_minute > limits.tcp_per_minute {
         check.doubt(
@@ -334,8 +331,8 @@ fn shown_budget(budget: &Limits) -> raw::Budget {
         packets_per_second: Some(budget.packets_per_second),
         packets_burst: Some(budget.packets_burst),
         half_open_interval: written(budget.half_open_interval),
-        l2tp_interval: written(budget.l2tp_interval),
-        openvpn_interval: written(budget.openvpn_interval),
+        l2tp_per_minute: Some(budget.l2tp_per_minute),
+        openvpn_per_minute: Some(budget.openvpn_per_minute),
         tcp_per_minute: Some(budget.tcp_per_minute),
         tls_per_minute: Some(budget.tls_per_minute),
     }

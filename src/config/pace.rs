@@ -110,21 +110,15 @@ fn least_interval(form: &Form, budget: &Limits) -> Option<(Duration, Charge)> {
 
 /// The average time from one charge to the next.
 fn spacing(charge: Charge, budget: &Limits) -> Duration {
-    let minute = Duration::from_secs(60);
-    match charge {
-        Charge::HalfOpen => budget.half_open_interval,
-        Charge::L2tpTunnel => budget.l2tp_interval,
-        Charge::OpenvpnReset => budget.openvpn_interval,
-        Charge::TcpConnection => minute / budget.tcp_per_minute.max(1),
-        Charge::TlsHandshake => minute / budget.tls_per_minute.max(1),
-    }
+    let (times, per) = budget.of(charge);
+    per / times.max(1)
 }
 
 const fn setting(charge: Charge) -> &'static str {
     match charge {
         Charge::HalfOpen => "half_open_interval",
-        Charge::L2tpTunnel => "l2tp_interval",
-        Charge::OpenvpnReset => "openvpn_interval",
+        Charge::L2tpTunnel => "l2tp_per_minute",
+        Charge::OpenvpnReset => "openvpn_per_minute",
         Charge::TcpConnection => "tcp_per_minute",
         Charge::TlsHandshake => "tls_per_minute",
     }

@@ -284,12 +284,14 @@ pub struct Budget {
     /// From one half-open IKE session to the next, at least 35s; there is never more than one at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub half_open_interval: Option<Duration>,
-    /// From one L2TP tunnel to the next, from 1s to 1d.
+    /// L2TP tunnels in any minute.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub l2tp_interval: Option<Duration>,
-    /// From one OpenVPN hard reset to the next, from 1s to 1d.
+    #[schemars(range(min = 1, max = 600))]
+    pub l2tp_per_minute: Option<u32>,
+    /// OpenVPN hard resets in any minute.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub openvpn_interval: Option<Duration>,
+    #[schemars(range(min = 1, max = 600))]
+    pub openvpn_per_minute: Option<u32>,
     /// TCP connections in any minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 600))]
@@ -401,9 +403,9 @@ impl File {
                 packets_per_second: Some(20),
                 packets_burst: Some(40),
                 half_open_interval: duration("60s"),
-                l2tp_interval: duration("30s"),
-                openvpn_interval: duration("5s"),
-                tcp_per_minute: Some(12),
+                l2tp_per_minute: Some(2),
+                openvpn_per_minute: Some(15),
+                tcp_per_minute: Some(20),
                 tls_per_minute: Some(6),
             },
             web: Web {

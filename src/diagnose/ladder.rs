@@ -33,9 +33,7 @@
 
 use std::net::IpAddr;
 
-use super::service::{
-    Declared, Judged, Sign, Unit, alive, detail, is_certificate, not_after, under_load,
-};
+use super::service::{Declared, Judged, Sign, Unit, alive, detail, is_certificate, not_after, under_load};
 use super::{Diagnosis, Evidence, LadderReason, Note, Observed, Said, Status, Step, StepResult, Survey};
 use crate::config::Target;
 use crate::sample::{Fault, Outcome, Reason};
@@ -102,7 +100,8 @@ fn name(survey: &Survey, literal: Said) -> Judged {
     let host = |note| Said::new(note).with("host", &survey.host);
     match &survey.resolved {
         Ok(addresses) if addresses.is_empty() => {
-            Judged::new(Status::Failed, host(Note::NameMissing).reason(Reason::Nodata)).because(Reason::Nodata)
+            Judged::new(Status::Failed, host(Note::NameMissing).reason(Reason::Nodata))
+                .because(Reason::Nodata)
         }
         Ok(_) if survey.host.parse::<IpAddr>().is_ok() => Judged::new(Status::Ok, literal),
         Ok(addresses) => {
@@ -117,7 +116,11 @@ fn name(survey: &Survey, literal: Said) -> Judged {
                 }
                 reason => {
                     let judged = Judged::new(Status::Unknown, host(Note::NameUnknown).with("detail", why));
-                    if let Ok(reason) = reason { judged.because(reason) } else { judged.fault(Fault::Unresolved) }
+                    if let Ok(reason) = reason {
+                        judged.because(reason)
+                    } else {
+                        judged.fault(Fault::Unresolved)
+                    }
                 }
             }
         }
@@ -148,7 +151,9 @@ fn route(survey: &Survey, say: &dyn Fn(Note) -> Said) -> Judged {
         Some(first @ (_, fault @ (Fault::NoRoute | Fault::Egress))) => {
             Judged::new(Status::Failed, missing(Note::RouteNone, first)).fault(*fault)
         }
-        Some(first @ (_, fault)) => Judged::new(Status::Unknown, missing(Note::RouteUnknown, first)).fault(*fault),
+        Some(first @ (_, fault)) => {
+            Judged::new(Status::Unknown, missing(Note::RouteUnknown, first)).fault(*fault)
+        }
         // No route was looked up and no probe ran: what the probes' faults say, if anything.
         None => match survey.observed.first().map(|seen| (seen.address, seen.report.outcome)) {
             Some((address, Outcome::Unsent(fault))) => {
@@ -183,7 +188,8 @@ fn units<'a>(survey: &'a Survey, declared: &'a Declared) -> (Vec<Unit<'a>>, Vec<
     let evident =
         |unit: &Unit<'_>| unit.seen.iter().any(|seen| !matches!(seen.report.outcome, Outcome::Unsent(_)));
     if !units.iter().any(evident) {
-        let routed = |unit: &Unit<'_>| !survey.routes.iter().any(|(at, way)| *at == unit.address && way.is_err());
+        let routed =
+            |unit: &Unit<'_>| !survey.routes.iter().any(|(at, way)| *at == unit.address && way.is_err());
         units.retain(routed);
         return (units, Vec::new());
     }
@@ -210,7 +216,11 @@ fn fault(observed: &Observed) -> Option<Fault> {
 }
 
 fn place(unit: &Unit<'_>) -> String {
-    if unit.egress == "default" { unit.address.to_string() } else { format!("{} ({})", unit.address, unit.egress) }
+    if unit.egress == "default" {
+        unit.address.to_string()
+    } else {
+        format!("{} ({})", unit.address, unit.egress)
+    }
 }
 
 /// Judges every unit and lets the worst decide; says where, if not everywhere.
@@ -260,7 +270,11 @@ fn reach(unit: &Unit<'_>) -> Judged {
             unit.seen.iter().any(|seen| alive(seen) && seen.report.outcome.received() == Some(true));
         let note = match &ping {
             Some(ping) if !matches!(ping.sign, Sign::Fault(_)) => {
-                if answered { Note::ReachPorts } else { Note::ReachRefusals }
+                if answered {
+                    Note::ReachPorts
+                } else {
+                    Note::ReachRefusals
+                }
             }
             _ => Note::ReachWithoutPing,
         };
@@ -327,7 +341,8 @@ fn ports(unit: &Unit<'_>) -> Judged {
     services.extend(probes(unit, "tls").into_iter().filter_map(|probe| unit.tls(probe)));
     let alone = |probe: &&str| {
         let port = |name: &str| unit.declared.ports.iter().find(|(it, _)| it == name).map(|(_, port)| *port);
-        let taken = probes(unit, "tls").into_iter().any(|tls| port(tls).is_some() && port(tls) == port(probe));
+        let taken =
+            probes(unit, "tls").into_iter().any(|tls| port(tls).is_some() && port(tls) == port(probe));
         !taken
     };
     services.extend(probes(unit, "tcp").into_iter().filter(alone).filter_map(|probe| unit.tcp(probe)));
@@ -389,9 +404,12 @@ fn found(unit: &Unit<'_>) -> Judged {
     }
     judged.said.extend(l2tp(unit).filter(|said| said.note == Note::L2tpInClear));
     if let Some(openvpn) = unit.openvpn() {
-        judged.said.extend(openvpn.said.into_iter().filter(|said| {
-            matches!(said.note, Note::Throttled | Note::OpenvpnKeyWanted)
-        }));
+        judged.said.extend(
+            openvpn
+                .said
+                .into_iter()
+                .filter(|said| matches!(said.note, Note::Throttled | Note::OpenvpnKeyWanted)),
+        );
     }
     for seen in &speaking {
         if let Sign::Objects(reason) = Sign::of(seen.report.outcome)
@@ -403,7 +421,8 @@ fn found(unit: &Unit<'_>) -> Judged {
             {
                 return Judged { ports: judged.ports, ..bad };
             }
-            let said = unit.say(Note::CertificateFound).with("ports", unit.declared.label(seen)).reason(reason);
+            let said =
+                unit.say(Note::CertificateFound).with("ports", unit.declared.label(seen)).reason(reason);
             judged.said.push(said.with("detail", not_after(seen)));
             judged = judged.because(reason);
         }
@@ -424,10 +443,13 @@ fn authenticate(unit: &Unit<'_>) -> Judged {
     };
     let refused = having(&|seen| seen.report.outcome.reason() == Some(Reason::AuthFailed));
     if !refused.is_empty() {
-        return Judged::new(Status::Failed, unit.say(Note::AuthFailed)).because(Reason::AuthFailed).on(refused);
+        return Judged::new(Status::Failed, unit.say(Note::AuthFailed))
+            .because(Reason::AuthFailed)
+            .on(refused);
     }
-    let speaks =
-        having(&|seen| seen.kind.name.starts_with("openvpn") && Sign::of(seen.report.outcome) == Sign::Speaks);
+    let speaks = having(&|seen| {
+        seen.kind.name.starts_with("openvpn") && Sign::of(seen.report.outcome) == Sign::Speaks
+    });
     if unit.declared.openvpn_key && !speaks.is_empty() {
         return Judged::new(Status::Skipped, unit.say(Note::AuthKeyAccepted)).on(speaks);
     }
@@ -463,7 +485,8 @@ fn tunnel(unit: &Unit<'_>) -> Judged {
         .iter()
         .copied()
         .filter(|seen| {
-            seen.kind.name.starts_with("ike") && seen.report.outcome.reason() == Some(Reason::NoProposalChosen)
+            seen.kind.name.starts_with("ike")
+                && seen.report.outcome.reason() == Some(Reason::NoProposalChosen)
         })
         .collect();
     let own = refused.iter().any(|seen| {

@@ -187,7 +187,8 @@ impl StepResult {
     /// Whether it says something that an administrator should look at.
     #[must_use]
     pub fn attention(&self) -> bool {
-        self.status == Status::Ok && (self.reason.is_some() || self.said.iter().any(|said| said.note.attention()))
+        self.status == Status::Ok
+            && (self.reason.is_some() || self.said.iter().any(|said| said.note.attention()))
     }
 }
 

@@ -287,7 +287,8 @@ pub fn nagios(diagnosis: &Diagnosis, survey: &Survey, lang: Lang) -> String {
         .and_then(|step| diagnosis.step(step))
         .or_else(|| diagnosis.steps.iter().find(|it| diagnosis.degraded() && it.attention()))
         .or_else(|| {
-            let unknown = |it: &&StepResult| diagnosis.verdict == Verdict::Unknown && it.status == Status::Unknown;
+            let unknown =
+                |it: &&StepResult| diagnosis.verdict == Verdict::Unknown && it.status == Status::Unknown;
             diagnosis.steps.iter().find(unknown)
         })
         .or_else(|| diagnosis.steps.iter().rfind(|it| it.status == Status::Ok));

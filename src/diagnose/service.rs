@@ -42,7 +42,10 @@ impl Declared {
     }
 
     fn port(&self, observed: &Observed) -> u16 {
-        self.ports.iter().find(|(name, _)| *name == observed.probe).map_or(observed.kind.port, |(_, port)| *port)
+        self.ports
+            .iter()
+            .find(|(name, _)| *name == observed.probe)
+            .map_or(observed.kind.port, |(_, port)| *port)
     }
 
     /// The port in the words of a firewall's administrator: `UDP 500`.
@@ -206,7 +209,10 @@ impl<'a> Unit<'a> {
     /// A sentence with what is known of the unit filled in.
     pub fn say(&self, note: Note) -> Said {
         let source = self.source.map_or_else(|| "?".to_owned(), |source| source.to_string());
-        Said::new(note).with("host", self.host).with("address", self.address.to_string()).with("source", source)
+        Said::new(note)
+            .with("host", self.host)
+            .with("address", self.address.to_string())
+            .with("source", source)
     }
 
     /// What the probes that `pick` takes say together.
@@ -226,8 +232,10 @@ impl<'a> Unit<'a> {
     /// only it or a firewall before it sends.
     pub fn life(&self) -> Option<String> {
         let mut labels: Vec<String> = Vec::new();
-        let mut living: Vec<&Observed> = self.seen.iter().copied().filter(|observed| alive(observed)).collect();
-        living.sort_by_key(|observed| (observed.kind.name != "icmp", Sign::of(observed.report.outcome).rank()));
+        let mut living: Vec<&Observed> =
+            self.seen.iter().copied().filter(|observed| alive(observed)).collect();
+        living
+            .sort_by_key(|observed| (observed.kind.name != "icmp", Sign::of(observed.report.outcome).rank()));
         for observed in living {
             let label = self.declared.label(observed);
             if !labels.contains(&label) {
@@ -277,7 +285,8 @@ impl<'a> Unit<'a> {
         let full = both.iter().find(|heard| heard.sign == Sign::Objects(Reason::FullOrThrottled));
         let wanted = both.iter().find(|heard| heard.sign == Sign::Denies(Reason::KeyRequired));
         let good = both.iter().find(|heard| {
-            heard.sign.service() && !matches!(heard.sign, Sign::Objects(_) | Sign::Denies(Reason::KeyRequired))
+            heard.sign.service()
+                && !matches!(heard.sign, Sign::Objects(_) | Sign::Denies(Reason::KeyRequired))
         });
         let objection = both.iter().find_map(|heard| match heard.sign {
             Sign::Objects(reason) if reason != Reason::FullOrThrottled => Some((heard, reason)),
@@ -324,11 +333,13 @@ impl<'a> Unit<'a> {
         let judged = match heard.sign {
             Sign::Speaks => Judged::answering(vec![heard.label.clone()], None),
             Sign::Objects(Reason::TlsLegacy) | Sign::Denies(Reason::TlsLegacy) => {
-                Judged::answering(vec![heard.label.clone()], Some(say(Note::TlsLegacy))).because(Reason::TlsLegacy)
+                Judged::answering(vec![heard.label.clone()], Some(say(Note::TlsLegacy)))
+                    .because(Reason::TlsLegacy)
             }
             Sign::Denies(Reason::TlsAlert) => {
                 let alert = detail(heard.best, &["tls_alert", "alert"]);
-                Judged::new(Status::Failed, say(Note::TlsAlert).with("detail", alert)).because(Reason::TlsAlert)
+                Judged::new(Status::Failed, say(Note::TlsAlert).with("detail", alert))
+                    .because(Reason::TlsAlert)
             }
             Sign::Objects(reason) => self.certificate(&heard, reason),
             Sign::Silent if connected => {
@@ -381,7 +392,8 @@ impl<'a> Unit<'a> {
             Sign::Denies(reason) if !sign.service() => Some(reason),
             _ => None,
         }) {
-            let said = self.say(Note::WrongService).with("ports", named(&|sign| sign == Sign::Denies(reason)));
+            let said =
+                self.say(Note::WrongService).with("ports", named(&|sign| sign == Sign::Denies(reason)));
             return Judged::new(Status::Failed, said.reason(reason)).because(reason);
         }
         if let Some(reason) = of(&|sign| if let Sign::Blocked(reason) = sign { Some(reason) } else { None }) {
@@ -393,19 +405,23 @@ impl<'a> Unit<'a> {
                 }
                 _ => (Status::Failed, Note::PortClosed),
             };
-            let said = self.say(note).with("ports", named(&|sign| sign == Sign::Blocked(reason))).reason(reason);
+            let said =
+                self.say(note).with("ports", named(&|sign| sign == Sign::Blocked(reason))).reason(reason);
             return Judged::new(status, said).because(reason);
         }
         if ports.iter().any(|heard| heard.sign == Sign::Silent) {
             let (status, note) =
                 if life.is_some() { (Status::Failed, silence.0) } else { (Status::Unknown, silence.1) };
             let said = self.say(note).with("ports", named(&|sign| sign == Sign::Silent));
-            return Judged::new(status, said.with("life", life.unwrap_or_default())).because(Reason::NoAnswer);
+            return Judged::new(status, said.with("life", life.unwrap_or_default()))
+                .because(Reason::NoAnswer);
         }
-        if let Some(fault) =
-            ports.iter().find_map(|heard| if let Sign::Fault(fault) = heard.sign { Some(fault) } else { None })
+        if let Some(fault) = ports
+            .iter()
+            .find_map(|heard| if let Sign::Fault(fault) = heard.sign { Some(fault) } else { None })
         {
-            let said = self.say(Note::PortsFault).with("ports", named(&|sign| matches!(sign, Sign::Fault(_))));
+            let said =
+                self.say(Note::PortsFault).with("ports", named(&|sign| matches!(sign, Sign::Fault(_))));
             return Judged::new(Status::Unknown, said.fault(fault)).fault(fault);
         }
         Judged::answering(ports.iter().map(|heard| heard.label.clone()).collect(), remark)
@@ -419,7 +435,10 @@ pub fn alive(observed: &Observed) -> bool {
         && match Sign::of(observed.report.outcome) {
             Sign::Objects(_) | Sign::Speaks | Sign::Denies(_) => true,
             Sign::Blocked(reason) => {
-                matches!(reason, Reason::PortUnreachable | Reason::ConnectionRefused | Reason::ConnectionReset)
+                matches!(
+                    reason,
+                    Reason::PortUnreachable | Reason::ConnectionRefused | Reason::ConnectionReset
+                )
             }
             Sign::Silent | Sign::Fault(_) => false,
         }
@@ -427,7 +446,11 @@ pub fn alive(observed: &Observed) -> bool {
 
 /// Whether the peer asked for a cookie.
 pub fn under_load(observed: &Observed) -> bool {
-    observed.report.findings.as_ref().is_some_and(|findings| findings.under_load || findings.details.is("under_load"))
+    observed
+        .report
+        .findings
+        .as_ref()
+        .is_some_and(|findings| findings.under_load || findings.details.is("under_load"))
 }
 
 /// Whether the reason is about a certificate.

@@ -90,20 +90,20 @@ impl Said {
 #[must_use]
 pub const fn fault_text(fault: Fault, lang: Lang) -> &'static str {
     let (en, ja) = match fault {
-        Fault::Budget => {
-            ("held back to spare the concentrator", "装置への負荷を抑えるため送信を見合わせた")
-        }
+        Fault::Budget => ("held back to spare the concentrator", "装置への負荷を抑えるため送信を見合わせた"),
         Fault::Unresolved => ("the name has no address yet", "名前解決がまだできていない"),
         Fault::Permission => ("this program lacks the right to send it", "送信する権限がない"),
         Fault::LocalFirewall => {
             ("a firewall on this host refused the packet", "このホスト自身のファイアウォールが送信を拒否した")
         }
-        Fault::NoRoute => {
-            ("this host has no route there, or no address of that family", "このホストに経路またはアドレスがない")
-        }
-        Fault::Egress => {
-            ("the egress does not exist or has no address", "指定した出口インターフェースがない、またはアドレスがない")
-        }
+        Fault::NoRoute => (
+            "this host has no route there, or no address of that family",
+            "このホストに経路またはアドレスがない",
+        ),
+        Fault::Egress => (
+            "the egress does not exist or has no address",
+            "指定した出口インターフェースがない、またはアドレスがない",
+        ),
         Fault::Resource => {
             ("this host ran out of sockets, ports or memory", "ソケット・ポート・メモリが不足した")
         }
@@ -112,9 +112,10 @@ pub const fn fault_text(fault: Fault, lang: Lang) -> &'static str {
         }
         Fault::ReceiveOverflow => ("the receive buffer overflowed", "受信バッファがあふれた"),
         Fault::Stalled => ("this program was stopped meanwhile", "その間このプログラムが停止していた"),
-        Fault::FormUnproven => {
-            ("this peer has never answered this form of the probe", "この形式の問い合わせに応答した実績がない")
-        }
+        Fault::FormUnproven => (
+            "this peer has never answered this form of the probe",
+            "この形式の問い合わせに応答した実績がない",
+        ),
         Fault::ExpectedSilence => ("silence is the healthy state there", "無応答が正常な状態である"),
         Fault::Cancelled => ("the probe was cancelled", "測定が取り消された"),
         Fault::Internal => ("a defect of this program; see its log", "本プログラムの不具合(ログを参照)"),
@@ -142,7 +143,9 @@ pub const fn reason_text(reason: Reason, lang: Lang) -> &'static str {
         Reason::CertExpired => ("the certificate has expired", "証明書の期限切れ"),
         Reason::CertNotYetValid => ("the certificate is not valid yet", "証明書がまだ有効期間前"),
         Reason::CertNameMismatch => ("the certificate is for another name", "証明書の名前の不一致"),
-        Reason::CertUntrusted => ("the certificate is not from a trusted issuer", "信頼されていない発行元の証明書"),
+        Reason::CertUntrusted => {
+            ("the certificate is not from a trusted issuer", "信頼されていない発行元の証明書")
+        }
         Reason::TlsAlert => ("a TLS alert", "TLS アラート"),
         Reason::TlsLegacy => ("only an old TLS", "古い TLS のみ"),
         Reason::HttpStatus => ("an unexpected HTTP status", "想定外の HTTP ステータス"),

@@ -51,7 +51,8 @@ impl Members {
                 *free = member;
             } else if self.slots.len() < self.most {
                 self.slots.push(member);
-            } else if let Some(stale) = self.slots.iter_mut().find(|slot| slot.is_some_and(|m| m.absent > 0)) {
+            } else if let Some(stale) = self.slots.iter_mut().find(|slot| slot.is_some_and(|m| m.absent > 0))
+            {
                 *stale = member;
             }
         }

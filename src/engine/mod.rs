@@ -212,7 +212,9 @@ impl Engine {
                     self.rebuild(out);
                 }
             }
-            Command::Probe { target, probe, timeout, reply } => self.probe(&target, &probe, timeout, reply, out),
+            Command::Probe { target, probe, timeout, reply } => {
+                self.probe(&target, &probe, timeout, reply, out)
+            }
             Command::Stop => {}
         }
     }
@@ -225,7 +227,9 @@ impl Engine {
             self.registry.own().missed_slots(slot.missed);
         }
         let wall = self.driver.clock().wall();
-        let Some(series) = self.series.get_mut(slot.series.0 as usize).and_then(Option::as_mut) else { return };
+        let Some(series) = self.series.get_mut(slot.series.0 as usize).and_then(Option::as_mut) else {
+            return;
+        };
         series.seq = slot.seq;
         series.metrics.attempt(wall);
         let form = series.learner.form(slot.seq);
@@ -257,7 +261,9 @@ impl Engine {
     fn run_rare(&mut self, now: Timestamp, out: &mut Vec<Happening>) {
         while self.rare.peek().is_some_and(|Reverse(next)| next.at <= now) {
             let Some(Reverse(mut next)) = self.rare.pop() else { return };
-            let Some(series) = self.series.get(next.series.0 as usize).and_then(Option::as_ref) else { continue };
+            let Some(series) = self.series.get(next.series.0 as usize).and_then(Option::as_ref) else {
+                continue;
+            };
             if series.incarnation != next.incarnation {
                 continue;
             }
@@ -309,11 +315,15 @@ impl Engine {
         }
         if tag.seq & BY_HAND != 0 {
             if let Some(reply) = self.by_hand.remove(&(tag.series, tag.seq)) {
-                reply(address.map(|address| (address, report)).ok_or_else(|| "the target has gone".to_owned()));
+                reply(
+                    address.map(|address| (address, report)).ok_or_else(|| "the target has gone".to_owned()),
+                );
             }
             return;
         }
-        let Some(series) = self.series.get_mut(tag.series.0 as usize).and_then(Option::as_mut) else { return };
+        let Some(series) = self.series.get_mut(tag.series.0 as usize).and_then(Option::as_mut) else {
+            return;
+        };
         report.outcome = series.learner.judge(tag.form, report.outcome);
         let beside = tag.form.rare && !series.learner.stateful();
         if beside {
@@ -325,7 +335,15 @@ impl Engine {
             report.rtt = None;
             report.phases.clear();
         }
-        let sample = Sample { series: tag.series, seq: tag.seq, form: tag.form.name, due: tag.due, sent, done, report };
+        let sample = Sample {
+            series: tag.series,
+            seq: tag.seq,
+            form: tag.form.name,
+            due: tag.due,
+            sent,
+            done,
+            report,
+        };
         series.metrics.record(&sample);
         if let Some(findings) = &sample.report.findings {
             let info = member_info(series.address, &findings.details);
@@ -352,7 +370,9 @@ impl Engine {
         }
         let under_load = report.findings.as_ref().is_some_and(|findings| findings.under_load);
         match report.outcome {
-            Outcome::Lost(_) | Outcome::Refused(Reason::FullOrThrottled) => self.budget.back_off(address, form),
+            Outcome::Lost(_) | Outcome::Refused(Reason::FullOrThrottled) => {
+                self.budget.back_off(address, form)
+            }
             Outcome::Unsent(_) => {}
             _ if under_load => self.budget.back_off(address, form),
             _ => self.budget.relax(address, form),
@@ -361,7 +381,8 @@ impl Engine {
 
     fn update_target(&self, target: &Arc<Target>) {
         let ids = self.by_target.get(&target.name).map_or(&[][..], Vec::as_slice);
-        let of_target = || ids.iter().filter_map(|id| self.series.get(id.0 as usize).and_then(Option::as_ref));
+        let of_target =
+            || ids.iter().filter_map(|id| self.series.get(id.0 as usize).and_then(Option::as_ref));
         // A ping may be filtered while every service is well: it tells only where nothing else does.
         let telling = |series: &&Series| !matches!(series.spec.kind.name, "icmp" | "trace");
         let state = if of_target().any(|series| telling(&series)) {
@@ -372,7 +393,14 @@ impl Engine {
         self.registry.target(&target.name).set_state(state);
     }
 
-    fn probe(&mut self, target: &str, probe: &str, timeout: Duration, reply: Reply, out: &mut Vec<Happening>) {
+    fn probe(
+        &mut self,
+        target: &str,
+        probe: &str,
+        timeout: Duration,
+        reply: Reply,
+        out: &mut Vec<Happening>,
+    ) {
         let now = self.driver.clock().now();
         let ids = self.by_target.get(target).map_or(&[][..], Vec::as_slice);
         let found = ids.iter().find_map(|id| {
@@ -441,7 +469,8 @@ impl Engine {
         let now = self.driver.clock().now();
         let mut wanted = HashSet::new();
         for target in &config.targets {
-            let slots: Vec<_> = self.members.get(&target.name).map(|m| m.slots().collect()).unwrap_or_default();
+            let slots: Vec<_> =
+                self.members.get(&target.name).map(|m| m.slots().collect()).unwrap_or_default();
             for (member, address) in slots {
                 let info = MemberInfo { address, ..MemberInfo::default() };
                 let known = self.registry.target(&target.name).members();
@@ -467,7 +496,8 @@ impl Engine {
             self.remove(&key, out);
             self.registry.remove(&key);
         }
-        let used: HashSet<IpAddr> = self.series.iter().flatten().filter_map(|series| series.address).collect();
+        let used: HashSet<IpAddr> =
+            self.series.iter().flatten().filter_map(|series| series.address).collect();
         self.budget.retain(|address| used.contains(address), now);
         let tick = if self.schedule.rate() >= GATHER_FROM { TICK } else { Duration::ZERO };
         self.driver.set_tick(tick);
@@ -487,7 +517,8 @@ impl Engine {
         out: &mut Vec<Happening>,
     ) {
         let egress = Arc::new(self.config.egress.get(&key.egress).cloned().unwrap_or_default());
-        let known = self.by_key.get(key).and_then(|id| self.series.get_mut(id.0 as usize)).and_then(Option::as_mut);
+        let known =
+            self.by_key.get(key).and_then(|id| self.series.get_mut(id.0 as usize)).and_then(Option::as_mut);
         if let Some(series) = known
             && series.spec == *spec
             && series.address == address

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use crate::budget::Budget;
 use crate::config::{Address, Config, Egress, Target};
-use crate::entropy::Generator;
 pub use crate::diagnose::survey::{Observed, Survey};
+use crate::entropy::Generator;
 use crate::net::clock::SystemClock;
 use crate::net::resolve::Resolver;
 use crate::net::{Driver, FlowId, Happening, Tag};
@@ -78,8 +78,7 @@ pub fn survey(config: &Config, target: &Target, options: &Options) -> io::Result
     let observed = cases
         .into_iter()
         .map(|case| {
-            let (form, report) =
-                case.best.unwrap_or(("none", Report::new(Outcome::Unsent(Fault::Budget))));
+            let (form, report) = case.best.unwrap_or(("none", Report::new(Outcome::Unsent(Fault::Budget))));
             Observed {
                 probe: case.spec.name,
                 kind: case.spec.kind,
@@ -91,10 +90,13 @@ pub fn survey(config: &Config, target: &Target, options: &Options) -> io::Result
             }
         })
         .collect();
-    let host = target.addresses.first().map_or_else(|| target.name.clone(), |address| match address {
-        Address::Ip(ip) => ip.to_string(),
-        Address::Name(name) => name.clone(),
-    });
+    let host = target.addresses.first().map_or_else(
+        || target.name.clone(),
+        |address| match address {
+            Address::Ip(ip) => ip.to_string(),
+            Address::Name(name) => name.clone(),
+        },
+    );
     Ok(Survey { time: clock.wall(), host, resolved, routes, observed })
 }
 
@@ -121,7 +123,13 @@ fn resolve(target: &Target) -> io::Result<Result<Vec<IpAddr>, String>> {
     }))
 }
 
-fn cases(config: &Config, target: &Target, options: &Options, members: &[IpAddr], driver: &mut Driver) -> Vec<Case> {
+fn cases(
+    config: &Config,
+    target: &Target,
+    options: &Options,
+    members: &[IpAddr],
+    driver: &mut Driver,
+) -> Vec<Case> {
     let mut cases = Vec::new();
     for (address, member) in members.iter().zip(1u8..) {
         for name in &target.egress {
@@ -258,7 +266,8 @@ fn learn(case: &mut Case, form: &'static Form, mut report: Report) {
     let received = report.outcome.received() == Some(true);
     if received {
         // What is answered needs no second try, nor another gentle form.
-        case.todo.retain(|other| !other.stateless() || other.name == ike::AUDIT.name && form.name != other.name);
+        case.todo
+            .retain(|other| !other.stateless() || other.name == ike::AUDIT.name && form.name != other.name);
     }
     let Some((best_form, best)) = case.best.take() else {
         case.best = Some((form.name, report));

@@ -7,7 +7,8 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::metrics::{MemberInfo, Registry, SeriesMetrics, TargetMetrics, TargetState};
+use super::metrics::{MemberInfo, Registry, SeriesMetrics, TargetMetrics};
+use crate::detect::liveness::State;
 use crate::sample::{Details, Fault, Outcome, Reason, Text};
 use crate::time::WallTime;
 
@@ -34,7 +35,7 @@ pub struct TargetStatus {
     /// Its name.
     pub target: String,
     /// The state of all its probes together.
-    pub state: TargetState,
+    pub state: State,
     /// Its members, by slot.
     pub members: Vec<MemberStatus>,
     /// Its probes, by member, name and egress.

@@ -89,5 +89,7 @@ impl Resolver {
 /// How long to wait after the n-th failure in a row.
 #[must_use]
 pub fn retry_after(failures: u32) -> Duration {
-    SHORTEST.saturating_mul(1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX)).min(LONGEST_AFTER_FAILURE)
+    SHORTEST
+        .saturating_mul(1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX))
+        .min(LONGEST_AFTER_FAILURE)
 }

@@ -122,9 +122,6 @@ pub(super) struct QueuedError<'a> {
     pub offender: Option<IpAddr>,
     /// What is quoted of the packet, from the payload on (ICMP sockets: from the ICMP header on).
     pub quoted: &'a [u8],
-    /// Where the quoted packet was going.
-    pub destination: Option<SocketAddr>,
-    pub stamp: Option<i64>,
 }
 
 /// Buffers for receiving, used again for each packet.
@@ -173,7 +170,7 @@ impl Receiver {
 
     /// The next ICMP error of the socket's error queue; nothing if it is empty or the entry is no ICMP error.
     pub fn queued_error(&mut self, socket: impl AsFd) -> io::Result<Option<QueuedError<'_>>> {
-        let (len, destination, found, stamp) = {
+        let (len, found) = {
             let mut iov = [IoSliceMut::new(&mut self.bytes)];
             let message = recvmsg::<SockaddrStorage>(
                 socket.as_fd().as_raw_fd(),
@@ -181,10 +178,9 @@ impl Receiver {
                 Some(&mut self.control),
                 MsgFlags::MSG_ERRQUEUE,
             )?;
-            let (mut found, mut stamp) = (None, None);
+            let mut found = None;
             for control in message.cmsgs()? {
                 match control {
-                    ControlMessageOwned::ScmTimestampns(at) => stamp = Some(nanos(at)),
                     ControlMessageOwned::Ipv4RecvErr(error, offender) if error.ee_origin == ORIGIN_ICMP => {
                         let from =
                             offender.map(|a| IpAddr::V4(Ipv4Addr::from(u32::from_be(a.sin_addr.s_addr))));
@@ -197,10 +193,10 @@ impl Receiver {
                     _ => {}
                 }
             }
-            (message.bytes, message.address.as_ref().and_then(address), found, stamp)
+            (message.bytes, found)
         };
         let quoted = self.bytes.get(..len).unwrap_or_default();
-        Ok(found.map(|(error, offender)| QueuedError { error, offender, quoted, destination, stamp }))
+        Ok(found.map(|(error, offender)| QueuedError { error, offender, quoted }))
     }
 }
 

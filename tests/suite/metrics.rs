@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use vpnprobe::export::metrics::{MemberInfo, Registry, SeriesKey, TargetState};
+use vpnprobe::detect::liveness::State;
+use vpnprobe::export::metrics::{MemberInfo, Registry, SeriesKey};
 use vpnprobe::probe::{Kind, Mismatch};
 use vpnprobe::sample::{Fault, Outcome, Phase, Reason, Report, Sample, SeriesId, Text};
 use vpnprobe::time::{Clock, Timestamp, WallTime};
@@ -52,17 +53,22 @@ fn fill(registry: &Registry) {
     icmp.attempt(WallTime::from_unix_nanos(1_795_305_599_500_000_000));
 
     let mut report = Report::timed(Outcome::Answered(Some(Reason::CertExpired)), Duration::from_millis(31));
-    report.phases = vec![(Phase::Connect, Duration::from_millis(9)), (Phase::Handshake, Duration::from_millis(22))];
+    report.phases =
+        vec![(Phase::Connect, Duration::from_millis(9)), (Phase::Handshake, Duration::from_millis(22))];
     report.findings().certificate_not_after = Some(WallTime::from_unix_secs(1_790_000_000));
     tls.record(&sample(true, report));
     tls.record(&sample(false, Report::new(Outcome::Unsent(Fault::Budget))));
     tls.set_up(Some(false));
 
-    registry.target("hq").set_state(TargetState::Up);
-    registry.target("osaka").set_state(TargetState::Degraded);
+    registry.target("hq").set_state(State::Up);
+    registry.target("osaka").set_state(State::Degraded);
     let vendor = Some(Text::from("a \"box\" \\ 1\nEND # HELP"));
     let address = Some("2001:db8::1".parse().unwrap());
-    registry.target_info("osaka", 1, Some(MemberInfo { address, vendor, versions: Some(Text::from("tls1.3")) }));
+    registry.target_info(
+        "osaka",
+        1,
+        Some(MemberInfo { address, vendor, versions: Some(Text::from("tls1.3")) }),
+    );
     registry.own().lag(Duration::from_micros(300));
     registry.own().unmatched(Mismatch::Token);
 }
@@ -98,7 +104,8 @@ fn promtool_finds_nothing_wrong_with_the_metrics() {
         .expect("promtool is missing; Debian has it in the package prometheus");
     promtool.stdin.take().unwrap().write_all(&registry.encode_text()).unwrap();
     let said = promtool.wait_with_output().unwrap();
-    let said = (said.status.code(), String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+    let said =
+        (said.status.code(), String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
     assert_eq!(said, (Some(0), "".into(), "".into()));
 }
 
@@ -116,7 +123,8 @@ fn promtool_accepts_the_rules_and_their_tests_pass() {
     for (command, folder) in [("check", "dashboards/rules"), ("test", "tests/promtool")] {
         let said = Command::new("promtool").args([command, "rules"]).args(files(folder)).output();
         let said = said.expect("promtool is missing; Debian has it in the package prometheus");
-        let text = format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+        let text =
+            format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
         assert!(said.status.success(), "promtool {command} rules: {text}");
     }
 }
@@ -141,14 +149,22 @@ fn every_alert_has_its_runbook_in_both_languages() {
 fn dashboards_and_rules_ask_for_metrics_that_exist() {
     let root = env!("CARGO_MANIFEST_DIR");
     let exported: Vec<_> = vpnprobe::export::metrics::names().collect();
-    for file in ["dashboards/vpnprobe-concentrators.json", "dashboards/rules/recording.yml", "dashboards/rules/alerts.yml"] {
+    for file in [
+        "dashboards/vpnprobe-concentrators.json",
+        "dashboards/rules/recording.yml",
+        "dashboards/rules/alerts.yml",
+    ] {
         let content = std::fs::read_to_string(format!("{root}/{file}")).unwrap();
         let words = content.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | ':')));
         let asked = words.filter(|word| word.starts_with("vpnprobe_"));
         let mut seen = 0;
         for word in asked {
-            let base = word.strip_suffix("_bucket").or(word.strip_suffix("_count")).or(word.strip_suffix("_sum"));
-            assert!(exported.contains(&word) || base.is_some_and(|base| exported.contains(&base)), "{file}: {word}");
+            let base =
+                word.strip_suffix("_bucket").or(word.strip_suffix("_count")).or(word.strip_suffix("_sum"));
+            assert!(
+                exported.contains(&word) || base.is_some_and(|base| exported.contains(&base)),
+                "{file}: {word}"
+            );
             seen += 1;
         }
         assert!(seen > 0, "{file}");
