@@ -66,7 +66,7 @@ impl Check {
         let survey = match survey(&config, &target, &options) {
             Ok(survey) => survey,
             Err(error) => {
-                complain(&format!("this host cannot probe: {error}"));
+                complain(&format!("cannot probe from this host: {error}"));
                 return UNKNOWN;
             }
         };
