@@ -1,5 +1,6 @@
 //! Stub: the engine's own file replaces this one.
 
+use std::io;
 use std::net::IpAddr;
 
 use crate::config::{Address, Config, Target};
@@ -19,12 +20,14 @@ pub struct Options {
 
 /// Probes every member of the target: each stateless probe `attempts` times until answered,
 /// state-opening ones once. Blocking.
-#[must_use]
-pub fn survey(_: &Config, target: &Target, _: &Options) -> Survey {
+///
+/// # Errors
+/// When this host cannot even wait for events.
+pub fn survey(_: &Config, target: &Target, _: &Options) -> io::Result<Survey> {
     let host = target.addresses.first().map_or_else(String::new, |address| match address {
         Address::Ip(ip) => ip.to_string(),
         Address::Name(name) => name.clone(),
     });
     let resolved = host.parse::<IpAddr>().map(|ip| vec![ip]).map_err(|_| "stub".to_owned());
-    Survey { time: WallTime::default(), host, resolved, routes: Vec::new(), observed: Vec::new() }
+    Ok(Survey { time: WallTime::default(), host, resolved, routes: Vec::new(), observed: Vec::new() })
 }
