@@ -11,8 +11,6 @@ pub struct ServeArgs {
     pub config_file: PathBuf,
     /// Where to listen instead of what the configuration says; empty for what it says.
     pub listen: Vec<SocketAddr>,
-    /// Where the journal goes, if one is kept.
-    pub journal: Option<PathBuf>,
 }
 
 /// Runs the daemon until it is told to stop.
