@@ -221,8 +221,8 @@ notes! {
     AuthKeyAccepted: "The server takes the configured key. No user's credentials are configured.",
         "設定された鍵はサーバーに受け入れられました。ユーザーの認証情報は未設定です。";
     /// The peer hangs up on our key.
-    AuthKeyRefused: "The server hangs up although a key is configured: the key, its direction or its kind (tls-auth, tls-crypt, tls-crypt-v2) is not the server's. Compare the file with the server's.",
-        "原因: 鍵を設定していますがサーバーが切断します。鍵・方向・種類(tls-auth / tls-crypt / tls-crypt-v2)の不一致です。確認手順: 鍵ファイルをサーバー側と照合。コマンド例: sha256sum ta.key(Windows は certutil -hashfile ta.key SHA256)。解釈: 値が違えば鍵を配り直します。";
+    AuthKeyRefused: "The server hangs up although a key is configured: the key, its direction or its kind (tls-auth, tls-crypt, tls-crypt-v2) is not the server's, or the server is full. Compare the file with the server's.",
+        "原因: 鍵を設定していますがサーバーが切断します。鍵・方向・種類(tls-auth / tls-crypt / tls-crypt-v2)の不一致、またはサーバーの満杯です。確認手順: 鍵ファイルをサーバー側と照合。コマンド例: sha256sum ta.key(Windows は certutil -hashfile ta.key SHA256)。解釈: 値が違えば鍵を配り直します。";
     /// The peer wants a key that we have not.
     AuthKeyMissing: "The server wants a pre-shared key (tls-auth or tls-crypt); none is configured here.",
         "サーバーは事前共有鍵(tls-auth / tls-crypt)を必要とします。ここには未設定です。";

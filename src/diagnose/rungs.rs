@@ -116,7 +116,7 @@ pub(super) fn ports(unit: &Unit<'_>) -> Judged {
     let mut all = Judged::new(worst, Said::new(Note::PortsOk)).on(evidence);
     all.said.clear();
     let answering: Vec<String> = services.iter().flat_map(|it| it.ports.clone()).collect();
-    if worst == Status::Ok {
+    if worst == Status::Ok && !answering.is_empty() {
         all.said.push(unit.say(Note::PortsOk).with("ports", answering.join(", ")));
     }
     for it in services.into_iter().filter(|it| it.status == worst) {
