@@ -158,6 +158,9 @@ notes! {
     /// The certificate is bad.
     Certificate: "{ports} answers, but: {reason}{detail}. Clients refuse it. Renew or replace the certificate on the box. Try: openssl s_client -connect {address}:{port} -servername {host} | openssl x509 -noout -dates -subject.",
         "原因: {ports} は応答しますが証明書に問題があります({reason}{detail})。クライアントは接続を拒否します。確認手順: 装置の証明書の期限・名前・発行元を確認。コマンド例: openssl s_client -connect {address}:{port} -servername {host} | openssl x509 -noout -dates -subject。解釈: notAfter が過去なら更新、subject が違えば正しい証明書に差し替えます。";
+    /// The certificate does not come from an issuer that this host trusts.
+    CertificateUntrusted: "{ports} answers with a certificate whose issuer this host does not trust{detail}. If it comes from your own CA, name its file as tls: ca_file; else clients refuse it, too. Try: openssl s_client -connect {address}:{port} -servername {host} -showcerts.",
+        "原因: {ports} の証明書の発行元を信頼できません{detail}。確認手順: 社内 CA の証明書なら設定の tls: ca_file に指定、そうでなければ中間証明書の不足や自己署名を確認。コマンド例: openssl s_client -connect {address}:{port} -servername {host} -showcerts。解釈: verify error が消えれば解消です。";
     /// A certificate that would be bad, where nothing is declared.
     CertificateFound: "On {ports}: {reason}{detail}. If it serves the VPN, its clients may refuse it.",
         "{ports} の証明書に注意({reason}{detail})。VPN 用であればクライアントが拒否する可能性があります。";

@@ -149,7 +149,11 @@ impl Unit<'_> {
 
     /// An answer that is bad for the user: a certificate, as a rule.
     fn certificate(&self, heard: &Heard<'_>, reason: Reason) -> Judged {
-        let note = if is_certificate(reason) { Note::Certificate } else { Note::WrongService };
+        let note = match reason {
+            Reason::CertUntrusted => Note::CertificateUntrusted,
+            _ if is_certificate(reason) => Note::Certificate,
+            _ => Note::WrongService,
+        };
         let said = self
             .say(note)
             .with("ports", &heard.label)

@@ -413,6 +413,13 @@ const TABLE: &[Row] = &[
         &["ports failed cert_name_mismatch"],
     ),
     row(
+        "TLS from an unknown issuer",
+        "ssl-vpn",
+        &[("icmp", YES), ("tls", Answered(Some(Reason::CertUntrusted)))],
+        ("failed", "ports"),
+        &["ports failed cert_untrusted"],
+    ),
+    row(
         "TLS too old for us is alive",
         "ssl-vpn",
         &[("icmp", YES), ("tls", Refused(Reason::TlsLegacy))],
