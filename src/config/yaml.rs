@@ -52,10 +52,10 @@ pub(super) struct SyntaxError {
 
 impl SyntaxError {
     /// What to do about it, given the line it is in.
-    pub fn hint(&self, line: Option<&str>) -> Option<String> {
+    pub fn hint(&self, line: Option<&str>) -> &'static str {
         let line = line.unwrap_or_default();
         let indent = line.get(..line.len() - line.trim_start().len()).unwrap_or_default();
-        let hint = if indent.contains('\t') {
+        if indent.contains('\t') {
             "indent with spaces, not with tabs"
         } else if self.message.contains("mapping values are not allowed") {
             "put a value that contains \": \" in quotes, and begin each key on a line of its own"
@@ -67,8 +67,7 @@ impl SyntaxError {
             "write one document; remove the line \"---\""
         } else {
             "check the brackets, quotes and indentation around this place"
-        };
-        Some(hint.to_owned())
+        }
     }
 }
 
@@ -81,6 +80,7 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
             max_events: 4_000_000,
             max_nodes: 2_000_000,
             max_merge_keys: 100_000,
+            max_recorded_anchor_events: 100_000,
             enforce_alias_anchor_ratio: false,
         },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 500_000 },

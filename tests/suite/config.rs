@@ -237,6 +237,19 @@ fn a_file_that_is_not_there_is_said() {
     );
 }
 
+/// Not in the corpus, for a repository is UTF-8.
+#[test]
+fn a_file_in_another_encoding_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("vpnprobe.yml");
+    std::fs::write(&path, b"targets:\n  hq: {address: vpn.example.com}\n# caf\xe9\n").unwrap();
+    let problems = load(&path).unwrap_err();
+    assert!(
+        problems.ends_with("vpnprobe.yml:3:6: is not UTF-8; save the file in UTF-8\n1 problem"),
+        "{problems}"
+    );
+}
+
 #[test]
 fn what_is_shown_loads_again_as_the_same() {
     let shown = text(&uncommented(1)).unwrap();
