@@ -18,6 +18,14 @@ use super::yaml::{self, Key, Node, Value};
 /// The prefix of environment variables that are configuration.
 pub const PREFIX: &str = "VPNPROBE__";
 
+/// The environment variables that are configuration, name and value.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    // Not `vars()`, which panics at any variable of another encoding, ours or not.
+    std::env::vars_os()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+        .filter(|(name, _)| name.starts_with(PREFIX))
+}
+
 /// What all layers say together.
 pub(super) struct Layered {
     /// The merged layers; nothing if one of them could not be read.

@@ -31,7 +31,7 @@ use crate::budget::Limits;
 use crate::probe::{Kind, Spec};
 use crate::words;
 
-pub use layers::PREFIX;
+pub use layers::{PREFIX, environment};
 pub use problem::{KeyPath, Place, Problem, Problems, Step};
 
 /// A whole, checked configuration.

@@ -248,10 +248,11 @@ mod tests {
 
     #[test]
     fn a_bomb_is_refused() {
+        use std::fmt::Write as _;
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for n in 1..12 {
             let m = n - 1;
-            text.push_str(&format!("a{n}: &a{n} [*a{m}, *a{m}, *a{m}, *a{m}, *a{m}, *a{m}, *a{m}, *a{m}]\n"));
+            writeln!(text, "a{n}: &a{n} [*a{m}, *a{m}, *a{m}, *a{m}, *a{m}, *a{m}, *a{m}, *a{m}]").unwrap();
         }
         assert!(parse(&text).is_err());
         assert!(parse(&"[".repeat(100_000)).is_err());

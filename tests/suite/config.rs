@@ -327,12 +327,12 @@ c0ffee0f000000000000000000000000
 
 #[test]
 fn the_commands_answer_on_their_streams() {
+    use command::ConfigCommand::{Check, Schema, Show};
     let run = |command: &command::ConfigCommand, file: &str| {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let code = command::run(command, Path::new(file), &mut out, &mut err);
         (format!("{code:?}"), String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     };
-    use command::ConfigCommand::{Check, Schema, Show};
     let (code, out, err) = run(&Check, "config/vpnprobe.yml");
     assert!(code.contains("(0)"), "{code}");
     assert_eq!(out, "config/vpnprobe.yml: ok, 0 targets, 0 probes\n");
