@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 /// The configuration of vpnprobe.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "vpnprobe.yml")]
 pub struct File {
     /// What holds for every probe that does not say otherwise.
     pub defaults: Defaults,

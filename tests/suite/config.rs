@@ -259,6 +259,17 @@ fn what_is_shown_loads_again_as_the_same() {
 }
 
 #[test]
+fn probes_that_share_a_budget_are_warned_of() {
+    let file = "targets: {hq: {address: a.example, vpn: [openvpn], egress: [default, wan]}}\negress: {wan: {interface: eth0}}";
+    let warnings = text(file).unwrap().warnings;
+    assert_eq!(warnings.len(), 1);
+    let warning = warnings[0].to_string();
+    assert!(warning.ends_with(
+        ":1:11: targets.hq: its probes ask for 24.1 exchanges a minute, budget.openvpn_per_minute grants 15.0; the rest is held back; lengthen an interval, use fewer ways out, or raise the budget"
+    ), "{warning}");
+}
+
+#[test]
 fn vpns_stand_for_their_probes() {
     let config = text("targets: {hq: {address: a.example, vpn: [l2tp-ipsec]}, lab: {address: 192.0.2.1}, dns: {address: 192.0.2.53, probes: {dns: }}}").unwrap().config;
     let names = |index: usize| {
