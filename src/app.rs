@@ -50,7 +50,7 @@ const MISUSE: u8 = 2;
 
 /// Runs the daemon until it is told to stop.
 pub fn serve(args: &ServeArgs) -> ExitCode {
-    let loaded = match Config::load(&args.config_file, std::env::vars()) {
+    let loaded = match Config::load(&args.config_file, crate::config::environment()) {
         Ok(loaded) => loaded,
         Err(problems) => {
             eprintln!("{problems}");
@@ -245,7 +245,7 @@ impl Shared {
             sd_notify::NotifyState::Reloading,
             sd_notify::NotifyState::MonotonicUsec(since_start.into()),
         ]);
-        let read = move || Config::load(Path::new(&path), std::env::vars());
+        let read = move || Config::load(Path::new(&path), crate::config::environment());
         let result = match tokio::task::spawn_blocking(read).await {
             Ok(Ok(loaded)) => Ok(loaded),
             Ok(Err(problems)) => Err(problems.to_string()),

@@ -60,7 +60,7 @@ pub(super) fn target(
     shown.address = Some(raw::OneOrMany::Many(addresses.iter().map(ToString::to_string).collect()));
     shown.family = Some(file.family.unwrap_or(raw::Family::Any));
     shown.max_members = Some(max_members);
-    shown.vpn = file.vpn.clone();
+    shown.vpn.clone_from(&file.vpn);
     shown.egress = Some(egress.clone());
     let probes = specs.into_iter().map(|(spec, _)| spec).collect();
     (Target { name: name.to_owned(), addresses, family, max_members, vpn, egress, probes }, shown)
