@@ -77,28 +77,31 @@ impl KeyPool {
         Self(entropy.bytes(1024))
     }
 
-    /// A KE payload: of a MODP group or X25519 a random value below the prime, of a NIST curve its base
-    /// point (a random one would mostly not be on the curve).
+    /// A KE payload with [`Self::public_value`].
     pub(crate) fn key_exchange(&self, group: Group) -> Payload {
-        let data = match group {
-            Group::ECP_256 => ECP_256_BASE.to_vec(),
-            Group::ECP_384 => ECP_384_BASE.to_vec(),
-            Group::ECP_521 => ECP_521_BASE.to_vec(),
-            group => {
-                let mut value = self.0.get(..group.public_len().unwrap_or(256)).unwrap_or(&self.0).to_vec();
-                // All MODP primes begin with 64 one bits (RFC 2409 §6, RFC 3526); X25519 and X448
-                // values are little-endian (RFC 7748 §5).
-                let top = match group {
-                    Group::X25519 | Group::X448 => value.last_mut(),
-                    _ => value.first_mut(),
-                };
-                if let Some(top) = top {
-                    *top = (*top & 0x7f) | 0x40;
-                }
-                value
-            }
+        Body::KeyExchange { group, data: self.public_value(group) }.into()
+    }
+
+    /// A public value: of a MODP group or X25519 a random one below the prime, of a NIST curve its base
+    /// point (a random one would mostly not be on the curve).
+    pub(crate) fn public_value(&self, group: Group) -> Vec<u8> {
+        match group {
+            Group::ECP_256 => return ECP_256_BASE.to_vec(),
+            Group::ECP_384 => return ECP_384_BASE.to_vec(),
+            Group::ECP_521 => return ECP_521_BASE.to_vec(),
+            _ => {}
+        }
+        let mut value = self.0.get(..group.public_len().unwrap_or(256)).unwrap_or(&self.0).to_vec();
+        // All MODP primes begin with 64 one bits (RFC 2409 §6, RFC 3526 §2), so a clear top bit keeps the
+        // value below them; X25519 and X448 values are little-endian (RFC 7748 §5).
+        let top = match group {
+            Group::X25519 | Group::X448 => value.last_mut(),
+            _ => value.first_mut(),
         };
-        Body::KeyExchange { group, data }.into()
+        if let Some(top) = top {
+            *top = (*top & 0x7f) | 0x40;
+        }
+        value
     }
 }
 
