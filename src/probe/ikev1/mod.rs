@@ -109,8 +109,8 @@ static METHODS: [Authentication; 5] = [
     Authentication::HYBRID_INIT_RSA,
 ];
 
-/// The most transforms in a message: 30 of them stay below 1,200 bytes, so nothing is fragmented.
-const MAX_TRANSFORMS: usize = 30;
+/// The most transforms in a message: 28 of them stay below 1,200 bytes, so nothing is fragmented.
+const MAX_TRANSFORMS: usize = 28;
 
 /// The vendor id of dead peer detection, version 1.0 (RFC 3706 §5.1).
 const DPD: [u8; 16] = *b"\xaf\xca\xd7\x13\x68\xa1\xf1\xc9\x6b\x86\x96\xfc\x77\x57\x01\x00";
