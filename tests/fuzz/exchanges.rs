@@ -136,8 +136,16 @@ impl Run {
             Transport::Tcp { port } => (port, Some(port)),
         };
         let from = SocketAddr::new(PEER, port);
-        let mut run =
-            Self { exchange, now, wake: None, sent: vec![0], reports: Vec::new(), ended: false, from, stream };
+        let mut run = Self {
+            exchange,
+            now,
+            wake: None,
+            sent: vec![0],
+            reports: Vec::new(),
+            ended: false,
+            from,
+            stream,
+        };
         run.poll();
         if stream.is_some() {
             run.event(Event::Connected);
@@ -152,7 +160,7 @@ impl Run {
             }
             let mut out = Vec::new();
             match self.exchange.poll(self.now, &mut out) {
-                Step::Send | Step::SendTtl(_) => {
+                Step::Send | Step::SendTtl(_) | Step::SendTo(_) => {
                     self.sent = out;
                     self.exchange.handle(Event::Sent, self.now);
                 }
@@ -183,7 +191,11 @@ impl Run {
     }
 
     fn icmp(&mut self, quoted: &[u8]) {
-        self.event(Event::Icmp { from: None, error: IcmpError::Other(quoted.first().copied().unwrap_or(0), 0), quoted });
+        self.event(Event::Icmp {
+            from: None,
+            error: IcmpError::Other(quoted.first().copied().unwrap_or(0), 0),
+            quoted,
+        });
     }
 
     /// Lets the time pass until it has ended.

@@ -89,7 +89,8 @@ impl<'a> Mutator<'a> {
 /// twelve octets.
 pub fn goldens(paths: &[&str]) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
-    let mut paths: Vec<_> = paths.iter().map(|path| Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).collect();
+    let mut paths: Vec<_> =
+        paths.iter().map(|path| Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).collect();
     while let Some(path) = paths.pop() {
         if path.is_dir() {
             paths.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));

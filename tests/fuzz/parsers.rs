@@ -42,7 +42,8 @@ fn l2tp_messages() {
 #[test]
 fn openvpn_packets() {
     let text = |name: &str| {
-        std::fs::read_to_string(format!("{}/tests/golden/openvpn/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+        std::fs::read_to_string(format!("{}/tests/golden/openvpn/{name}", env!("CARGO_MANIFEST_DIR")))
+            .unwrap()
     };
     let (key, v2) = (text("static.key"), text("v2-client.key"));
     let wrappings = [
@@ -69,9 +70,12 @@ fn icmp_messages() {
     // An echo request of ping(8), and what Linux answers to a datagram for a closed port (RFC 792, page
     // 4: the IP header and the first octets of what was sent).
     let echo = "0800c52b1a2b0001c0ffee00000000000000000000000000101112131415161718191a1b1c1d1e1f";
-    let unreachable = "0303b7b2000000004500002c3039400040110000c000020acb00710a9c4001f40018000011223344556677881011";
+    let unreachable =
+        "0303b7b2000000004500002c3039400040110000c000020acb00710a9c4001f40018000011223344556677881011";
     let seeds: Vec<Vec<u8>> = [echo, unreachable]
-        .map(|hex| (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect())
+        .map(|hex| {
+            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+        })
         .to_vec();
     each_input(5, &seeds, inputs(), |bytes| {
         // The checksum is put right as well, or hardly an input would come past it.
@@ -97,7 +101,8 @@ fn icmp_messages() {
 
 /// RFC 1071.
 fn checksum(bytes: &[u8]) -> u16 {
-    let mut sum: u32 = bytes.chunks(2).map(|two| u32::from(two[0]) << 8 | u32::from(*two.get(1).unwrap_or(&0))).sum();
+    let mut sum: u32 =
+        bytes.chunks(2).map(|two| u32::from(two[0]) << 8 | u32::from(*two.get(1).unwrap_or(&0))).sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
