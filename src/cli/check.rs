@@ -63,7 +63,13 @@ impl Check {
             }
         };
         let options = Options { attempts: self.attempts, audit: self.audit, aggressive: self.aggressive };
-        let survey = survey(&config, &target, &options);
+        let survey = match survey(&config, &target, &options) {
+            Ok(survey) => survey,
+            Err(error) => {
+                complain(&format!("this host cannot probe: {error}"));
+                return UNKNOWN;
+            }
+        };
         let diagnosis = diagnose(&survey, &target);
         let (text, code) = print(&diagnosis, &survey, self.format, self.lang);
         answer(&text, code)

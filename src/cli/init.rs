@@ -45,7 +45,13 @@ impl Init {
         };
         let Some(target) = config.targets.first() else { return UNKNOWN };
         let options = Options { attempts: 3, audit: self.audit, aggressive: false };
-        let survey = survey(&config, target, &options);
+        let survey = match survey(&config, target, &options) {
+            Ok(survey) => survey,
+            Err(error) => {
+                complain(&format!("this host cannot probe: {error}"));
+                return UNKNOWN;
+            }
+        };
         let any = survey.observed.iter().any(service);
         let name = self.name.clone().unwrap_or_else(|| name_of(&self.host));
         answer(&configuration(&survey, target, &name), if any { 0 } else { UNKNOWN })

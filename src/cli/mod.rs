@@ -143,11 +143,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         return run_config(&config::ConfigCommand::Check, &file);
     }
     match cli.command {
-        Some(Command::Serve(serve)) => crate::app::serve(&crate::app::ServeArgs {
-            config_file: file,
-            listen: serve.listen,
-            journal: None,
-        }),
+        Some(Command::Serve(serve)) => {
+            crate::app::serve(&crate::app::ServeArgs { config_file: file, listen: serve.listen })
+        }
         Some(Command::Demo(demo)) => crate::demo::run(&crate::demo::DemoArgs { listen: demo.listen }),
         Some(Command::Check(check)) => ExitCode::from(check.run(&file)),
         Some(Command::Init(init)) => ExitCode::from(init.run()),

@@ -14,7 +14,8 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
-        socket.set_only_v6(true)?;
+        // `[::]` means every address of both families, any other only itself.
+        socket.set_only_v6(!address.ip().is_unspecified())?;
         socket.set_freebind_v6(true)?;
     } else {
         socket.set_freebind_v4(true)?;
