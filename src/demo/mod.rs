@@ -1,4 +1,7 @@
-//! Stub: the demo replaces this file.
+//! `vpnprobe demo`.
+
+pub mod concentrator;
+pub mod story;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
