@@ -1,8 +1,38 @@
-//! Stub: the composition root replaces this file.
+//! The composition root: clock, entropy, sockets, threads, reload and shutdown.
+//!
+//! ```text
+//!   main thread (tokio, current thread)            engine thread
+//!   signals · web server · name lookups ──Command──▶ Engine::run
+//!          ▲                                            │
+//!          └────────── metrics (atomics) ◀──────────────┘
+//! ```
+//!
+//! Invariants: a reload builds the whole new configuration before anything of the old one changes; the
+//! start waits for no name, no network and no peer; the watchdog is fed by what the engine gets done,
+//! not by a timer.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinSet;
+
+use crate::config::{Address, Config, Loaded, Target};
+use crate::engine::{Command, Engine, Handle};
+use crate::entropy::Generator;
+use crate::export::http::{self, App, BoxFuture, Limits, ProbeError, ProbeNow, TargetRow};
+use crate::export::metrics::Registry;
+use crate::net::clock::SystemClock;
+use crate::net::resolve::{Resolver, retry_after};
+use crate::net::{Driver, IcmpAccess, listen, raise_descriptor_limit};
+use crate::time::{Clock, Timestamp};
 
 /// What `serve` is given.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -11,12 +41,438 @@ pub struct ServeArgs {
     pub config_file: PathBuf,
     /// Where to listen instead of what the configuration says; empty for what it says.
     pub listen: Vec<SocketAddr>,
-    /// Where the journal goes, if one is kept.
-    pub journal: Option<PathBuf>,
 }
 
+/// How long the engine may go without finishing a turn.
+const ENGINE_SILENCE: Duration = Duration::from_secs(5);
+/// A start that comes to nothing for a reason the operator can mend.
+const MISUSE: u8 = 2;
+
 /// Runs the daemon until it is told to stop.
-pub fn serve(_: &ServeArgs) -> ExitCode {
-    tracing::error!("serve is a stub");
-    ExitCode::from(3)
+pub fn serve(args: &ServeArgs) -> ExitCode {
+    let loaded = match Config::load(&args.config_file, std::env::vars()) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return ExitCode::from(MISUSE);
+        }
+    };
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let addresses =
+        if args.listen.is_empty() { loaded.config.web.listen.clone() } else { args.listen.clone() };
+    let mut listeners = Vec::new();
+    for address in addresses {
+        match listen(address) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) => {
+                let hint = match error.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        "; another program has that port: stop it, or choose another with --web.listen-address"
+                    }
+                    io::ErrorKind::PermissionDenied => {
+                        "; ports below 1024 need a right this process lacks: choose a higher one"
+                    }
+                    _ => "",
+                };
+                eprintln!("vpnprobe: cannot listen on {address}: {error}{hint}");
+                return ExitCode::from(MISUSE);
+            }
+        }
+    }
+    match run(loaded, Source::File(args.config_file.clone()), listeners, until_signal) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vpnprobe: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Where a reload reads from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A file, with the environment on top.
+    File(PathBuf),
+    /// The configuration was made by the program itself and cannot change.
+    Fixed,
+}
+
+/// A daemon that runs in threads of its own.
+pub struct Running {
+    stop: Arc<Notify>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+    addresses: Vec<SocketAddr>,
+}
+
+/// Starts a daemon beside the caller.
+pub struct Daemon;
+
+impl Daemon {
+    /// Probes what `loaded` says, and serves HTTP on `listeners`.
+    ///
+    /// # Errors
+    /// When no thread can be made.
+    pub fn start(loaded: Loaded, listeners: Vec<TcpListener>) -> io::Result<Running> {
+        let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let stop = Arc::new(Notify::new());
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name("web".to_owned()).spawn(move || {
+            run(loaded, Source::Fixed, listeners, |_| async move { stopped.notified().await })
+        })?;
+        Ok(Running { stop, thread: Some(thread), addresses })
+    }
+}
+
+impl Running {
+    /// Where HTTP is served.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Ends it: cleans up at the peers, within 2 s.
+    ///
+    /// # Errors
+    /// What made the daemon fail while it ran.
+    pub fn stop(mut self) -> io::Result<()> {
+        self.stop.notify_one();
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err(io::Error::other("the web thread panicked")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the tasks of the main thread share.
+struct Shared {
+    source: Source,
+    loaded: Mutex<Arc<Loaded>>,
+    engine: Handle,
+    registry: Registry,
+    clock: SystemClock,
+    /// When the running configuration was applied.
+    applied: Mutex<Timestamp>,
+    /// A new configuration: the names to look up have changed.
+    reloaded: Notify,
+}
+
+/// Runs engine and web side until `end` says so.
+fn run<F, E>(loaded: Loaded, source: Source, listeners: Vec<TcpListener>, end: E) -> io::Result<()>
+where
+    E: FnOnce(Arc<Shared>) -> F,
+    F: Future<Output = ()>,
+{
+    let clock = SystemClock::start();
+    let registry = Registry::new(Arc::new(clock));
+    let descriptors = raise_descriptor_limit();
+    let mut driver = Driver::new(clock, Box::new(Generator::from_os()))?;
+    tell_rights(&loaded.config, &mut driver, descriptors);
+    let engine = Engine::new(driver, registry.clone());
+    let handle = engine.handle();
+    let shared = Arc::new(Shared {
+        source,
+        loaded: Mutex::new(Arc::new(loaded)),
+        engine: handle.clone(),
+        registry: registry.clone(),
+        clock,
+        applied: Mutex::new(clock.now()),
+        reloaded: Notify::new(),
+    });
+    let config = shared.config();
+    handle.send(Command::Apply(Arc::clone(&config)));
+    let thread = std::thread::Builder::new().name("engine".to_owned()).spawn(move || engine.run())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let served = runtime.block_on(async {
+        let daemon: Arc<dyn http::Daemon> = Arc::clone(&shared) as _;
+        let app = Arc::new(App::new(registry, daemon, config.web.probe_timeout, Limits::default()));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(look_up_names(Arc::clone(&shared)));
+        tasks.spawn(keep_alive(Arc::clone(&shared)));
+        for listener in &listeners {
+            if let Ok(address) = listener.local_addr() {
+                tracing::info!("listening on http://{address}/");
+            }
+        }
+        notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(&summary(&config))]);
+        let served = http::serve(listeners, app, end(Arc::clone(&shared))).await;
+        notify(&[sd_notify::NotifyState::Stopping]);
+        tasks.shutdown().await;
+        served
+    });
+    handle.send(Command::Stop);
+    let ended = thread.join().map_err(|_| io::Error::other("the engine panicked"))?;
+    runtime.shutdown_background();
+    served.and(ended)
+}
+
+/// Resolves at SIGTERM or SIGINT; reloads at SIGHUP until then.
+async fn until_signal(shared: Arc<Shared>) {
+    let signals =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
+        tracing::error!("signals cannot be watched: reload by POST /-/reload, end by SIGKILL");
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return,
+            _ = interrupt.recv() => return,
+            _ = hangup.recv() => {
+                // The error is in the log already.
+                let _ = shared.reload_now().await;
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn config(&self) -> Arc<Config> {
+        Arc::new(self.loaded().config.clone())
+    }
+
+    fn loaded(&self) -> Arc<Loaded> {
+        Arc::clone(&self.loaded.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn reload_now(&self) -> Result<(), String> {
+        let Source::File(path) = self.source.clone() else {
+            return Err("this configuration was made by the program and cannot change".to_owned());
+        };
+        let since_start = i64::try_from(self.clock.now().as_nanos() / 1000).unwrap_or(i64::MAX);
+        notify(&[
+            sd_notify::NotifyState::Reloading,
+            sd_notify::NotifyState::MonotonicUsec(since_start.into()),
+        ]);
+        let read = move || Config::load(Path::new(&path), std::env::vars());
+        let result = match tokio::task::spawn_blocking(read).await {
+            Ok(Ok(loaded)) => Ok(loaded),
+            Ok(Err(problems)) => Err(problems.to_string()),
+            Err(_) => Err("reading the configuration panicked; this is a defect of vpnprobe".to_owned()),
+        };
+        let outcome = match result {
+            Ok(loaded) => {
+                for warning in &loaded.warnings {
+                    tracing::warn!("{warning}");
+                }
+                let config = Arc::new(loaded.config.clone());
+                *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
+                *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = self.clock.now();
+                tracing::info!("reloaded: {}", summary(&config));
+                self.engine.send(Command::Apply(config));
+                self.reloaded.notify_waiters();
+                self.registry.own().reloaded(Some(self.clock.wall()));
+                Ok(())
+            }
+            Err(problems) => {
+                tracing::error!("not reloaded, the old configuration runs on: {problems}");
+                self.registry.own().reloaded(None);
+                Err(problems)
+            }
+        };
+        notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(&summary(&self.config()))]);
+        outcome
+    }
+
+    /// Whether engine and schedule get on; else what is wrong.
+    fn well(&self) -> Result<(), String> {
+        let now = self.clock.now();
+        let silence = now.since(self.engine.turned());
+        if self.engine.turned() == Timestamp::ZERO {
+            return Err("the engine is starting".to_owned());
+        }
+        if silence > ENGINE_SILENCE {
+            return Err(format!("the engine has done nothing for {} s", silence.as_secs()));
+        }
+        let loaded = self.loaded();
+        let applied = *self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut intervals = HashMap::new();
+        for target in &loaded.config.targets {
+            for spec in &target.probes {
+                intervals.insert((target.name.as_str(), spec.name.as_str()), spec.interval);
+            }
+        }
+        let wall = self.clock.wall();
+        for series in self.registry.all_series() {
+            let key = series.key();
+            let Some(interval) = intervals.get(&(key.target.as_str(), key.probe.as_str())) else { continue };
+            let patience = *interval * 3;
+            if now.since(applied) <= patience {
+                continue;
+            }
+            let since =
+                series.last_attempt().map(|at| wall.as_unix_nanos().saturating_sub(at.as_unix_nanos()));
+            let patience = i64::try_from(patience.as_nanos()).unwrap_or(i64::MAX);
+            if since.is_none_or(|since| since > patience) {
+                return Err(format!(
+                    "no attempt of probe {} of target {} for three intervals",
+                    key.probe, key.target
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl http::Daemon for Shared {
+    fn reload(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(self.reload_now())
+    }
+
+    fn probe(
+        &self,
+        target: &str,
+        module: &str,
+        timeout: Duration,
+    ) -> BoxFuture<'_, Result<ProbeNow, ProbeError>> {
+        let (target, module) = (target.to_owned(), module.to_owned());
+        Box::pin(async move {
+            let loaded = self.loaded();
+            let known =
+                loaded.config.targets.iter().find(|known| known.name == target).ok_or(ProbeError::Target)?;
+            if !known.probes.iter().any(|spec| spec.name == module) {
+                return Err(ProbeError::Module);
+            }
+            let began = self.clock.now();
+            let (sender, receiver) = oneshot::channel();
+            let reply = Box::new(move |result| {
+                let _ = sender.send(result);
+            });
+            self.engine.send(Command::Probe { target, probe: module, timeout, reply });
+            match receiver.await {
+                Ok(Ok((address, report))) => {
+                    Ok(ProbeNow { address, took: self.clock.now().since(began), report })
+                }
+                Ok(Err(why)) => Err(ProbeError::NotNow(why)),
+                Err(_) => Err(ProbeError::NotNow("the program is ending".to_owned())),
+            }
+        })
+    }
+
+    fn config_text(&self) -> String {
+        self.loaded().to_yaml()
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.well()
+    }
+
+    fn targets(&self) -> Vec<TargetRow> {
+        let row = |target: &Arc<Target>| TargetRow {
+            name: target.name.clone(),
+            addresses: target.addresses.iter().map(ToString::to_string).collect(),
+            vpn: target.vpn.iter().map(ToString::to_string).collect(),
+            probes: target.probes.iter().map(|spec| spec.name.clone()).collect(),
+        };
+        self.loaded().config.targets.iter().map(row).collect()
+    }
+}
+
+/// Looks up the names of all targets, each at the pace of its own time to live, until it is aborted.
+async fn look_up_names(shared: Arc<Shared>) {
+    loop {
+        let reloaded = shared.reloaded.notified();
+        let resolver = Resolver::from_system();
+        let mut lookups = JoinSet::new();
+        for target in &shared.config().targets {
+            if target.addresses.iter().any(|address| matches!(address, Address::Name(_))) {
+                lookups.spawn(look_up(Arc::clone(&shared), Arc::clone(target), resolver.clone()));
+            }
+        }
+        reloaded.await;
+    }
+}
+
+/// Looks up the names of one target, for ever.
+async fn look_up(shared: Arc<Shared>, target: Arc<Target>, resolver: Resolver) {
+    let mut failures = 0;
+    loop {
+        let mut all: Vec<IpAddr> = Vec::new();
+        let mut again_in: Option<Duration> = None;
+        let mut failed = None;
+        for address in &target.addresses {
+            match address {
+                Address::Ip(ip) => all.push(*ip),
+                Address::Name(name) => match resolver.lookup(name, target.family).await {
+                    Ok(found) => {
+                        all.extend(found.addresses);
+                        again_in = Some(again_in.map_or(found.again_in, |known| known.min(found.again_in)));
+                    }
+                    Err(error) => failed = Some((name, error)),
+                },
+            }
+        }
+        match &failed {
+            // An answer that is missing a part would end members that are well.
+            Some((name, error)) => {
+                if failures == 0 {
+                    tracing::warn!(
+                        target = target.name,
+                        "cannot resolve {name}, the last good answer stands: {error}"
+                    );
+                }
+                failures += 1;
+            }
+            None => {
+                if failures > 0 {
+                    tracing::info!(target = target.name, "its name is resolved again");
+                }
+                failures = 0;
+                shared.engine.send(Command::Resolved { target: target.name.clone(), addresses: all });
+            }
+        }
+        let pause = if failures > 0 { retry_after(failures) } else { again_in.unwrap_or(retry_after(1)) };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Tells the service manager that probing goes on, for as long as it does.
+async fn keep_alive(shared: Arc<Shared>) {
+    let period = sd_notify::watchdog_enabled().map_or(Duration::from_secs(10), |timeout| timeout / 3);
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        ticks.tick().await;
+        match shared.well() {
+            Ok(()) => notify(&[sd_notify::NotifyState::Watchdog]),
+            Err(why) => tracing::warn!("not well: {why}"),
+        }
+    }
+}
+
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    // Without a service manager there is nobody to tell.
+    let _ = sd_notify::notify(states);
+}
+
+fn summary(config: &Config) -> String {
+    let probes: usize = config.targets.iter().map(|target| target.probes.len() * target.egress.len()).sum();
+    format!("{} targets, {probes} probes", config.targets.len())
+}
+
+/// Says once what this process may not do, and the command that would allow it.
+fn tell_rights(config: &Config, driver: &mut Driver, descriptors: u64) {
+    let icmp = config
+        .targets
+        .iter()
+        .flat_map(|target| &target.probes)
+        .any(|spec| matches!(spec.kind.name, "icmp" | "trace"));
+    if icmp {
+        match driver.icmp_access(false) {
+            IcmpAccess::Raw => tracing::info!("ICMP: raw sockets"),
+            IcmpAccess::Datagram => tracing::info!("ICMP: datagram sockets (no CAP_NET_RAW)"),
+            IcmpAccess::Denied => tracing::warn!(
+                "ICMP: not allowed, so icmp and trace stay unsent; allow it with: \
+                 setcap cap_net_raw+ep \"$(command -v vpnprobe)\", or: sysctl -w net.ipv4.ping_group_range='0 2147483647'"
+            ),
+        }
+    }
+    let sockets: usize = config.targets.iter().map(|target| target.probes.len() * target.egress.len()).sum();
+    if u64::try_from(sockets).unwrap_or(u64::MAX) + 100 > descriptors {
+        tracing::warn!(
+            "{sockets} probes may need more than the {descriptors} open files this process may have; \
+             raise LimitNOFILE= of the unit, or `ulimit -n`"
+        );
+    }
 }

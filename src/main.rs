@@ -1,3 +1,7 @@
 //! The binary: an exit code, nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vpnprobe::cli::run(std::env::args_os())
+}

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use crate::config::{Config, Family, Vpn, raw};
+use crate::diagnose::{LadderReason, Status, Step, Verdict};
 use crate::probe::{Charge, Kind, Mismatch};
 use crate::sample::{Fault, Phase, Reason};
 
@@ -83,12 +84,16 @@ pub fn enums() -> String {
         "charge": Charge,
         "family": Family,
         "fault": Fault,
+        "ladder_reason": LadderReason,
         "mismatch": Mismatch,
         "phase": Phase,
         "reason": Reason,
+        "status": Status,
+        "step": Step,
+        "verdict": Verdict,
         "vpn": Vpn,
     });
     all.insert("kind", Kind::all().map(|kind| kind.name).collect());
     all.insert("outcome", vec!["answered", "refused", "lost", "unsent"]);
-    serde_saphyr::to_string(&all).unwrap_or_else(|error| format!("# {error}\n"))
+    crate::config::to_yaml(&all)
 }

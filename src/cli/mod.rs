@@ -1,3 +1,227 @@
-//! The commands, one file each.
+//! The commands, one file each: arguments in, an exit code out.
+//!
+//! Results go to stdout, logs and complaints to stderr. Exit codes: 0 good, 1 the thing checked is bad,
+//! 2 usage or configuration, 3 unknown (with `--format nagios`: 0 ok, 1 degraded, 2 failed, 3 unknown).
+//! Invariant: a reader that goes away (`| head`) changes neither the work nor the exit code.
 
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::filter::LevelFilter;
+
+pub mod check;
 pub mod config;
+pub mod init;
+
+/// The default of `--config.file`.
+pub const CONFIG_FILE: &str = "vpnprobe.yml";
+
+/// The exit code of a wrong usage or configuration.
+pub const USAGE: u8 = 2;
+
+/// The exit code if nothing can be said.
+pub const UNKNOWN: u8 = 3;
+
+/// Tests VPN concentrators in their own protocols and exports what they answer to Prometheus
+#[derive(Debug, Parser)]
+#[command(name = "vpnprobe", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// What every command takes.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// The configuration file [default: vpnprobe.yml]
+    #[arg(long = "config.file", value_name = "FILE", global = true)]
+    pub config_file: Option<PathBuf>,
+    /// Check the configuration file and exit
+    #[arg(long = "config.check", global = true)]
+    pub config_check: bool,
+    /// The least level that is logged [default: info for serve and demo, else warn]
+    #[arg(long = "log.level", value_name = "LEVEL", value_enum, global = true)]
+    pub log_level: Option<Level>,
+    /// How log lines are written
+    #[arg(long = "log.format", value_name = "FORMAT", value_enum, default_value = "text", global = true)]
+    pub log_format: LogFormat,
+}
+
+impl Common {
+    /// The configuration file, the default if none is named.
+    #[must_use]
+    pub fn config_file(&self) -> PathBuf {
+        self.config_file.clone().unwrap_or_else(|| PathBuf::from(CONFIG_FILE))
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Probe the configured targets all day and serve what they answer to Prometheus
+    Serve(Serve),
+    /// Show it at work: an embedded concentrator on loopback, and the daemon that probes it
+    Demo(Demo),
+    /// Check one target now: which step fails, and why
+    Check(check::Check),
+    /// Look at a host and print a configuration for what answers
+    Init(init::Init),
+    /// Check, show or describe the configuration
+    Config {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: config::ConfigCommand,
+    },
+}
+
+/// The arguments of `serve`.
+#[derive(Debug, Clone, Args)]
+pub struct Serve {
+    /// Where to listen, instead of what the configuration says; may be repeated
+    #[arg(long = "web.listen-address", value_name = "ADDRESS", value_parser = listen_address)]
+    pub listen: Vec<SocketAddr>,
+}
+
+/// The arguments of `demo`.
+#[derive(Debug, Clone, Args)]
+pub struct Demo {
+    /// Where to listen, instead of the default; may be repeated
+    #[arg(long = "web.listen-address", value_name = "ADDRESS", value_parser = listen_address)]
+    pub listen: Vec<SocketAddr>,
+}
+
+/// A level of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Level {
+    /// What stops the work.
+    Error,
+    /// What an administrator should know.
+    Warn,
+    /// What happens.
+    Info,
+    /// How it happens.
+    Debug,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `127.0.0.1:10069`, `[::1]:10069`, or `:10069` for every address.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let whole = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
+    whole.parse().map_err(|_| "expected ADDRESS:PORT, for example 127.0.0.1:10069 or :10069".to_owned())
+}
+
+/// Runs the command line and says how it went.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout with 0, the rest to stderr with 2; neither may panic.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let daemon = matches!(cli.command, Some(Command::Serve(_) | Command::Demo(_)));
+    log_to_stderr(&cli.common, daemon);
+    let file = cli.common.config_file();
+    if cli.common.config_check && matches!(cli.command, None | Some(Command::Serve(_))) {
+        return run_config(&config::ConfigCommand::Check, &file);
+    }
+    match cli.command {
+        Some(Command::Serve(serve)) => {
+            crate::app::serve(&crate::app::ServeArgs { config_file: file, listen: serve.listen })
+        }
+        Some(Command::Demo(demo)) => crate::demo::run(&crate::demo::DemoArgs { listen: demo.listen }),
+        Some(Command::Check(check)) => ExitCode::from(check.run(&file)),
+        Some(Command::Init(init)) => ExitCode::from(init.run()),
+        Some(Command::Config { command }) => run_config(&command, &file),
+        None => {
+            let help = Cli::command().render_help();
+            let _ = write!(io::stderr(), "{help}");
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+fn run_config(command: &config::ConfigCommand, file: &std::path::Path) -> ExitCode {
+    config::run(command, file, &mut io::stdout().lock(), &mut io::stderr().lock())
+}
+
+fn log_to_stderr(common: &Common, daemon: bool) {
+    let level = match common.log_level {
+        Some(Level::Error) => LevelFilter::ERROR,
+        Some(Level::Debug) => LevelFilter::DEBUG,
+        Some(Level::Info) => LevelFilter::INFO,
+        None if daemon => LevelFilter::INFO,
+        Some(Level::Warn) | None => LevelFilter::WARN,
+    };
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr);
+    // A second call, in a test, keeps the first log.
+    let _ = match common.log_format {
+        LogFormat::Text => log.with_ansi(false).try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
+}
+
+/// Writes a result to stdout. `code` if it got there or nobody reads any more, else [`UNKNOWN`].
+fn answer(text: &str, code: u8) -> u8 {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => code,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,
+        Err(error) => {
+            complain(&format!("cannot write to stdout: {error}"));
+            UNKNOWN
+        }
+    }
+}
+
+/// A complaint on stderr.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "vpnprobe: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn listen_addresses() {
+        assert_eq!(listen_address(":10069"), Ok("[::]:10069".parse().unwrap()));
+        assert_eq!(listen_address("127.0.0.1:1"), Ok("127.0.0.1:1".parse().unwrap()));
+        assert!(listen_address("10069").is_err());
+    }
+
+    #[test]
+    fn flags_with_dots_stand_before_or_after_the_command() {
+        for line in [
+            "vpnprobe --config.file a.yml serve --web.listen-address :1",
+            "vpnprobe serve --config.file a.yml --config.check --log.level debug --log.format json",
+            "vpnprobe --config.file=a.yml --config.check",
+            "vpnprobe check --target hq --config.file a.yml --format nagios --lang ja",
+        ] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(cli.common.config_file(), PathBuf::from("a.yml"), "{line}");
+        }
+    }
+}

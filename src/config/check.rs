@@ -22,7 +22,6 @@ pub(super) const TIMEOUT: (Duration, Duration) = (Duration::from_millis(10), Dur
 /// The bounds of the interval of full exchanges.
 pub(super) const FULL_INTERVAL: (Duration, Duration) =
     (Duration::from_secs(10), Duration::from_secs(7 * 86_400));
-/// The bounds of a budget's interval.
 /// The shortest time between half-open sessions: strongSwan, for one, keeps each for 30 s.
 const HALF_OPEN: Duration = Duration::from_secs(35);
 /// The most histogram buckets: each is a series per probe.
@@ -45,7 +44,7 @@ impl<'a> Check<'a> {
     fn at_value(&self, path: &KeyPath, rule: String, hint: Option<String>) -> Problem {
         let spot = self.places.get(path).filter(|spot| !spot.wrong);
         let place = spot.map_or_else(|| self.places.nearest(path), |spot| spot.place.clone());
-        let value = spot.map(|spot| spot.text.clone()).filter(|text| !text.is_empty());
+        let value = spot.and_then(|spot| spot.text.clone());
         Problem { place, path: self.places.as_written(path), value, rule, hint }
     }
 
@@ -92,7 +91,7 @@ impl<'a> Check<'a> {
                 );
             }
             Err(_) => {
-                self.wrong(path, "must be a duration", "a number and its unit, for example 5s, 100ms, 1h")
+                self.wrong(path, "must be a duration", "a number and its unit, for example 5s, 100ms, 1h");
             }
         }
         None
@@ -192,15 +191,13 @@ pub(super) fn short(duration: Duration) -> String {
     let millis = duration.as_millis();
     let exact = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)]
         .into_iter()
-        .find(|(_, unit)| millis >= *unit && millis % unit == 0);
+        .find(|(_, unit)| millis >= *unit && millis.is_multiple_of(*unit));
     match exact {
-        Some((name, unit)) if duration.subsec_nanos() % 1_000_000 == 0 => format!("{}{name}", millis / unit),
+        Some((name, unit)) if duration.subsec_nanos().is_multiple_of(1_000_000) => {
+            format!("{}{name}", millis / unit)
+        }
         _ => humantime::format_duration(duration).to_string(),
     }
-}
-
-pub(super) fn written(duration: Duration) -> Option<raw::Duration> {
-    Some(raw::Duration(short(duration)))
 }
 
 /// The times of probes that do not say otherwise.
@@ -234,29 +231,24 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
     }
     let effective = raw::File {
         defaults: raw::Defaults {
-            interval: written(defaults.interval),
-            timeout: written(defaults.timeout),
-            full_interval: written(defaults.full_interval),
+            interval: Some(defaults.interval.into()),
+            timeout: Some(defaults.timeout.into()),
+            full_interval: Some(defaults.full_interval.into()),
             buckets: Some(buckets.clone()),
         },
         targets: shown,
         egress: egress.iter().map(|(name, egress)| (name.clone(), shown_egress(egress))).collect(),
-        budget: shown_budget(&budget),
+        budget: raw::Budget::from(&budget),
         state_dir: state_dir.clone(),
-        web: raw::Web {
-            listen_address: Some(raw::OneOrMany::Many(web.listen.iter().map(ToString::to_string).collect())),
-            probe_timeout: written(web.probe_timeout),
-        },
+        web: raw::Web::from(&web),
     };
     let Check { problems, mut warnings, .. } = check;
     warnings.sort();
-    match Problems::some(problems) {
-        Some(problems) => Err(problems),
-        None => {
-            let config = Config { targets, egress, budget, buckets, state_dir, web };
-            Ok(Loaded { config, warnings, effective })
-        }
+    if let Some(problems) = Problems::some(problems) {
+        return Err(problems);
     }
+    let config = Config { targets, egress, budget, buckets, state_dir, web };
+    Ok(Loaded { config, warnings, effective })
 }
 
 fn defaults(file: &raw::Defaults, check: &mut Check<'_>, path: &KeyPath) -> (Defaults, Vec<f64>) {
@@ -303,15 +295,15 @@ fn budget(file: &raw::Budget, check: &mut Check<'_>, path: &KeyPath) -> Limits {
             "a concentrator keeps a half-open session for about 30s, and strongSwan shuts out an address that has 5 of them",
         );
     }
-    let default = Limits::default();
+    let usual = Limits::default();
     let limits = Limits {
-        packets_per_second: file.packets_per_second.unwrap_or(default.packets_per_second),
-        packets_burst: file.packets_burst.unwrap_or(default.packets_burst),
-        half_open_interval: half_open.unwrap_or(default.half_open_interval),
-        l2tp_per_minute: file.l2tp_per_minute.unwrap_or(default.l2tp_per_minute),
-        openvpn_per_minute: file.openvpn_per_minute.unwrap_or(default.openvpn_per_minute),
-        tcp_per_minute: file.tcp_per_minute.unwrap_or(default.tcp_per_minute),
-        tls_per_minute: file.tls_per_minute.unwrap_or(default.tls_per_minute),
+        packets_per_second: file.packets_per_second.unwrap_or(usual.packets_per_second),
+        packets_burst: file.packets_burst.unwrap_or(usual.packets_burst),
+        half_open_interval: half_open.unwrap_or(usual.half_open_interval),
+        l2tp_per_minute: file.l2tp_per_minute.unwrap_or(usual.l2tp_per_minute),
+        openvpn_per_minute: file.openvpn_per_minute.unwrap_or(usual.openvpn_per_minute),
+        tcp_per_minute: file.tcp_per_minute.unwrap_or(usual.tcp_per_minute),
+        tls_per_minute: file.tls_per_minute.unwrap_or(usual.tls_per_minute),
     };
     if limits.tls_per_minute > limits.tcp_per_minute {
         check.doubt(
@@ -324,18 +316,6 @@ fn budget(file: &raw::Budget, check: &mut Check<'_>, path: &KeyPath) -> Limits {
         );
     }
     limits
-}
-
-fn shown_budget(budget: &Limits) -> raw::Budget {
-    raw::Budget {
-        packets_per_second: Some(budget.packets_per_second),
-        packets_burst: Some(budget.packets_burst),
-        half_open_interval: written(budget.half_open_interval),
-        l2tp_per_minute: Some(budget.l2tp_per_minute),
-        openvpn_per_minute: Some(budget.openvpn_per_minute),
-        tcp_per_minute: Some(budget.tcp_per_minute),
-        tls_per_minute: Some(budget.tls_per_minute),
-    }
 }
 
 fn egress(

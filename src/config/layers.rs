@@ -39,8 +39,8 @@ pub(super) struct Spot {
     pub place: Place,
     /// Where its key is.
     pub key: Option<Place>,
-    /// The value as written.
-    pub text: String,
+    /// The value as written, if it is a single one.
+    pub text: Option<String>,
     /// The item's index as written, if items before it were left out.
     pub written: Option<usize>,
     /// Whether it was left out because it is wrong.
@@ -86,7 +86,7 @@ impl Places {
         let spot = self.0.entry(path.clone()).or_insert_with(|| Spot {
             place: place.clone(),
             key: None,
-            text: String::new(),
+            text: None,
             written: None,
             wrong,
         });
@@ -123,13 +123,13 @@ impl Origin<'_> {
     }
 
     /// A value as written, without the quotes around it.
-    pub fn text_of(&self, node: &Node) -> String {
+    pub fn text_of(&self, node: &Node) -> Option<String> {
         let (Self::File { text, .. } | Self::Variable { text, .. }) = self;
         match &node.value {
-            Value::Text(text) => text.clone(),
-            Value::List(_) | Value::Table(_) | Value::Null => String::new(),
+            Value::Text(text) => Some(text.clone()),
+            Value::List(_) | Value::Table(_) | Value::Null => None,
             Value::Bool(_) | Value::Whole(_) | Value::Number(_) => {
-                text.get(node.bytes.clone()).unwrap_or_default().trim().to_owned()
+                text.get(node.bytes.clone()).map(|text| text.trim().to_owned())
             }
         }
     }
@@ -301,8 +301,13 @@ fn variable(name: &str, text: &str, shape: &Shape, places: &Places) -> Node {
 impl Places {
     /// The places of a configuration that is nothing but a host on the command line.
     pub fn of_argument(host: &str) -> Self {
-        let spot =
-            Spot { place: Place::Argument, key: None, text: host.to_owned(), written: None, wrong: false };
+        let spot = Spot {
+            place: Place::Argument,
+            key: None,
+            text: Some(host.to_owned()),
+            written: None,
+            wrong: false,
+        };
         let address = KeyPath::default().key("targets").key("host").key("address");
         Self(HashMap::from([(KeyPath::default(), spot.clone()), (address, spot)]))
     }

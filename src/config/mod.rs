@@ -25,6 +25,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::budget::Limits;
 use crate::probe::{Kind, Spec};
 use crate::words;
@@ -199,8 +201,13 @@ impl Loaded {
     /// The effective configuration as YAML; it loads again as the same configuration. Keys and other
     /// secrets are never in it, only the names of their files.
     pub fn to_yaml(&self) -> String {
-        serde_saphyr::to_string(&self.effective).unwrap_or_else(|error| format!("# {error}\n"))
+        to_yaml(&self.effective)
     }
+}
+
+/// A value as YAML.
+pub fn to_yaml(value: &impl Serialize) -> String {
+    serde_saphyr::to_string(value).unwrap_or_else(|error| format!("# {error}\n"))
 }
 
 impl fmt::Display for Address {

@@ -72,22 +72,28 @@ fn packets(specs: &[(Spec, KeyPath)], ways: u32, budget: &Limits, check: &mut Ch
 /// Warns where several probes share a budget that each of them alone would keep.
 fn shares(specs: &[(Spec, KeyPath)], ways: u32, budget: &Limits, check: &mut Check<'_>, path: &KeyPath) {
     for charge in Charge::ALL {
+        let per_second = |form: &Form, interval: Duration| {
+            f64::from(times(form, *charge)) * f64::from(ways) / interval.as_secs_f64()
+        };
         let asked: f64 = specs
             .iter()
-            .filter_map(|(spec, _)| {
-                let form = (spec.kind.forms)(spec).iter().find(|form| !form.rare)?;
-                let times = form.charges.iter().filter(|other| *other == charge).count();
-                let times = u32::try_from(times).unwrap_or(u32::MAX);
-                Some(f64::from(times) * f64::from(ways) / spec.interval.as_secs_f64())
+            .map(|(spec, _)| {
+                let forms = (spec.kind.forms)(spec);
+                let recurring = forms.iter().find(|form| !form.rare);
+                let rare = forms.iter().filter(|form| form.rare);
+                recurring.map_or(0.0, |form| per_second(form, spec.interval))
+                    + rare.map(|form| per_second(form, spec.full_interval)).sum::<f64>()
             })
             .sum();
-        let granted = 1.0 / spacing(*charge, budget).as_secs_f64();
-        if asked > granted * (1.0 + 1e-9) {
+        let (count, window) = budget.of(*charge);
+        let granted = f64::from(count) / window.as_secs_f64();
+        // The rare forms beside a budget that is used up exactly are not worth a word.
+        if asked > granted * 1.05 {
             let setting = setting(*charge);
             check.doubt(
                 path,
                 format!(
-                    "its probes ask for {:.1} exchanges a minute of what budget.{setting} grants {:.1} of; the rest is held back",
+                    "its probes ask for {:.1} exchanges a minute, budget.{setting} grants {:.1}; the rest is held back",
                     asked * 60.0,
                     granted * 60.0
                 ),
@@ -97,21 +103,18 @@ fn shares(specs: &[(Spec, KeyPath)], ways: u32, budget: &Limits, check: &mut Che
     }
 }
 
-/// The shortest interval at which the budget lets this form run, and what limits it.
-fn least_interval(form: &Form, budget: &Limits) -> Option<(Duration, Charge)> {
-    form.charges
-        .iter()
-        .map(|charge| {
-            let times = form.charges.iter().filter(|other| *other == charge).count();
-            (spacing(*charge, budget) * u32::try_from(times).unwrap_or(u32::MAX), *charge)
-        })
-        .max()
+/// How often a form is charged so.
+fn times(form: &Form, charge: Charge) -> u32 {
+    u32::try_from(form.charges.iter().filter(|other| **other == charge).count()).unwrap_or(u32::MAX)
 }
 
-/// The average time from one charge to the next.
-fn spacing(charge: Charge, budget: &Limits) -> Duration {
-    let (times, per) = budget.of(charge);
-    per / times.max(1)
+/// The shortest interval at which the budget lets this form run, and what limits it.
+fn least_interval(form: &Form, budget: &Limits) -> Option<(Duration, Charge)> {
+    let spacing = |charge: &Charge| {
+        let (count, window) = budget.of(*charge);
+        (window / count.max(1) * times(form, *charge), *charge)
+    };
+    form.charges.iter().map(spacing).max()
 }
 
 const fn setting(charge: Charge) -> &'static str {

@@ -181,17 +181,31 @@ impl fmt::Display for KeyPath {
     }
 }
 
-/// `did you mean "x"?` if one of the words is near enough to what was written, else the list of them.
-pub(super) fn suggestion<'a>(written: &str, words: impl IntoIterator<Item = &'a str>) -> String {
-    let words: Vec<&str> = words.into_iter().collect();
-    let near = words
-        .iter()
-        .map(|word| (strsim::damerau_levenshtein(&written.to_lowercase(), word), *word))
-        .filter(|(distance, word)| *distance <= 1 + word.len() / 4)
-        .min();
-    match near {
-        Some((_, word)) => format!("did you mean \"{word}\"?"),
-        None => format!("expected {}", one_of(&words)),
+/// The word that was probably meant: a slip or two away, or only begun.
+pub(super) fn near<'a>(written: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let written = written.to_lowercase();
+    let slips = match written.chars().count() {
+        0..=5 => 1,
+        6..=9 => 2,
+        _ => 3,
+    };
+    words
+        .into_iter()
+        .filter_map(|word| {
+            let lower = word.to_lowercase();
+            let begun = written.len() >= 3 && lower.starts_with(&written);
+            let distance = if begun { 1 } else { strsim::damerau_levenshtein(&written, &lower) };
+            (distance <= slips).then_some((distance, word))
+        })
+        .min()
+        .map(|(_, word)| word)
+}
+
+/// `did you mean "x"?` if one of the words is near what was written, else the list of them.
+pub(super) fn suggestion<'a>(written: &str, words: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    match near(written, words.clone()) {
+        Some(word) => format!("did you mean \"{word}\"?"),
+        None => format!("expected {}", one_of(&words.into_iter().collect::<Vec<_>>())),
     }
 }
 

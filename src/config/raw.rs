@@ -164,11 +164,11 @@ pub struct Ikev1 {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct L2tp {
-    /// Whether the server takes L2TP only inside IPsec, so that silence in clear text is its healthy
+    /// Whether the server takes L2TP only inside `IPsec`, so that silence in clear text is its healthy
     /// state; default true for `vpn: [l2tp-ipsec]`, else false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub behind_ipsec: Option<bool>,
-    /// The host name we give.
+    /// The host name we give; default vpnprobe.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_name: Option<String>,
 }
@@ -193,7 +193,7 @@ pub struct Openvpn {
     /// File with a client key for a server with `tls-crypt-v2`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_crypt_v2_file: Option<PathBuf>,
-    /// PEM file with the certificate authority of the server; default is the system's.
+    /// PEM file with the certificate authority of the server; trust is not judged if not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
     /// The name expected in the server's certificate; any if not set.
@@ -211,7 +211,8 @@ pub struct Tls {
     /// PEM file with the certificate authority of the server; default is the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
-    /// Whether the certificate is judged; default true.
+    /// Whether the certificate must end at a trusted authority; default true. Its expiry and name are
+    /// judged in any case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verify: Option<bool>,
 }
@@ -220,10 +221,10 @@ pub struct Tls {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dns {
-    /// The name to ask for; default the root.
+    /// The name to ask for; default is the name servers of the root, which every recursive server knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The record type to ask for; default A, or NS for the root.
+    /// The record type to ask for it; default A.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
     /// Over what to ask; default udp.
@@ -232,7 +233,7 @@ pub struct Dns {
     /// Whether to ask with EDNS; default true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub edns: Option<bool>,
-    /// The addresses that the answer must hold, all of them; any answer is right if not set.
+    /// The addresses that may be answered; any may be if not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expect: Option<Vec<String>>,
 }
@@ -241,9 +242,9 @@ pub struct Dns {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Icmp {
-    /// Bytes of payload.
+    /// Bytes of payload; default 56.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 24, max = 1400))]
+    #[schemars(range(min = 16, max = 1472))]
     pub size: Option<u16>,
 }
 
@@ -251,7 +252,7 @@ pub struct Icmp {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Trace {
-    /// How far to look.
+    /// How far to look; default 30.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub max_hops: Option<u8>,
@@ -288,7 +289,7 @@ pub struct Budget {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 600))]
     pub l2tp_per_minute: Option<u32>,
-    /// OpenVPN hard resets in any minute.
+    /// `OpenVPN` hard resets in any minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 600))]
     pub openvpn_per_minute: Option<u32>,
@@ -351,18 +352,18 @@ choices! {
     }
     /// A VPN that a target serves.
     Vpn {
-        /// IKE: probes ike (UDP 500) and ike_natt (UDP 4500).
+        /// IKE: probes `ike` (UDP 500) and `ike_natt` (UDP 4500).
         Ipsec = "ipsec",
-        /// L2TP inside IPsec: probes ike, ike_natt, ikev1 and l2tp (UDP 1701).
+        /// L2TP inside `IPsec`: probes `ike`, `ike_natt`, `ikev1` and `l2tp` (UDP 1701).
         L2tpIpsec = "l2tp-ipsec",
-        /// TLS: probe tls (TCP 443).
+        /// TLS: probe `tls` (TCP 443).
         SslVpn = "ssl-vpn",
-        /// OpenVPN: probes openvpn_udp and openvpn_tcp (1194).
+        /// `OpenVPN`: probes `openvpn_udp` and `openvpn_tcp` (1194).
         Openvpn = "openvpn",
     }
     /// The digest of `tls-auth`.
     Auth {
-        /// HMAC-SHA1, OpenVPN's default.
+        /// HMAC-SHA1, the default of `OpenVPN`.
         Sha1 = "SHA1",
         /// HMAC-SHA256.
         Sha256 = "SHA256",
@@ -392,27 +393,46 @@ impl File {
     /// What holds where nothing is written: the lowest layer.
     pub fn built_in() -> Self {
         let duration = |text: &str| Some(Duration(text.to_owned()));
+        let super::Config { buckets, budget, web, .. } = super::Config::empty();
         Self {
             defaults: Defaults {
                 interval: duration("5s"),
                 timeout: duration("2s"),
                 full_interval: duration("1h"),
-                buckets: Some(vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0]),
+                buckets: Some(buckets),
             },
-            budget: Budget {
-                packets_per_second: Some(20),
-                packets_burst: Some(40),
-                half_open_interval: duration("60s"),
-                l2tp_per_minute: Some(2),
-                openvpn_per_minute: Some(15),
-                tcp_per_minute: Some(20),
-                tls_per_minute: Some(6),
-            },
-            web: Web {
-                listen_address: Some(OneOrMany::One("127.0.0.1:10069".to_owned())),
-                probe_timeout: duration("10s"),
-            },
+            budget: Budget::from(&budget),
+            web: Web::from(&web),
             ..Self::default()
         }
+    }
+}
+
+impl From<&super::Limits> for Budget {
+    fn from(limits: &super::Limits) -> Self {
+        Self {
+            packets_per_second: Some(limits.packets_per_second),
+            packets_burst: Some(limits.packets_burst),
+            half_open_interval: Some(limits.half_open_interval.into()),
+            l2tp_per_minute: Some(limits.l2tp_per_minute),
+            openvpn_per_minute: Some(limits.openvpn_per_minute),
+            tcp_per_minute: Some(limits.tcp_per_minute),
+            tls_per_minute: Some(limits.tls_per_minute),
+        }
+    }
+}
+
+impl From<&super::Web> for Web {
+    fn from(web: &super::Web) -> Self {
+        Self {
+            listen_address: Some(OneOrMany::Many(web.listen.iter().map(ToString::to_string).collect())),
+            probe_timeout: Some(web.probe_timeout.into()),
+        }
+    }
+}
+
+impl From<std::time::Duration> for Duration {
+    fn from(duration: std::time::Duration) -> Self {
+        Self(super::check::short(duration))
     }
 }

@@ -2,11 +2,17 @@
 //!
 //! A key of the probe's block wins over the same key of the target's block.
 
+use std::fmt::Display;
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
 
 use super::check::Check;
 use super::problem::{KeyPath, suggestion};
 use super::raw;
+use crate::probe::certificate::{RootStore, Roots};
+use crate::probe::dns::Via;
+use crate::probe::openvpn::{Digest, Keys};
 use crate::probe::{Kind, Settings, Spec};
 
 /// Where the settings of one probe are written.
@@ -110,37 +116,75 @@ pub(super) fn settings(kind: Kind, from: &Written<'_>, check: &mut Check<'_>) ->
         Some("openvpn") => shown.openvpn = Some(openvpn(from, check, &mut settings)),
         Some("tls") => shown.tls = Some(tls(from, check, &mut settings)),
         Some("dns") => shown.dns = Some(dns(from, check, &mut settings)),
-        Some("icmp") => shown.icmp = Some(icmp(from, check, &mut settings)),
-        Some("trace") => shown.trace = Some(trace(from, check, &mut settings)),
+        Some("icmp") => shown.icmp = Some(icmp(from, &mut settings)),
+        Some("trace") => shown.trace = Some(trace(from, &mut settings)),
         _ => {}
     }
     (settings, shown)
 }
 
-fn ike(from: &Written<'_>, _check: &mut Check<'_>, _settings: &mut Settings) -> raw::Ike {
-    let (proposals, _path) = pick!(from, ike.proposals);
-    raw::Ike { proposals: proposals.cloned() }
+/// The proposals of a list that are ones.
+fn proposals<P: FromStr<Err: Display>>(
+    written: Option<&Vec<String>>,
+    path: &KeyPath,
+    check: &mut Check<'_>,
+) -> Vec<P> {
+    if written.is_some_and(Vec::is_empty) {
+        check.wrong_key(path, "must hold at least one proposal", "leave it out for a broad offer");
+    }
+    let mut good = Vec::new();
+    for (index, text) in written.into_iter().flatten().enumerate() {
+        match text.parse::<P>() {
+            Ok(proposal) => good.push(proposal),
+            Err(why) => check.wrong(&path.item(index), "no proposal", &why.to_string()),
+        }
+    }
+    good
 }
 
-fn ikev1(from: &Written<'_>, check: &mut Check<'_>, _settings: &mut Settings) -> raw::Ikev1 {
-    let (proposals, _path) = pick!(from, ikev1.proposals);
+fn ike(from: &Written<'_>, check: &mut Check<'_>, settings: &mut Settings) -> raw::Ike {
+    let (written, path) = pick!(from, ike.proposals);
+    settings.ike.proposals = proposals(written, &path, check);
+    raw::Ike { proposals: written.cloned() }
+}
+
+fn ikev1(from: &Written<'_>, check: &mut Check<'_>, settings: &mut Settings) -> raw::Ikev1 {
+    let (written, path) = pick!(from, ikev1.proposals);
+    settings.ikev1.proposals = proposals(written, &path, check);
     let (aggressive_id, path) = pick!(from, ikev1.aggressive_id);
     if aggressive_id.is_some_and(|id| id.is_empty() || id.len() > 255) {
         check.wrong(&path, "must have 1 to 255 bytes", "");
     }
-    raw::Ikev1 { proposals: proposals.cloned(), aggressive_id: aggressive_id.cloned() }
+    settings.ikev1.aggressive_id = aggressive_id.cloned();
+    raw::Ikev1 { proposals: written.cloned(), aggressive_id: aggressive_id.cloned() }
 }
 
-fn l2tp(from: &Written<'_>, check: &mut Check<'_>, _settings: &mut Settings) -> raw::L2tp {
+fn l2tp(from: &Written<'_>, check: &mut Check<'_>, settings: &mut Settings) -> raw::L2tp {
     let (behind_ipsec, _) = pick!(from, l2tp.behind_ipsec);
+    settings.l2tp.behind_ipsec = behind_ipsec.copied().unwrap_or(from.behind_ipsec);
     let (host_name, path) = pick!(from, l2tp.host_name);
-    if host_name
-        .is_some_and(|name| name.is_empty() || name.len() > 64 || !name.chars().all(|c| c.is_ascii_graphic()))
-    {
-        check.wrong(&path, "must be 1 to 64 printable ASCII characters", "");
+    if let Some(name) = host_name {
+        if name.is_empty() || name.len() > 64 || !name.chars().all(|c| c.is_ascii_graphic()) {
+            check.wrong(&path, "must be 1 to 64 printable ASCII characters", "");
+        }
+        settings.l2tp.host_name.clone_from(name);
     }
-    let behind_ipsec = behind_ipsec.copied().unwrap_or(from.behind_ipsec);
-    raw::L2tp { behind_ipsec: Some(behind_ipsec), host_name: host_name.cloned() }
+    raw::L2tp {
+        behind_ipsec: Some(settings.l2tp.behind_ipsec),
+        host_name: Some(settings.l2tp.host_name.clone()),
+    }
+}
+
+/// The roots in the file at `path`.
+fn roots(file: Option<&PathBuf>, path: &KeyPath, check: &mut Check<'_>) -> Option<Roots> {
+    let text = check.file(path, file?)?;
+    match RootStore::from_pem(&text) {
+        Ok(store) => Some(Roots::Pem(Arc::new(store))),
+        Err(why) => {
+            check.wrong(path, format!("the file cannot be used: {why}"), "");
+            None
+        }
+    }
 }
 
 /// The key files of a block, with their keys.
@@ -155,7 +199,7 @@ fn key_files(block: Option<&raw::Openvpn>) -> Vec<(&'static str, &PathBuf)> {
     files.into_iter().flatten().filter_map(|(key, file)| Some((key, file?))).collect()
 }
 
-fn openvpn(from: &Written<'_>, check: &mut Check<'_>, _settings: &mut Settings) -> raw::Openvpn {
+fn openvpn(from: &Written<'_>, check: &mut Check<'_>, settings: &mut Settings) -> raw::Openvpn {
     // A probe with a key of its own does not get the target's as well.
     let own = key_files(from.probe.openvpn.as_ref());
     let (files, path) = if own.is_empty() {
@@ -163,8 +207,7 @@ fn openvpn(from: &Written<'_>, check: &mut Check<'_>, _settings: &mut Settings) 
     } else {
         (own, from.probe_path.key("openvpn"))
     };
-    for (key, _) in files.iter().skip(1) {
-        let (first, _) = files[0];
+    for ((first, _), (key, _)) in files.iter().take(1).cycle().zip(files.iter().skip(1)) {
         check.wrong_key(
             &path.key(key),
             format!("there is \"{first}\" already"),
@@ -189,24 +232,46 @@ fn openvpn(from: &Written<'_>, check: &mut Check<'_>, _settings: &mut Settings) 
     }
     let mut shown = raw::Openvpn { key_direction: direction.copied(), ..raw::Openvpn::default() };
     if let Some((key, file)) = files.first() {
-        let _text = check.secret(&path.key(key), file);
-        let file = Some(check.absolute(file));
+        let path = path.key(key);
+        let text = check.secret(&path, file);
+        let shown_file = Some(check.absolute(file));
+        let keys = |text: String| match *key {
+            "tls_auth_file" => Keys::tls_auth(&text, direction.copied(), digest(auth)),
+            "tls_crypt_file" => Keys::tls_crypt(&text),
+            _ => Keys::tls_crypt_v2(&text),
+        };
+        match text.map(keys) {
+            None => {}
+            Some(Ok(keys)) => settings.openvpn.keys = keys,
+            Some(Err(why)) => check.wrong(&path, format!("the file cannot be used: {why}"), ""),
+        }
         match *key {
             "tls_auth_file" => {
-                shown.tls_auth_file = file;
+                shown.tls_auth_file = shown_file;
                 shown.auth = Some(auth.copied().unwrap_or(raw::Auth::Sha1));
             }
-            "tls_crypt_file" => shown.tls_crypt_file = file,
-            _ => shown.tls_crypt_v2_file = file,
+            "tls_crypt_file" => shown.tls_crypt_file = shown_file,
+            _ => shown.tls_crypt_v2_file = shown_file,
         }
     }
     let (ca, path) = pick!(from, openvpn.ca_file);
-    let _ca_text = ca.and_then(|file| check.file(&path, file));
+    if let Some(roots) = roots(ca, &path, check) {
+        settings.openvpn.roots = roots;
+    }
+    shown.ca_file = ca.map(|file| check.absolute(file));
     let (server_name, path) = pick!(from, openvpn.server_name);
     server_name_rule(server_name, &path, check);
-    shown.ca_file = ca.map(|file| check.absolute(file));
+    settings.openvpn.server_name = server_name.cloned();
     shown.server_name = server_name.cloned();
     shown
+}
+
+fn digest(auth: Option<&raw::Auth>) -> Digest {
+    match auth {
+        None | Some(raw::Auth::Sha1) => Digest::Sha1,
+        Some(raw::Auth::Sha256) => Digest::Sha256,
+        Some(raw::Auth::Sha512) => Digest::Sha512,
+    }
 }
 
 fn server_name_rule(name: Option<&String>, path: &KeyPath, check: &mut Check<'_>) {
@@ -216,56 +281,92 @@ fn server_name_rule(name: Option<&String>, path: &KeyPath, check: &mut Check<'_>
     }
 }
 
-fn tls(from: &Written<'_>, check: &mut Check<'_>, _settings: &mut Settings) -> raw::Tls {
+fn tls(from: &Written<'_>, check: &mut Check<'_>, settings: &mut Settings) -> raw::Tls {
     let (server_name, path) = pick!(from, tls.server_name);
     server_name_rule(server_name, &path, check);
-    let (ca, path) = pick!(from, tls.ca_file);
-    let _ca_text = ca.and_then(|file| check.file(&path, file));
+    settings.tls.server_name = server_name.cloned();
     let (verify, _) = pick!(from, tls.verify);
-    if ca.is_some() && verify == Some(&false) {
-        check.doubt(&path, "is not used, for \"verify\" is false", "remove one of the two");
+    let verify = verify.copied().unwrap_or(true);
+    let (ca, path) = pick!(from, tls.ca_file);
+    if let Some(roots) = roots(ca, &path, check) {
+        settings.tls.roots = roots;
+    }
+    if !verify {
+        settings.tls.roots = Roots::None;
+        if ca.is_some() {
+            check.doubt(&path, "is not used, for \"verify\" is false", "remove one of the two");
+        }
     }
     raw::Tls {
         server_name: server_name.cloned(),
         ca_file: ca.map(|file| check.absolute(file)),
-        verify: Some(verify.copied().unwrap_or(true)),
+        verify: Some(verify),
     }
 }
 
 /// The record types that can be asked for.
 const RECORDS: &[&str] = &["A", "AAAA", "CNAME", "MX", "NS", "PTR", "SOA", "SRV", "TXT"];
 
-fn dns(from: &Written<'_>, check: &mut Check<'_>, _settings: &mut Settings) -> raw::Dns {
-    let (name, _path) = pick!(from, dns.name);
+fn dns(from: &Written<'_>, check: &mut Check<'_>, settings: &mut Settings) -> raw::Dns {
+    let settings = &mut settings.dns;
+    let (name, path) = pick!(from, dns.name);
+    if let Some(name) = name {
+        let labels = name.strip_suffix('.').unwrap_or(name).split('.');
+        let good =
+            |label: &str| (1..=63).contains(&label.len()) && label.chars().all(|c| c.is_ascii_graphic());
+        if name != "." && (name.len() > 253 || !labels.clone().all(good)) {
+            check.wrong(
+                &path,
+                "must be a domain name",
+                "labels of 1 to 63 characters with dots between them",
+            );
+        }
+        settings.name = Some(name.clone());
+    }
     let (record, path) = pick!(from, dns.record);
-    if let Some(record) = record
-        && !RECORDS.contains(&record.to_ascii_uppercase().as_str())
-    {
-        check.wrong(&path, "no such record type", &suggestion(record, RECORDS.iter().copied()));
+    if let Some(record) = record {
+        let upper = record.to_ascii_uppercase();
+        match upper.parse() {
+            Ok(record) if RECORDS.contains(&upper.as_str()) => settings.record = record,
+            _ => check.wrong(&path, "no such record type", &suggestion(record, RECORDS.iter().copied())),
+        }
     }
     let (transport, _) = pick!(from, dns.transport);
+    if let Some(transport) = transport {
+        settings.transport = match transport {
+            raw::DnsTransport::Udp => Via::Udp,
+            raw::DnsTransport::Tcp => Via::Tcp,
+        };
+    }
     let (edns, _) = pick!(from, dns.edns);
+    settings.edns = edns.copied().unwrap_or(settings.edns);
     let (expect, path) = pick!(from, dns.expect);
     for (index, text) in expect.into_iter().flatten().enumerate() {
-        if text.parse::<std::net::IpAddr>().is_err() {
-            check.wrong(&path.item(index), "must be an IP address", "");
+        match text.parse() {
+            Ok(address) => settings.expect.push(address),
+            Err(_) => check.wrong(&path.item(index), "must be an IP address", ""),
         }
     }
     raw::Dns {
         name: name.cloned(),
-        record: record.map(|record| record.to_ascii_uppercase()),
-        transport: Some(transport.copied().unwrap_or(raw::DnsTransport::Udp)),
-        edns: Some(edns.copied().unwrap_or(true)),
+        record: Some(settings.record.to_string()),
+        transport: Some(match settings.transport {
+            Via::Udp => raw::DnsTransport::Udp,
+            Via::Tcp => raw::DnsTransport::Tcp,
+        }),
+        edns: Some(settings.edns),
         expect: expect.cloned(),
     }
 }
 
-fn icmp(from: &Written<'_>, _check: &mut Check<'_>, _settings: &mut Settings) -> raw::Icmp {
+fn icmp(from: &Written<'_>, settings: &mut Settings) -> raw::Icmp {
     let (size, _) = pick!(from, icmp.size);
-    raw::Icmp { size: size.copied() }
+    settings.icmp.size = size.copied().unwrap_or(settings.icmp.size);
+    raw::Icmp { size: Some(settings.icmp.size) }
 }
 
-fn trace(from: &Written<'_>, _check: &mut Check<'_>, _settings: &mut Settings) -> raw::Trace {
+fn trace(from: &Written<'_>, settings: &mut Settings) -> raw::Trace {
     let (max_hops, _) = pick!(from, trace.max_hops);
-    raw::Trace { max_hops: max_hops.copied() }
+    settings.trace.max_hops = max_hops.copied().unwrap_or(settings.trace.max_hops);
+    raw::Trace { max_hops: Some(settings.trace.max_hops) }
 }

@@ -9,7 +9,7 @@ use ::config::{Map, Value as Merged, ValueKind};
 use serde_json::Value as Json;
 
 use super::layers::{Origin, Places, Spot};
-use super::problem::{KeyPath, Problem, one_of, suggestion};
+use super::problem::{KeyPath, Problem, near, one_of, suggestion};
 use super::yaml::{Key, Node, Value};
 
 /// The schema of the file, and the walk along it.
@@ -133,7 +133,7 @@ impl Walk<'_> {
                 } else {
                     format!("its keys are {}", known.join(", "))
                 };
-                return self.wrong(node, path, "must have keys of its own", Some(hint));
+                return self.wrong(node, path, "must be a table of keys and values", Some(hint));
             }
             (Allowed::List(items), Value::List(nodes)) => ValueKind::Array(self.list(nodes, items, path)),
             (Allowed::List(_), Value::Table(_)) => {
@@ -145,7 +145,7 @@ impl Walk<'_> {
                 );
             }
             (Allowed::List(_), _) => {
-                let hint = format!("write [{}]", self.origin.text_of(node));
+                let hint = format!("write [{}]", self.origin.text_of(node).unwrap_or_default());
                 return self.wrong(node, path, "must be a list", Some(hint));
             }
             (Allowed::OneOrMany, Value::List(nodes)) => {
@@ -161,7 +161,10 @@ impl Walk<'_> {
             (Allowed::Duration, value) => {
                 let hint = match value {
                     Value::Whole(_) | Value::Number(_) => {
-                        format!("write the unit, for example {}s", self.origin.text_of(node))
+                        format!(
+                            "write the unit, for example {}s",
+                            self.origin.text_of(node).unwrap_or_default()
+                        )
                     }
                     _ => "a number and its unit, for example 5s, 100ms, 1h".to_owned(),
                 };
@@ -172,8 +175,8 @@ impl Walk<'_> {
             }
             (Allowed::Words(words), Value::Text(text)) => {
                 let rule = format!("must be {}", one_of(&words));
-                let hint = suggestion(text, words);
-                return self.wrong(node, path, &rule, hint.starts_with("did").then_some(hint));
+                let hint = near(text, words).map(|word| format!("did you mean \"{word}\"?"));
+                return self.wrong(node, path, &rule, hint);
             }
             (Allowed::Words(words), _) => {
                 return self.wrong(node, path, &format!("must be {}", one_of(&words)), None);
@@ -201,13 +204,13 @@ impl Walk<'_> {
         entries: &[(Key, Node)],
         keys: Option<&serde_json::Map<String, Json>>,
         others: Option<&Json>,
-        path: &KeyPath,
+        around: &KeyPath,
     ) -> Map<String, Merged> {
         let mut table = Map::new();
         let mut seen: Vec<&Key> = Vec::new();
         let mut names = std::collections::HashSet::new();
         for (key, node) in entries {
-            let path = path.key(&key.name);
+            let path = around.key(&key.name);
             if !names.insert(key.name.as_str()) {
                 let first = seen.iter().find(|other| other.name == key.name).map_or(0, |first| first.line);
                 let hint = format!("it is already there in line {first}; join the two");
@@ -217,6 +220,10 @@ impl Walk<'_> {
             seen.push(key);
             let Some(schema) = keys.and_then(|keys| keys.get(&key.name)).or(others) else {
                 let known = keys.into_iter().flat_map(|keys| keys.keys()).map(String::as_str);
+                if let Some(meant) = near(&key.name, known.clone()) {
+                    // So that nobody also calls that key missing.
+                    self.places.set_key(&around.key(meant), self.origin.key_place(key), true);
+                }
                 self.at_key(key, path, "unknown key", suggestion(&key.name, known));
                 continue;
             };
@@ -252,7 +259,7 @@ impl Walk<'_> {
         self.problems.push(Problem {
             place,
             path: path.clone(),
-            value: value.then_some(text),
+            value: text.filter(|_| value),
             rule: rule.to_owned(),
             hint,
         });

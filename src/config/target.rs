@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::check::{Check, Defaults, FULL_INTERVAL, INTERVAL, TIMEOUT, written};
-use super::problem::{KeyPath, suggestion};
+use super::check::{Check, Defaults, FULL_INTERVAL, INTERVAL, TIMEOUT};
+use super::problem::{KeyPath, near, one_of, suggestion};
 use super::settings::{self, Written};
 use super::{Address, Egress, Family, Target, Vpn, pace, raw};
 use crate::budget::Limits;
@@ -124,6 +124,8 @@ fn address(text: &str) -> Result<Address, (&'static str, &'static str)> {
         "a network or a path is no host"
     } else if text.contains('%') {
         "an address with a zone is not supported"
+    } else if text.starts_with('[') && text.ends_with(']') {
+        "write the address without brackets"
     } else if text.contains('[')
         || text.parse::<std::net::SocketAddr>().is_ok()
         || text.matches(':').count() == 1
@@ -165,12 +167,15 @@ fn egress(file: &raw::Target, around: &Around<'_>, check: &mut Check<'_>, path: 
     check.doubled(&path, names);
     for (index, name) in names.iter().enumerate() {
         if !around.egress.contains_key(name) {
-            let hint = suggestion(name, around.egress.keys().map(String::as_str));
-            check.wrong(
-                &path.item(index),
-                "no such egress",
-                &format!("{hint}; declare it below \"egress:\" at the top level"),
-            );
+            let known = around.egress.keys().map(String::as_str);
+            let hint = match near(name, known.clone()) {
+                Some(meant) => format!("did you mean \"{meant}\"?"),
+                None => format!(
+                    "declare it below \"egress:\" at the top level, or write {}",
+                    one_of(&known.collect::<Vec<_>>())
+                ),
+            };
+            check.wrong(&path.item(index), "no such egress", &hint);
         }
     }
     names.clone()
@@ -248,13 +253,13 @@ fn path_around(path: &KeyPath) -> KeyPath {
 }
 
 fn kind(name: &str, entry: &raw::Probe, check: &mut Check<'_>, path: &KeyPath) -> Option<Kind> {
-    let all = || Kind::all().map(|kind| kind.name);
+    let all: Vec<&str> = Kind::all().map(|kind| kind.name).collect();
     let path_of = path.key("kind");
     match &entry.kind {
         Some(written) => {
             let kind = Kind::named(written);
             if kind.is_none() {
-                check.wrong(&path_of, "no such kind of probe", &suggestion(written, all()));
+                check.wrong(&path_of, "no such kind of probe", &suggestion(written, all.iter().copied()));
             }
             kind
         }
@@ -262,8 +267,11 @@ fn kind(name: &str, entry: &raw::Probe, check: &mut Check<'_>, path: &KeyPath) -
         None => {
             let kind = Kind::named(name);
             if kind.is_none() {
-                let hint = format!("add \"kind\", {}", suggestion(name, all()));
-                check.wrong_key(path, "\"kind\" is missing, and the name is none", &hint);
+                let hint = match near(name, all.iter().copied()) {
+                    Some(meant) => format!("did you mean \"{meant}\"? Else add \"kind\""),
+                    None => format!("add \"kind\", {}", one_of(&all)),
+                };
+                check.wrong_key(path, "has no \"kind\", and its name is none", &hint);
             }
             kind
         }
@@ -303,9 +311,9 @@ fn probe(
     let effective = raw::Probe {
         kind: Some(kind.name.to_owned()),
         port: (kind.port != 0).then_some(spec.port),
-        interval: written(spec.interval),
-        timeout: written(spec.timeout),
-        full_interval: written(spec.full_interval),
+        interval: Some(spec.interval.into()),
+        timeout: Some(spec.timeout.into()),
+        full_interval: Some(spec.full_interval.into()),
         enabled: Some(entry.enabled.unwrap_or(true)),
         blocks,
     };

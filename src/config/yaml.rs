@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
-use serde_saphyr::options::DuplicateKeyPolicy;
+use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 
 /// A value and where it was written.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,10 +60,10 @@ impl SyntaxError {
         } else if self.message.contains("mapping values are not allowed") {
             "put a value that contains \": \" in quotes, and begin each key on a line of its own"
         } else if self.message.contains("quoted scalar") {
-            "close the quote"
+            "close the quote that is open here"
         } else if self.message.contains("anchor") {
             "an anchor (&name) must be written above its use (*name)"
-        } else if self.message.contains("ocuments") {
+        } else if self.message.contains("second document") {
             "write one document; remove the line \"---\""
         } else {
             "check the brackets, quotes and indentation around this place"
@@ -85,6 +85,7 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
         },
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         strict_booleans: true,
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         with_snippet: false,
         emit_comments: false,
     };
@@ -105,6 +106,9 @@ fn plain(message: &str) -> String {
     let mut words = message.trim();
     if let Some(at) = words.rfind(" at line ") {
         words = words.get(..at).unwrap_or(words);
+    }
+    if words.starts_with("budget breached: Documents") {
+        return "a second document begins here".to_owned();
     }
     words.trim_end_matches([':', ',']).replace('\n', " ")
 }

@@ -16,9 +16,11 @@ use crate::words;
 mod ladder;
 mod notes;
 pub mod render;
+mod rungs;
 mod service;
 pub mod survey;
 pub mod text;
+mod unit;
 
 pub use ladder::diagnose;
 pub use survey::{Observed, Survey};

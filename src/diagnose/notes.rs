@@ -33,6 +33,7 @@ impl Note {
             self,
             Self::UnderLoad
                 | Self::L2tpInClear
+                | Self::Aggressive
                 | Self::NattSilentFound
                 | Self::CertificateFound
                 | Self::TlsLegacy
@@ -166,19 +167,19 @@ notes! {
     /// Only old TLS.
     TlsLegacy: "{ports} answers, with a TLS older than 1.2 or without ECDHE: alive, and too old for current clients.",
         "{ports} は応答しますが TLS 1.2 未満または ECDHE 非対応です。稼働中ですが、新しいクライアントは接続できない恐れがあります。";
-    /// OpenVPN over UDP is silent without a key of ours.
+    /// `OpenVPN` over UDP is silent without a key of ours.
     OpenvpnSilentNoKey: "{ports} does not answer. A server with tls-auth or tls-crypt ignores whoever lacks its key, and a stopped or filtered server is as silent: give the key (openvpn: tls_crypt_file) to tell them apart.",
         "{ports} が無応答です。tls-auth / tls-crypt を使うサーバーは鍵のない相手に応答しないため、停止や遮断と区別できません。設定に鍵(openvpn: tls_crypt_file)を指定すると判定できます。";
-    /// OpenVPN is silent with our key, and the host is there.
+    /// `OpenVPN` is silent with our key, and the host is there.
     OpenvpnSilentKey: "{ports} does not answer, although the host is there ({life}) and a key is configured. A wrong or renewed key, a filter and a stopped server look the same from here. Compare the key file with the server's, then check that the packets arrive: tcpdump -ni any udp port {port}.",
         "原因: 装置は稼働中({life})で鍵も設定済みですが {ports} が無応答です。鍵の不一致・更新漏れ、遮断、サービス停止は外から区別できません。確認手順: 鍵ファイルをサーバーと照合し、次にパケット到着を確認。コマンド例: サーバー側で tcpdump -ni any udp port {port}。解釈: 届いていて無応答なら鍵またはサービス、届いていなければ遮断です。";
-    /// OpenVPN is silent with our key, and nothing else is heard of the host.
+    /// `OpenVPN` is silent with our key, and nothing else is heard of the host.
     OpenvpnSilentUnknown: "{ports} does not answer, and nothing else is heard of the host. A wrong key, a filter, a broken path and a stopped server look the same.",
         "{ports} が無応答で、装置からの他の応答もありません。鍵の不一致・遮断・経路断・停止は区別できません。";
-    /// OpenVPN over TCP hangs up on us.
+    /// `OpenVPN` over TCP hangs up on us.
     OpenvpnKeyWanted: "{ports} accepts the connection and hangs up, as an OpenVPN server does whose key we lack.",
         "{ports} は接続後すぐ切断します。鍵の合わない相手に対する OpenVPN サーバーの動作です。";
-    /// OpenVPN answers the first packet only.
+    /// `OpenVPN` answers the first packet only.
     Throttled: "{ports} answers the first packet and nothing after it: the server is full (max-clients), or limits new connections (connect-freq). Look at the number of clients on the server.",
         "原因: {ports} は最初のパケットにのみ応答します。同時接続数の上限(max-clients)または新規接続の制限(connect-freq)です。確認手順: サーバーの接続数を確認。解釈: 上限に達していれば上限を上げるか、不要な接続を切断します。";
     /// Of two ports that do the same, one answers.
@@ -190,6 +191,12 @@ notes! {
     /// The peer asked for a cookie.
     UnderLoad: "The box asks for cookies: it has many half-open IKE sessions just now.",
         "装置が COOKIE を要求しています(未完了の IKE 接続が多数)。混雑または攻撃の可能性があります。";
+    /// `IKEv1` aggressive mode is answered.
+    Aggressive: "Finding: {ports} answers IKEv1 aggressive mode, which lets anyone guess the pre-shared key offline. Switch it off.",
+        "注意: {ports} が IKEv1 アグレッシブモードに応答します。事前共有鍵をオフラインで推測される恐れがあるため無効にしてください。";
+    /// UDP 4500 was not tried in the version of IKE that answers on 500.
+    NattNotTried: "UDP {port4500} was not tried in the version of IKE that UDP {port500} answers; add the probe {probe} to have it judged.",
+        "UDP {port500} が応答する IKE のバージョンでは UDP {port4500} を未確認です。判定するにはプローブ {probe} を追加してください。";
     /// L2TP answers in the clear.
     L2tpInClear: "Finding: L2TP ({ports}) answers outside IPsec. Allow it inside IPsec only.",
         "注意: L2TP({ports})が IPsec の外から応答します。IPsec 内のみに制限してください。";
@@ -210,7 +217,7 @@ notes! {
     /// No credentials.
     AuthSkipped: "No credentials are configured.",
         "認証情報が未設定のため未確認です。";
-    /// The peer takes our pre-shared OpenVPN key.
+    /// The peer takes our pre-shared `OpenVPN` key.
     AuthKeyAccepted: "The server takes the configured key. No user's credentials are configured.",
         "設定された鍵はサーバーに受け入れられました。ユーザーの認証情報は未設定です。";
     /// The peer hangs up on our key.
@@ -219,9 +226,6 @@ notes! {
     /// The peer wants a key that we have not.
     AuthKeyMissing: "The server wants a pre-shared key (tls-auth or tls-crypt); none is configured here.",
         "サーバーは事前共有鍵(tls-auth / tls-crypt)を必要とします。ここには未設定です。";
-    /// The peer refused the credentials.
-    AuthFailed: "The concentrator refuses the configured credentials. Check the name, the password or pre-shared key, and whether the account is locked; Windows logs this as event 20227.",
-        "原因: 認証が拒否されました。確認手順: ID・パスワード(事前共有鍵)・アカウントロックを確認。コマンド例: Windows はイベントビューアーの Event ID 20227。解釈: credentials were incorrect なら ID/パスワード不一致です。";
 
     // tunnel
     /// Not tried.

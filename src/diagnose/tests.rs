@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::service::Declared;
+use super::unit::Declared;
 use super::*;
 use crate::config::Vpn;
 use crate::probe::Kind;
@@ -27,8 +27,13 @@ fn ip(text: &str) -> IpAddr {
 
 fn observed(kind: &str, outcome: Outcome) -> Observed {
     let (kind, form) = kind.split_once('/').unwrap_or((kind, "version"));
-    let form = ["version", "policy", "full", "reset", "echo"].into_iter().find(|it| *it == form).unwrap();
+    let form =
+        ["version", "policy", "full", "reset", "aggressive"].into_iter().find(|it| *it == form).unwrap();
     let mut report = Report::new(outcome);
+    if form == "policy" && outcome == YES {
+        report.findings().details.text("answer", "invalid_ke_payload");
+        report.findings().details.text("group", "modp2048");
+    }
     if outcome.received() == Some(true) {
         report.rtt = Some(Duration::from_micros(1234));
     }
@@ -53,7 +58,7 @@ fn survey(seen: &[(&str, Outcome)]) -> Survey {
     }
 }
 
-/// `vpn` words; `+key` an OpenVPN key, `+own` the site's own IKE proposals.
+/// `vpn` words; `+key` an `OpenVPN` key, `+own` the site's own IKE proposals.
 fn declared(words: &str) -> Declared {
     let mut declared = Declared { target: "hq".to_owned(), ..Declared::default() };
     for word in words.split_whitespace() {
@@ -284,6 +289,34 @@ const TABLE: &[Row] = &[
         &[("icmp", YES), ("ike", SILENT), ("ike_natt", SILENT), ("ikev1", YES), ("ikev1_natt", YES)],
         ("ok", ""),
         &["ports ok"],
+    ),
+    row(
+        "IKEv1 only behind L2TP, 4500 tried in version 2 alone",
+        "l2tp-ipsec",
+        &[("icmp", YES), ("ike", SILENT), ("ike_natt", SILENT), ("ikev1", YES), ("l2tp", EXPECTED)],
+        ("ok", ""),
+        &["ports ok"],
+    ),
+    row(
+        "IKEv1 only, NAT-T blocked",
+        "ipsec",
+        &[("icmp", YES), ("ike", SILENT), ("ike_natt", SILENT), ("ikev1", YES), ("ikev1_natt", SILENT)],
+        ("failed", "ports"),
+        &["ports failed natt_blocked"],
+    ),
+    row(
+        "IKEv2 only: version 1 is told that it is the wrong one",
+        "ipsec",
+        &[("icmp", YES), ("ike", YES), ("ike_natt", YES), ("ikev1", Refused(Reason::WrongFlavour))],
+        ("ok", ""),
+        &["ports ok"],
+    ),
+    row(
+        "aggressive mode refused, as it should be",
+        "ipsec +own",
+        &[("icmp", YES), ("ike", YES), ("ike_natt", YES), ("ikev1/aggressive", Refused(Reason::AuthFailed))],
+        ("ok", ""),
+        &["ports ok", "authenticate skipped", "tunnel skipped"],
     ),
     row(
         "phase 1 mismatch with the site's own proposals",
@@ -688,6 +721,7 @@ fn every_sentence_uses_slots_that_exist_and_both_languages_have_it() {
         "port500",
         "port4500",
         "where",
+        "probe",
     ];
     for note in Note::ALL {
         for lang in Lang::ALL {

@@ -37,6 +37,9 @@ impl Default for Options {
     }
 }
 
+/// How long a survey waits for the budget.
+const PATIENCE: Duration = Duration::from_secs(4);
+
 /// One probe of one member over one way out, and what is still to be tried.
 struct Case {
     spec: Spec,
@@ -203,7 +206,7 @@ fn run(
     loop {
         // Begins what may begin: everything at once, or one case at a time.
         while next < cases.len() && (together || running == 0) {
-            if begin(driver, budget, cases, next, now_is_for, out) {
+            if begin(driver, budget, cases, next, now_is_for, out)? {
                 running += 1;
             }
             next += 1;
@@ -222,7 +225,7 @@ fn run(
             if let Some(case) = cases.get_mut(index) {
                 learn(case, tag.form, report);
             }
-            if begin(driver, budget, cases, index, now_is_for, out) {
+            if begin(driver, budget, cases, index, now_is_for, out)? {
                 running += 1;
             }
         }
@@ -239,26 +242,31 @@ fn begin(
     index: usize,
     now_is_for: fn(&Form) -> bool,
     out: &mut Vec<Happening>,
-) -> bool {
-    let Some(case) = cases.get_mut(index) else { return false };
+) -> io::Result<bool> {
+    let Some(case) = cases.get_mut(index) else { return Ok(false) };
     while let Some(form) = case.todo.front().copied().filter(|form| now_is_for(form)) {
         case.todo.pop_front();
         let now = driver.clock().now();
-        // A stateless form waits for the packet rate; what opens state is left out if it is too early.
-        match budget.draw(case.address, form, now) {
-            Err(_) if !form.stateless() => {
-                if case.best.is_none() {
-                    case.best = Some((form.name, Report::new(Outcome::Unsent(Fault::Budget))));
-                }
+        // Everybody waits a little for the packet rate; what opens state is left out if it is too early.
+        let mut drawn = budget.draw(case.address, form, now);
+        if let Err(held) = drawn
+            && held.until.since(now) <= PATIENCE
+        {
+            while driver.clock().now() < held.until {
+                driver.turn(held.until, out)?;
             }
-            _ => {
-                let series = SeriesId(u32::try_from(index).unwrap_or(u32::MAX));
-                driver.begin(case.flow, Tag { series, seq: 0, due: now, form }, &case.spec, out);
-                return true;
-            }
+            drawn = budget.draw(case.address, form, driver.clock().now());
+        }
+        if drawn.is_ok() {
+            let series = SeriesId(u32::try_from(index).unwrap_or(u32::MAX));
+            driver.begin(case.flow, Tag { series, seq: 0, due: now, form }, &case.spec, out);
+            return Ok(true);
+        }
+        if case.best.is_none() {
+            case.best = Some((form.name, Report::new(Outcome::Unsent(Fault::Budget))));
         }
     }
-    false
+    Ok(false)
 }
 
 /// Keeps the report that tells most, and what all forms found out.

@@ -159,7 +159,7 @@ impl App {
 
     async fn route<B>(&self, request: &Request<B>, path: &str) -> Answer {
         match path {
-            "/metrics" => match self.format(request) {
+            "/metrics" => match Self::format(request) {
                 format @ Format::Text => body(format.content_type(), self.registry.encode_text()),
                 format @ Format::Protobuf => body(format.content_type(), self.registry.encode_protobuf()),
             },
@@ -205,7 +205,7 @@ impl App {
         None
     }
 
-    fn format<B>(&self, request: &Request<B>) -> Format {
+    fn format<B>(request: &Request<B>) -> Format {
         let values = request.headers().get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
         Format::negotiate(&values.collect::<Vec<_>>().join(","))
     }

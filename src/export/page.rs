@@ -6,6 +6,7 @@
 use askama::Template;
 
 use super::status::{ProbeStatus, Status};
+use crate::sample::{Fault, Reason};
 
 /// The policy the page is served with.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; \
@@ -78,7 +79,7 @@ impl<'a> Page<'a> {
     }
 
     fn outcome(probe: &ProbeStatus) -> String {
-        let why = probe.reason.map(|reason| reason.as_str()).or(probe.fault.map(|fault| fault.as_str()));
+        let why = probe.reason.map(Reason::as_str).or(probe.fault.map(Fault::as_str));
         match (probe.outcome, why) {
             (None, _) => "none yet".to_owned(),
             (Some(outcome), None) => outcome.to_owned(),

@@ -13,10 +13,12 @@
 pub mod clock;
 pub mod driver;
 mod fault;
+mod host;
 mod icmp;
 mod poller;
 pub mod resolve;
 mod socket;
 
-pub use driver::{Driver, FlowId, Happening, Tag};
+pub use driver::{Driver, FlowId, Happening, IcmpAccess, Tag};
+pub use host::{listen, raise_descriptor_limit};
 pub use poller::Waker;

@@ -22,12 +22,12 @@ pub(super) struct Ready {
 }
 
 const WAKE: u64 = u64::MAX;
-const BATCH: usize = 1024;
+/// Events taken in one wait; more are there at the next.
+const BATCH: usize = 256;
 
 pub(super) struct Poller {
     epoll: OwnedFd,
     wake: Arc<OwnedFd>,
-    buffer: Box<[MaybeUninit<epoll::Event>]>,
 }
 
 /// Ends the driver's sleep, from any thread.
@@ -47,7 +47,7 @@ impl Poller {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         epoll::add(&epoll, &*wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
-        Ok(Self { epoll, wake, buffer: (0..BATCH).map(|_| MaybeUninit::uninit()).collect() })
+        Ok(Self { epoll, wake })
     }
 
     pub fn waker(&self) -> Waker {
@@ -70,13 +70,14 @@ impl Poller {
     }
 
     /// Sleeps until something is ready, another thread wakes us, or the time is over.
-    pub fn wait(&mut self, sleep: Duration, ready: &mut Vec<Ready>) -> io::Result<()> {
+    pub fn wait(&self, sleep: Duration, ready: &mut Vec<Ready>) -> io::Result<()> {
         ready.clear();
         let timeout = Timespec {
             tv_sec: i64::try_from(sleep.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(sleep.subsec_nanos()),
         };
-        let (events, _) = match epoll::wait(&self.epoll, &mut *self.buffer, Some(&timeout)) {
+        let mut buffer = [MaybeUninit::<epoll::Event>::uninit(); BATCH];
+        let (events, _) = match epoll::wait(&self.epoll, &mut buffer[..], Some(&timeout)) {
             Ok(events) => events,
             Err(rustix::io::Errno::INTR) => return Ok(()),
             Err(error) => return Err(error.into()),

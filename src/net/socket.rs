@@ -21,8 +21,9 @@ const SHARED_RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
 pub(super) fn udp(peer: SocketAddr, connected: bool, egress: &Egress) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(peer), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
     prepare(&socket, peer.ip(), egress, RECEIVE_BUFFER)?;
+    // Also unconnected a socket here has one peer only, so an ICMP error cannot hit another's send.
+    report_errors(&socket, peer.is_ipv6())?;
     if connected {
-        report_errors(&socket, peer.is_ipv6())?;
         socket.connect(&peer.into())?;
     }
     Ok(socket)

@@ -94,6 +94,7 @@ pub static INFO: KindInfo = KindInfo {
     begin,
 };
 
+#[expect(clippy::needless_pass_by_value, reason = "the signature that `KindInfo` gives")]
 fn begin(spec: &Spec, start: Start<'_>) -> Box<dyn Exchange> {
     let settings = &spec.settings.dns;
     let (name, record) = match &settings.name {

@@ -56,7 +56,7 @@ pub static INFO: KindInfo = KindInfo {
     begin,
 };
 
-/// What an ICMP (`is_v6`: ICMPv6) error says, by type and code; `mtu` is the next hop's, 0 if not said.
+/// What an ICMP (`is_v6`: `ICMPv6`) error says, by type and code; `mtu` is the next hop's, 0 if not said.
 ///
 /// IANA registries of ICMP parameters; RFC 1812 (5.2.7.1) for what the codes of type 3 mean.
 #[must_use]
@@ -99,6 +99,7 @@ pub(super) fn routing(token: &[u8; TOKEN]) -> Option<u64> {
     token.first_chunk().copied().map(u64::from_be_bytes)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the signature that `KindInfo` gives")]
 fn begin(spec: &Spec, start: Start<'_>) -> Box<dyn Exchange> {
     let token: [u8; TOKEN] = start.entropy.array();
     let mut payload = token.to_vec();
@@ -244,4 +245,4 @@ impl Exchange for Ping {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -4,11 +4,13 @@
 //!   reset   HARD_RESET_CLIENT ──▶
 //!                              ◀── HARD_RESET_SERVER, acknowledging ours    answered; nothing more
 //!   tls     … then             ──▶ ClientHello …
-//!                              ◀── … Certificate …                          judged; nothing more
+//!                              ◀── … Certificate …                          judged
+//!                     TLS alert ──▶                                          so that it forgets us
 //! ```
 //!
 //! A server of 2.6 or later answers a reset over UDP without keeping anything; an older one keeps a
-//! session for a minute, and each TCP connection is one while it lasts.
+//! session for a minute, and each TCP connection is one while it lasts. While a server keeps a session
+//! for our port it answers the next reset from there with a bare acknowledgement: an answer, too.
 //!
 //! Invariant: over UDP only a packet that is wrapped with our key and names our session counts. With
 //! the wrong key, or without the key it wants, a healthy server is as silent as a dead one.
@@ -33,7 +35,9 @@ use super::{
 use crate::entropy::{Draw, Entropy};
 use crate::sample::{Fault, Outcome, Phase, Reason, Report};
 use crate::time::{Timestamp, WallTime};
-use crate::wire::openvpn::{Frames, Keys, Opcode, Packet, SessionId, Side, Wrapping, frame};
+use crate::wire::openvpn::{Frames, Opcode, Packet, SessionId, Side, Wrapping, frame};
+
+pub use crate::wire::openvpn::{Digest, KeyError, Keys};
 
 /// What is needed to talk to an OpenVPN server. By default nothing is wrapped and trust is not judged:
 /// nearly every OpenVPN server has a private certificate authority.
@@ -149,8 +153,10 @@ enum Stage {
     /// TLS runs.
     Handshake(Box<Channel>),
     /// The result is to be reported.
-    Verdict(Report),
-    /// It has been.
+    Verdict(Report, Option<Box<Channel>>),
+    /// It has been; the session is taken leave of.
+    Leaving(Box<Channel>),
+    /// Nothing is left to do.
     Done,
 }
 
@@ -209,7 +215,7 @@ impl Run {
     }
 
     fn settle(&mut self, report: Report) {
-        self.stage = Stage::Verdict(report);
+        self.stage = Stage::Verdict(report, None);
     }
 
     fn report(&self, outcome: Outcome) -> Report {
@@ -305,7 +311,10 @@ impl Run {
             (None, None) => self.foreign(Mismatch::Token),
             (Some(remote), _) if remote != packet.session => self.foreign(Mismatch::Token),
             (None, Some(acks)) => {
-                if packet.opcode != Opcode::HardResetServerV2 || !acks.ids.contains(&0) {
+                // A server that keeps an older session for our port only acknowledges.
+                let expected = packet.opcode == Opcode::HardResetServerV2
+                    || packet.opcode == Opcode::AckV1 && self.judging.is_none();
+                if !expected || !acks.ids.contains(&0) {
                     return self.foreign(Mismatch::Unexpected);
                 }
                 self.answer(&packet, at);
@@ -323,7 +332,7 @@ impl Run {
         if !self.tcp {
             return Handled::NotMine(mismatch);
         }
-        if !matches!(self.stage, Stage::Verdict(_) | Stage::Done) {
+        if !self.is_over() {
             self.refuse(Reason::ProtocolError, "");
         }
         Handled::Taken
@@ -398,12 +407,24 @@ impl Run {
             let millis = at.since(answered).as_millis();
             findings.details.number("handshake_ms", i64::try_from(millis).unwrap_or(i64::MAX));
         }
-        self.keep_half_open(&mut report);
-        self.settle(report);
+        // Over TCP the end of the connection is the end of the session.
+        let leaving = match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Handshake(mut channel) if !self.tcp => {
+                channel.abort();
+                Some(channel)
+            }
+            _ => None,
+        };
+        self.stage = Stage::Verdict(report, leaving);
+    }
+
+    /// Whether the result is known.
+    const fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Verdict(..) | Stage::Leaving(_) | Stage::Done)
     }
 
     fn take_stream(&mut self, bytes: &[u8], at: Timestamp) -> Handled {
-        if matches!(self.stage, Stage::Verdict(_) | Stage::Done) {
+        if self.is_over() {
             return Handled::Taken;
         }
         self.frames.push(bytes);
@@ -411,7 +432,7 @@ impl Run {
             match self.frames.next_packet() {
                 Ok(Some(packet)) => {
                     self.take(&packet, at);
-                    if matches!(self.stage, Stage::Verdict(_)) {
+                    if self.is_over() {
                         return Handled::Taken;
                     }
                 }
@@ -433,7 +454,7 @@ impl Run {
                 Reason::FullOrThrottled,
                 "the reset was answered and nothing after it: full, throttling, or it dislikes our TLS",
             ),
-            Stage::Verdict(_) | Stage::Done => {}
+            Stage::Verdict(..) | Stage::Leaving(_) | Stage::Done => {}
             _ => self.refuse(Reason::ProtocolError, "it hangs up in the middle"),
         }
         Handled::Taken
@@ -484,16 +505,28 @@ impl Exchange for Run {
                 Some(packet) => self.send(&packet, out),
                 None => Step::Wait(self.deadline.min(channel.timer())),
             },
-            Stage::Verdict(_) => match std::mem::replace(&mut self.stage, Stage::Done) {
-                Stage::Verdict(report) => Step::Report(report),
+            Stage::Verdict(..) => match std::mem::replace(&mut self.stage, Stage::Done) {
+                Stage::Verdict(report, channel) => {
+                    if let Some(channel) = channel {
+                        self.stage = Stage::Leaving(channel);
+                    }
+                    Step::Report(report)
+                }
                 _ => Step::End,
+            },
+            Stage::Leaving(channel) => match channel.next_packet(now) {
+                Some(packet) => self.send(&packet, out),
+                None => {
+                    self.stage = Stage::Done;
+                    Step::End
+                }
             },
             Stage::Done => Step::End,
         }
     }
 
     fn handle(&mut self, event: Event<'_>, at: Timestamp) -> Handled {
-        let over = matches!(self.stage, Stage::Verdict(_) | Stage::Done);
+        let over = self.is_over();
         match event {
             Event::Sent => {
                 if self.sent.is_none() && matches!(self.stage, Stage::Answer) {

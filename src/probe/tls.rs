@@ -72,6 +72,7 @@ pub static INFO: KindInfo = KindInfo {
     begin,
 };
 
+#[expect(clippy::needless_pass_by_value, reason = "the signature that `KindInfo` gives")]
 fn begin(spec: &Spec, start: Start<'_>) -> Box<dyn Exchange> {
     let settings = &spec.settings.tls;
     let name = settings.server_name.clone().or_else(|| spec.host.clone());
@@ -130,7 +131,7 @@ struct Handshake {
     recorder: Arc<Recorder>,
     connection: Option<Box<ClientConnection>>,
     connected: Option<Timestamp>,
-    /// When the ClientHello left.
+    /// When the `ClientHello` left.
     hello: Option<Timestamp>,
     /// When the server's first byte came.
     first: Option<Timestamp>,
@@ -347,7 +348,7 @@ impl Handshake {
     }
 }
 
-/// Alerts that old servers answer our ClientHello with.
+/// Alerts that old servers answer our `ClientHello` with.
 const fn legacy(alert: AlertDescription) -> bool {
     matches!(
         alert,

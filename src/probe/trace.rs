@@ -67,6 +67,7 @@ pub static INFO: KindInfo = KindInfo {
     begin,
 };
 
+#[expect(clippy::needless_pass_by_value, reason = "the signature that `KindInfo` gives")]
 fn begin(spec: &Spec, start: Start<'_>) -> Box<dyn Exchange> {
     let max_hops = usize::from(spec.settings.trace.max_hops.max(1));
     Box::new(Path {

@@ -1,4 +1,4 @@
-//! ICMP and ICMPv6: echo, and errors with the datagram they quote.
+//! ICMP and `ICMPv6`: echo, and errors with the datagram they quote.
 //!
 //! ```text
 //! echo    type 8/0 (v6 128/129) | code 0 | checksum 2 | identifier 2 | sequence 2 | payload
@@ -7,7 +7,7 @@
 //! Invariant: a quoted datagram is cut at the length the router gives (RFC 4884), so that an extension
 //! (MPLS labels) is never taken for payload.
 //!
-//! RFC 792, RFC 4443, RFC 4884 (5: compatibility), RFC 1071 (checksum). ICMPv6's checksum covers the
+//! RFC 792, RFC 4443, RFC 4884 (5: compatibility), RFC 1071 (checksum). `ICMPv6`'s checksum covers the
 //! addresses too, so the kernel writes and checks it (RFC 3542, 3.1); here it is 0 and ignored.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -63,17 +63,17 @@ pub struct Quoted<'a> {
     pub source: IpAddr,
     /// For whom it was.
     pub destination: IpAddr,
-    /// Its protocol number (IANA): 1 ICMP, 6 TCP, 17 UDP, 58 ICMPv6.
+    /// Its protocol number (IANA): 1 ICMP, 6 TCP, 17 UDP, 58 `ICMPv6`.
     pub protocol: u8,
     /// It from its transport header on, as far as the router copied it: often 8 bytes, at times none.
     pub payload: &'a [u8],
 }
 
 impl<'a> Message<'a> {
-    /// Reads an ICMP message (`v6`: ICMPv6) from its type on.
+    /// Reads an ICMP message (`v6`: `ICMPv6`) from its type on.
     ///
     /// # Errors
-    /// If it is cut short, or an ICMPv4 checksum is wrong.
+    /// If it is cut short, or an `ICMPv4` checksum is wrong.
     pub fn decode(v6: bool, bytes: &'a [u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(if v6 { "icmpv6" } else { "icmp" }, bytes);
         let kind = reader.u8()?;
@@ -115,7 +115,7 @@ impl<'a> Message<'a> {
 }
 
 impl Echo<'_> {
-    /// Appends it as an ICMP (`v6`: ICMPv6) message, from its type on.
+    /// Appends it as an ICMP (`v6`: `ICMPv6`) message, from its type on.
     pub fn encode(&self, v6: bool, out: &mut Vec<u8>) {
         let start = out.len();
         let (request, reply) = echo_types(v6);

@@ -1,4 +1,9 @@
-//! The hermetic suite: no network beyond loopback, no privilege, no other program.
+//! The hermetic suite: no network beyond loopback, no privilege.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
+mod check;
+mod config;
+mod engine;
 mod layering;
 mod metrics;
+mod unit;

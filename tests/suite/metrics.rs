@@ -44,7 +44,7 @@ fn fill(registry: &Registry) {
         report,
     };
     icmp.record(&sample(true, Report::timed(Outcome::OK, Duration::from_micros(4_200))));
-    icmp.record(&sample(true, Report::timed(Outcome::OK, Duration::from_micros(61_000))));
+    icmp.record(&sample(true, Report::timed(Outcome::OK, Duration::from_millis(61))));
     icmp.record(&sample(true, Report::new(Outcome::Lost(Reason::NoAnswer))));
     icmp.record(&sample(false, Report::new(Outcome::Unsent(Fault::NoRoute))));
     icmp.duplicate();

@@ -70,7 +70,7 @@ impl App {
                     StatusCode::SERVICE_UNAVAILABLE,
                     &format!("Not measured, by a fault at this end: {fault}.\n"),
                 ),
-                _ => metrics(&now, timeout, self.format(request)),
+                _ => metrics(&now, timeout, Self::format(request)),
             },
             Ok(Err(ProbeError::Target)) => text(StatusCode::BAD_REQUEST, UNKNOWN_TARGET),
             Ok(Err(ProbeError::Module)) => text(StatusCode::BAD_REQUEST, UNKNOWN_MODULE),
@@ -91,9 +91,8 @@ impl App {
         let said = said.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let offset = Duration::from_millis(500);
         let timeout = match said {
-            // Half of a timeout that is too short for the offset.
-            Some(said) if said <= offset * 2 => said / 2,
-            Some(said) => said - offset,
+            // Half of it where the offset would take more than that.
+            Some(said) => said.saturating_sub(offset).max(said / 2),
             None => self.probe_timeout,
         };
         timeout.clamp(Duration::from_millis(10), self.limits.request.mul_f64(0.9))

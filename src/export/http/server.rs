@@ -99,16 +99,14 @@ async fn accept(socket: TcpListener, app: Arc<App>, table: Arc<Table>, mut stop:
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        let (stream, from) = tokio::select! {
-            accepted = socket.accept() => match accepted {
-                Ok(accepted) => accepted,
-                Err(_) => {
-                    // Out of descriptors, most likely: wait for some to come back.
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            },
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
             () = told(&mut stop) => break,
+        };
+        let Ok((stream, from)) = accepted else {
+            // Out of descriptors, most likely: wait for some to come back.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
         };
         if let Some(admitted) = table.admit(from, &app.limits) {
             let stopped = stop.clone();

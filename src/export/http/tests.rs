@@ -363,9 +363,9 @@ async fn methods_that_a_path_does_not_take_are_refused() {
 #[tokio::test]
 async fn hostile_heads_are_refused() {
     let server = Served::default();
-    let many = (0..151).map(|at| format!("X-{at}: a\r\n")).collect::<String>();
+    let many = "X-A: a\r\n".repeat(151);
     assert_eq!(server.ask("GET", "/metrics", &many).await.status, 431);
-    let few = (0..90).map(|at| format!("X-{at}: a\r\n")).collect::<String>();
+    let few = "X-A: a\r\n".repeat(90);
     assert_eq!(server.ask("GET", "/metrics", &few).await.status, 200);
     let big = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "a".repeat(600_000));
     let big = server.raw(big.as_bytes()).await;
@@ -439,8 +439,8 @@ async fn slow_and_silent_clients_are_cut_off_and_keep_nobody_out() {
         stream.write_all(b"GET /metrics HTTP/1.1\r\n").await.unwrap();
         idle.push(stream);
     }
-    let served = tokio::time::timeout(Duration::from_secs(1), server.get("/metrics")).await;
-    assert_eq!(served.expect("kept out").status, 200);
+    let good = tokio::time::timeout(Duration::from_secs(1), server.get("/metrics")).await;
+    assert_eq!(good.expect("kept out").status, 200);
 }
 
 #[tokio::test]

@@ -32,6 +32,9 @@ const AHEAD: u32 = 12;
 /// From one transmission of a packet to the next.
 const RETRANSMIT: Duration = Duration::from_secs(1);
 
+/// internal_error, "unrelated to the peer" (RFC 8446 section 6.2): a server only closes for an error.
+const ALERT: u8 = 80;
+
 /// What a session needs to know to talk.
 pub(super) struct Peers {
     /// Our session.
@@ -154,6 +157,14 @@ impl Channel {
             return Some(self.packet(opcode, id, payload));
         }
         (!self.owed.is_empty()).then(|| self.packet(Opcode::AckV1, 0, Vec::new()))
+    }
+
+    /// Ends TLS by a fatal alert instead of what was still to be said, in the next packet. A server
+    /// whose handshake just stops (or is closed without an error: 2.6.14) keeps the session for a
+    /// minute, repeats its packets, and opens no other session for our port.
+    pub(super) fn abort(&mut self) {
+        // Not encrypted: a server takes alerts so until our first encrypted record (RFC 8446 5.1).
+        self.unsent = vec![21, 3, 3, 0, 2, 2, ALERT];
     }
 
     /// When the next packet must be sent again.

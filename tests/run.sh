@@ -1,0 +1,157 @@
+#!/usr/bin/env bash
+# Installs what the tests need (Debian packages; no service is started) and runs all of them.
+# usage: tests/run.sh [--long] [--only KIND]
+#   --long    the hour-long soak in place of ten minutes, and a hundred times the fuzz inputs
+#   KIND      style | unit | suite | promtool | lab | fuzz
+# Nothing skips itself: what cannot run has failed. As another user than root it asks sudo for the
+# packages and for the lab, whose servers live in network namespaces of their own.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+KINDS=(style unit suite promtool lab fuzz)
+PACKAGES=(
+    gcc libc6-dev                                                       # linker
+    iproute2 nftables iputils-ping procps util-linux openssl            # the lab's network
+    charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-extra-plugins
+    libstrongswan-standard-plugins openvpn xl2tpd ocserv nginx-light unbound
+    ike-scan bind9-dnsutils                                             # clients that are not ours
+    prometheus                                                          # promtool
+)
+
+only=
+while (($#)); do
+    case $1 in
+        --long) export VPNPROBE_LONG=1 ;;
+        --only) only=${2:?a kind}; shift ;;
+        *) sed -n '2,8s/^# //p' "$0"; exit 2 ;;
+    esac
+    shift
+done
+[[ -z $only || " ${KINDS[*]} " == *" $only "* ]] || { echo "run.sh: kinds are ${KINDS[*]}" >&2; exit 2; }
+
+export PATH=$PATH:/usr/sbin:/sbin CARGO_TERM_COLOR=never RUST_BACKTRACE=${RUST_BACKTRACE:-0}
+SUDO=
+((EUID == 0)) || SUDO=sudo
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+
+# shellcheck disable=SC2016
+INSTALL='
+set -euo pipefail
+# Tells the packages not to start their services; what was there before comes back.
+policy=/usr/sbin/policy-rc.d kept=$(mktemp -d)
+[[ ! -e $policy ]] || mv "$policy" "$kept/policy"
+trap "rm -f $policy; [[ ! -e $kept/policy ]] || mv $kept/policy $policy; rmdir $kept" EXIT
+printf "#!/bin/sh\nexit 101\n" >"$policy"
+chmod 755 "$policy"
+export DEBIAN_FRONTEND=noninteractive
+apt-get -q update </dev/null
+apt-get -q install -y --no-install-recommends "$@" </dev/null
+'
+
+packages() {
+    local missing
+    mapfile -t missing < <(
+        comm -23 <(printf '%s\n' "${PACKAGES[@]}" | sort) \
+            <(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "${PACKAGES[@]}" 2>/dev/null | awk '$2 == "installed" {print $1}' | sort)
+    )
+    ((${#missing[@]})) || return 0
+    if [[ -n $SUDO ]] && ! command -v sudo >/dev/null; then
+        echo "run.sh: as root: apt-get install --no-install-recommends ${missing[*]}" >&2
+        return 1
+    fi
+    echo "run.sh: installing ${missing[*]}"
+    $SUDO bash -c "$INSTALL" install "${missing[@]}" >"$logs/apt" 2>&1 || { cat "$logs/apt"; return 1; }
+}
+
+# --- the kinds: each prints what it does, and closing lines as cargo does ------------------------------
+
+# each NAME COMMAND...: one check, counted as one test
+each() {
+    local name=$1 result=ok; shift
+    "$@" || result=FAILED
+    echo "$name ... $result"
+    if [[ $result == ok ]]; then echo "test result: ok. 1 passed; 0 failed"; else echo "test result: FAILED. 0 passed; 1 failed"; fi
+    [[ $result == ok ]]
+}
+
+style() {
+    local failed=0
+    each format cargo fmt --check || failed=1
+    each clippy cargo clippy --locked --quiet --all-targets -- -D warnings || failed=1
+    # These two are no targets of a plain `cargo test`, so --all-targets leaves them out.
+    each clippy-lab cargo clippy --locked --quiet --test lab --test fuzz -- -D warnings || failed=1
+    return "$failed"
+}
+
+# tests ARGUMENT...: by nextest where it is installed
+tests() {
+    if cargo nextest --version &>/dev/null; then
+        cargo nextest run --locked --no-fail-fast "$@"
+    else
+        cargo test --locked --no-fail-fast "$@"
+    fi
+}
+
+unit() {
+    local failed=0
+    tests --lib --bins || failed=1
+    cargo test --locked --quiet --doc || failed=1
+    return "$failed"
+}
+
+suite() { tests --test suite; }
+
+fuzz() { tests --test fuzz; }
+
+promtool_() {
+    local failed=0 file rules tests
+    mapfile -t rules < <(find dashboards -name '*.yml' -exec grep -l '^groups:' {} + 2>/dev/null | sort)
+    mapfile -t tests < <(find tests/promtool -name '*.yml' 2>/dev/null | sort)
+    ((${#rules[@]} && ${#tests[@]})) || { echo "no rules in dashboards, or no tests in tests/promtool"; return 1; }
+    for file in "${rules[@]}"; do each "$file" promtool check rules "$file" || failed=1; done
+    for file in "${tests[@]}"; do each "$file" promtool test rules "$file" || failed=1; done
+    return "$failed"
+}
+
+# Two labs at a time, as root. `calm` comes first by its name and runs beside all the others.
+lab() {
+    local runner failed=0
+    runner=CARGO_TARGET_$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER
+    [[ -z $SUDO ]] || export "$runner=sudo -E env PATH=$PATH"
+    $SUDO tests/lab/lab.sh sweep
+    RUST_TEST_THREADS=2 tests --test lab || failed=1
+    $SUDO tests/lab/lab.sh sweep
+    return "$failed"
+}
+
+# --- one table of all --------------------------------------------------------------------------------
+
+# count LOG WORD: the sum of "N WORD" over the closing lines of cargo test and nextest
+count() {
+    { grep -E '^(test result:|[[:space:]]*Summary \[)' "$1" || true; } | { grep -oE "[0-9]+ ($2)" || true; } |
+        awk '{sum += $1} END {print sum + 0}'
+}
+
+packages
+table=() all_passed=0 all_failed=0
+for kind in "${KINDS[@]}"; do
+    [[ -z $only || $kind == "$only" ]] || continue
+    printf '\n== %s\n' "$kind"
+    start=$SECONDS command=$kind
+    [[ $kind != promtool ]] || command=promtool_
+    set +e
+    "$command" 2>&1 | tee "$logs/$kind"
+    code=${PIPESTATUS[0]}
+    set -e
+    passed=$(count "$logs/$kind" passed)
+    failed=$(count "$logs/$kind" 'failed|timed out')
+    # A run that broke before it could count, or that ran nothing, has failed.
+    ((code == 0 && passed > 0)) || ((failed)) || failed=1
+    table+=("$(printf '%-9s %5d passed %4d failed %5d s' "$kind" "$passed" "$failed" $((SECONDS - start)))")
+    all_passed=$((all_passed + passed)) all_failed=$((all_failed + failed))
+done
+printf '\n'
+printf '%s\n' "${table[@]}"
+echo "$all_passed passed, $all_failed failed"
+((all_failed == 0))

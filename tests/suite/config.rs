@@ -1,0 +1,307 @@
+//! One bad file per mistake, with its exact message; the file we ship; layers; what is shown.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use vpnprobe::cli::config as command;
+use vpnprobe::config::{Config, Loaded, Place};
+
+fn load(path: &Path) -> Result<Loaded, String> {
+    Config::load(path, []).map_err(|problems| problems.to_string())
+}
+
+/// Loads a text as the only file.
+fn text(text: &str) -> Result<Loaded, String> {
+    with_env(text, &[])
+}
+
+fn with_env(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, String> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("vpnprobe.yml");
+    std::fs::write(&path, text).unwrap();
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::load(&path, variables)
+        .map_err(|problems| problems.to_string().replace(directory.path().to_str().unwrap(), ""))
+}
+
+fn corpus() -> Vec<PathBuf> {
+    let listing = std::fs::read_dir("tests/config").unwrap();
+    let mut files: Vec<PathBuf> = listing
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yml"))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn every_bad_file_is_refused_with_its_exact_message() {
+    let files = corpus();
+    assert!(files.len() >= 25, "only {} bad files", files.len());
+    let mut wrong = Vec::new();
+    for file in &files {
+        let message = match load(file) {
+            Ok(_) => "loads without a problem".to_owned(),
+            Err(problems) => problems,
+        };
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(file.with_extension("txt"), format!("{message}\n")).unwrap();
+        }
+        let expected = std::fs::read_to_string(file.with_extension("txt")).unwrap_or_default();
+        if message != expected.trim_end() {
+            wrong.push(format!("{}\nexpected:\n{expected}\nfound:\n{message}\n", file.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_file_we_ship_says_exactly_the_defaults() {
+    let shipped = load(Path::new("config/vpnprobe.yml")).unwrap();
+    let built_in = text("").unwrap();
+    assert_eq!(shipped.config, built_in.config);
+    assert_eq!(shipped.effective, built_in.effective);
+    let config = shipped.config;
+    assert_eq!(config.web.listen, ["127.0.0.1:10069".parse().unwrap()]);
+    assert_eq!(config.web.probe_timeout, Duration::from_secs(10));
+    assert_eq!(config.buckets.first(), Some(&0.001));
+    assert_eq!(config.budget.half_open_interval, Duration::from_secs(60));
+    assert_eq!(config.egress.keys().collect::<Vec<_>>(), ["default"]);
+}
+
+/// Every key of the schema stands in the file we ship, if only in a comment.
+#[test]
+fn the_file_we_ship_documents_every_key() {
+    let shipped = std::fs::read_to_string("config/vpnprobe.yml").unwrap();
+    let schema: serde_json::Value = serde_json::from_str(&command::schema()).unwrap();
+    let tables = schema["$defs"].as_object().unwrap().values().chain([&schema]);
+    let keys = tables.filter_map(|table| table["properties"].as_object()).flat_map(|keys| keys.keys());
+    for key in keys {
+        let there = shipped.lines().any(|line| {
+            let line = line.trim_start_matches(['#', ' ']);
+            line.strip_prefix(key.as_str()).is_some_and(|rest| rest.starts_with(':'))
+        });
+        assert!(there || key == "kind", "{key} is not documented");
+    }
+}
+
+/// The file we ship with the `#` taken away: `depth` times from the targets, once from the rest.
+fn uncommented(depth: usize) -> String {
+    let shipped = std::fs::read_to_string("config/vpnprobe.yml").unwrap();
+    let mut lines = Vec::new();
+    for line in shipped.lines() {
+        if matches!(line, "targets: {}" | "egress: {}") {
+            continue;
+        }
+        let mut line = line.to_owned();
+        for _ in 0..depth {
+            let bare = line.trim_start();
+            let indent = line.len() - bare.len();
+            // A comment for people has a space after its `#`, a key does not.
+            if let Some(rest) = bare
+                .strip_prefix('#')
+                .filter(|rest| !rest.starts_with(' ') || indent == 0 && rest.starts_with("  "))
+            {
+                line = format!("{}{rest}", &line[..indent]);
+            }
+        }
+        lines.push(line);
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn the_example_in_the_file_we_ship_loads() {
+    let loaded = text(&uncommented(1)).unwrap();
+    let [target] = &loaded.config.targets[..] else { panic!("{:?}", loaded.config.targets) };
+    let names: Vec<_> = target.probes.iter().map(|probe| probe.name.as_str()).collect();
+    assert_eq!(names, ["icmp", "ike", "ike_natt", "openvpn_udp", "portal", "tls", "trace"]);
+    assert!(loaded.config.egress.contains_key("wan"));
+    assert!(loaded.config.state_dir.is_some());
+}
+
+#[test]
+fn layers_win_over_each_other_in_their_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("vpnprobe.yml");
+    std::fs::create_dir(directory.path().join("conf.d")).unwrap();
+    std::fs::write(
+        &path,
+        "defaults: {timeout: 1s, full_interval: 2h}\ntargets: {vpn.example: {address: a.example}}",
+    )
+    .unwrap();
+    std::fs::write(
+        directory.path().join("conf.d/10.yml"),
+        "defaults: {timeout: 3s}\ntargets: {vpn.example: {family: ipv4}}",
+    )
+    .unwrap();
+    std::fs::write(
+        directory.path().join("conf.d/20.yml"),
+        "targets: {HQ: {address: b.example, vpn: [ssl-vpn]}}",
+    )
+    .unwrap();
+    std::fs::write(directory.path().join("conf.d/.hidden.yml"), "nonsense").unwrap();
+    let variables = [
+        ("VPNPROBE__DEFAULTS__FULL_INTERVAL", "3h"),
+        ("VPNPROBE__TARGETS__HQ__EGRESS", "[default]"),
+        ("VPNPROBE__TARGETS__HQ__MAX_MEMBERS", "2"),
+        ("VPNPROBE__WEB__LISTEN_ADDRESS", "[::1]:10069"),
+        ("VPNPROBE_LOG", "debug"),
+    ];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let config = Config::load(&path, variables).unwrap_or_else(|problems| panic!("{problems}")).config;
+    let names: Vec<_> = config.targets.iter().map(|target| target.name.as_str()).collect();
+    assert_eq!(names, ["HQ", "vpn.example"]);
+    assert_eq!(config.targets[0].max_members, 2);
+    assert_eq!(config.targets[1].family.as_str(), "ipv4");
+    let probe = &config.targets[1].probes[0];
+    assert_eq!(probe.timeout, Duration::from_secs(3));
+    assert_eq!(probe.full_interval, Duration::from_secs(3 * 3600));
+    assert_eq!(config.web.listen, ["[::1]:10069".parse().unwrap()]);
+}
+
+#[test]
+fn a_problem_of_the_environment_names_the_variable() {
+    let problems = with_env(
+        "targets: {hq: {address: a.example}}",
+        &[
+            ("VPNPROBE__DEFAULTS__TIMEOUT", "5"),
+            ("VPNPROBE__TARGETS__HQ__COLOUR", "red"),
+            ("VPNPROBE__BUDGET", "1"),
+        ],
+    )
+    .unwrap_err();
+    assert!(problems.contains("environment variable VPNPROBE__DEFAULTS__TIMEOUT: defaults.timeout: value \"5\": must be a duration; write the unit, for example 5s\n"), "{problems}");
+    assert!(problems.contains("environment variable VPNPROBE__TARGETS__HQ__COLOUR: targets.hq.colour: unknown key; expected one of: "), "{problems}");
+    assert!(problems.ends_with("3 problems"), "{problems}");
+}
+
+#[test]
+fn each_file_that_is_not_yaml_is_told_beside_the_mistakes_of_the_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("vpnprobe.yml");
+    std::fs::create_dir(directory.path().join("conf.d")).unwrap();
+    std::fs::write(&path, "targets: {hq: {address: [}}").unwrap();
+    std::fs::write(directory.path().join("conf.d/a.yml"), "budgets: {}").unwrap();
+    let problems = load(&path).unwrap_err();
+    assert!(
+        problems.contains("vpnprobe.yml:1:") && problems.contains("conf.d/a.yml:1:1: budgets: unknown key"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_is_said() {
+    let problems = load(Path::new("tests/config/no-such.yml")).unwrap_err();
+    assert_eq!(
+        problems,
+        "tests/config/no-such.yml: cannot be read: No such file or directory (os error 2); name the file with --config.file\n1 problem"
+    );
+}
+
+#[test]
+fn what_is_shown_loads_again_as_the_same() {
+    let shown = text(&uncommented(1)).unwrap();
+    let again = text(&shown.to_yaml()).unwrap_or_else(|problems| panic!("{problems}\n{}", shown.to_yaml()));
+    assert_eq!(again.config, shown.config);
+    assert_eq!(again.to_yaml(), shown.to_yaml());
+}
+
+#[test]
+fn vpns_stand_for_their_probes() {
+    let config = text("targets: {hq: {address: a.example, vpn: [l2tp-ipsec]}, lab: {address: 192.0.2.1}, dns: {address: 192.0.2.53, probes: {dns: }}}").unwrap().config;
+    let names = |index: usize| {
+        config.targets[index].probes.iter().map(|probe| probe.name.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(0), ["dns"]);
+    assert_eq!(names(1), ["icmp", "ike", "ike_natt", "ikev1", "l2tp", "trace"]);
+    assert_eq!(names(2), ["icmp", "trace"]);
+    assert_eq!(config.targets[1].probes[0].host.as_deref(), Some("a.example"));
+    assert_eq!(config.targets[2].probes[0].host, None);
+}
+
+#[test]
+fn one_host_can_be_asked_without_any_file() {
+    for host in ["vpn.example.com", "192.0.2.1", "::1"] {
+        let config = Config::single(host).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(config.targets[0].name, host);
+        assert_eq!(config.targets[0].probes.len(), vpnprobe::probe::Kind::all().count());
+    }
+    let problems = Config::single("https://vpn.example.com").unwrap_err().to_string();
+    assert_eq!(
+        problems,
+        "command line: value \"https://vpn.example.com\": must be a host name or an IP address; write the host alone, without \"https://\"\n1 problem"
+    );
+}
+
+#[test]
+fn an_open_key_file_is_warned_of_and_its_content_is_nowhere() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let (path, key) = (directory.path().join("vpnprobe.yml"), directory.path().join("ta.key"));
+    std::fs::write(&key, STATIC_KEY).unwrap();
+    std::fs::write(&path, "targets: {hq: {address: a.example, vpn: [openvpn], openvpn: {tls_auth_file: ta.key, key_direction: 1}}}").unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let loaded = Config::load(&path, []).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(loaded.warnings.len(), 1);
+    let warning = loaded.warnings[0].to_string();
+    assert!(warning.contains(":1:62: targets.hq.openvpn.tls_auth_file: the key file is open to others than its owner (mode 0644); chmod 600 "), "{warning}");
+    assert!(matches!(loaded.warnings[0].place, Place::File { line: 1, .. }));
+    let everything = format!("{loaded:?}{warning}{}", loaded.to_yaml());
+    assert!(!everything.contains("c0ffee"), "the key is shown");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(Config::load(&path, []).unwrap().warnings, []);
+}
+
+/// An OpenVPN static key of no server.
+const STATIC_KEY: &str = "-----BEGIN OpenVPN Static key V1-----
+c0ffee00000000000000000000000000
+c0ffee01000000000000000000000000
+c0ffee02000000000000000000000000
+c0ffee03000000000000000000000000
+c0ffee04000000000000000000000000
+c0ffee05000000000000000000000000
+c0ffee06000000000000000000000000
+c0ffee07000000000000000000000000
+c0ffee08000000000000000000000000
+c0ffee09000000000000000000000000
+c0ffee0a000000000000000000000000
+c0ffee0b000000000000000000000000
+c0ffee0c000000000000000000000000
+c0ffee0d000000000000000000000000
+c0ffee0e000000000000000000000000
+c0ffee0f000000000000000000000000
+-----END OpenVPN Static key V1-----
+";
+
+#[test]
+fn the_commands_answer_on_their_streams() {
+    let run = |command: &command::ConfigCommand, file: &str| {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = command::run(command, Path::new(file), &mut out, &mut err);
+        (format!("{code:?}"), String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    };
+    use command::ConfigCommand::{Check, Schema, Show};
+    let (code, out, err) = run(&Check, "config/vpnprobe.yml");
+    assert!(code.contains("(0)"), "{code}");
+    assert_eq!(out, "config/vpnprobe.yml: ok, 0 targets, 0 probes\n");
+    assert!(err.starts_with("warning: config/vpnprobe.yml:"), "{err}");
+    let (code, out, err) = run(&Check, "tests/config/doubled_key.yml");
+    assert!(code.contains("(2)"), "{code}");
+    assert_eq!((out.as_str(), err), ("", std::fs::read_to_string("tests/config/doubled_key.txt").unwrap()));
+    let (_, enums, _) = run(&Show { enums: true }, "no such file");
+    assert!(enums.contains("reason:") && enums.contains("- cert_expired"), "{enums}");
+    let (_, schema, _) = run(&Schema, "no such file");
+    assert!(schema.contains("the label `target`"), "comments become descriptions");
+}
+
+#[test]
+fn ten_thousand_targets_load_in_seconds() {
+    use std::fmt::Write as _;
+    let mut file = "targets:\n  t: &all {address: 192.0.2.1, vpn: [ipsec], family: ipv4}\n".to_owned();
+    for n in 0..10_000 {
+        writeln!(file, "  t{n}: {{<<: *all, address: 10.{}.{}.1}}", n / 256, n % 256).unwrap();
+    }
+    let loaded = text(&file).unwrap();
+    assert_eq!(loaded.config.targets.len(), 10_001);
+}
