@@ -15,6 +15,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 pub mod check;
 pub mod config;
+pub mod demo;
 pub mod init;
 
 /// The default of `--config.file`.
@@ -69,7 +70,7 @@ pub enum Command {
     /// Probe the configured targets all day and serve what they answer to Prometheus
     Serve(Serve),
     /// Show it at work: an embedded concentrator on loopback, and the daemon that probes it
-    Demo(Demo),
+    Demo(demo::Demo),
     /// Check one target now: which step fails, and why
     Check(check::Check),
     /// Look at a host and print a configuration for what answers
@@ -86,14 +87,6 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct Serve {
     /// Where to listen, instead of what the configuration says; may be repeated
-    #[arg(long = "web.listen-address", value_name = "ADDRESS", value_parser = listen_address)]
-    pub listen: Vec<SocketAddr>,
-}
-
-/// The arguments of `demo`.
-#[derive(Debug, Clone, Args)]
-pub struct Demo {
-    /// Where to listen, instead of the default; may be repeated
     #[arg(long = "web.listen-address", value_name = "ADDRESS", value_parser = listen_address)]
     pub listen: Vec<SocketAddr>,
 }
@@ -146,7 +139,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Serve(serve)) => {
             crate::app::serve(&crate::app::ServeArgs { config_file: file, listen: serve.listen })
         }
-        Some(Command::Demo(demo)) => crate::demo::run(&crate::demo::DemoArgs { listen: demo.listen }),
+        Some(Command::Demo(demo)) => demo.run(),
         Some(Command::Check(check)) => ExitCode::from(check.run(&file)),
         Some(Command::Init(init)) => ExitCode::from(init.run()),
         Some(Command::Config { command }) => run_config(&command, &file),

@@ -165,14 +165,33 @@ impl Source for Layer {
 
 /// Reads and merges all layers; `variables` are name and value of the environment.
 pub(super) fn read(path: &Path, variables: impl IntoIterator<Item = (String, String)>) -> Layered {
+    let (files, unlisted) = files(path);
+    let read = files.iter().enumerate().map(|(layer, file)| read_file(layer, file));
+    stack(path, read, unlisted, variables)
+}
+
+/// The same for a file whose text is at hand, with nothing beside it.
+pub(super) fn read_text(
+    path: &Path,
+    text: &str,
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> Layered {
+    stack(path, [parse(0, path, text.to_owned())], None, variables)
+}
+
+fn stack(
+    path: &Path,
+    files: impl IntoIterator<Item = Result<Parsed, Problem>>,
+    unlisted: Option<Problem>,
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> Layered {
     let shape = Shape::of_file();
     let (mut places, mut problems) = (Places::default(), Vec::new());
     let mut layers = Vec::new();
     let mut whole = true;
-    let (files, unlisted) = files(path);
     problems.extend(unlisted);
-    for (layer, file) in files.iter().enumerate() {
-        match read_file(layer, file) {
+    for (layer, file) in files.into_iter().enumerate() {
+        match file {
             Ok((name, text, node)) => {
                 let origin = Origin::File { layer, name, text: &text };
                 layers.push(Layer(shape.check(&node, &origin, &mut places, &mut problems)));
@@ -257,6 +276,11 @@ fn read_file(layer: usize, path: &Path) -> Result<Parsed, Box<Problem>> {
             hint: Some("save the file in UTF-8".to_owned()),
         }
     })?;
+    parse(layer, path, text)
+}
+
+fn parse(layer: usize, path: &Path, text: String) -> Result<Parsed, Problem> {
+    let name: Arc<str> = path.display().to_string().into();
     let node = yaml::parse(&text).map_err(|error| Problem {
         place: Place::File { layer, file: name.clone(), line: error.line, column: error.column },
         path: KeyPath::default(),

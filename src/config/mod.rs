@@ -162,7 +162,24 @@ impl Config {
         path: &Path,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Loaded, Problems> {
-        let layers::Layered { file, places, problems } = layers::read(path, variables);
+        Self::of_layers(path, layers::read(path, variables))
+    }
+
+    /// The same for a file that the program carries inside: `path` is only what its problems name, and
+    /// where relative names in it begin.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_text(
+        path: &Path,
+        text: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Loaded, Problems> {
+        Self::of_layers(path, layers::read_text(path, text, variables))
+    }
+
+    fn of_layers(path: &Path, layered: layers::Layered) -> Result<Loaded, Problems> {
+        let layers::Layered { file, places, problems } = layered;
         let directory = path.parent().unwrap_or(Path::new(""));
         let mut check = check::Check::new(&places, directory);
         check.problems = problems;

@@ -21,7 +21,7 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "demo", "engine", "config", "schedule", "budget", "probe", "detect", "diagnose", "net", "export",
+            "engine", "config", "schedule", "budget", "probe", "detect", "diagnose", "net", "export",
             "sample", "time", "entropy",
         ],
     ),
@@ -32,7 +32,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "entropy",
         ],
     ),
-    ("demo", &["wire", "net", "config", "sample", "time", "entropy"]),
+    ("demo", &["app", "wire", "net", "config", "sample", "time", "entropy"]),
     ("export", &["config", "probe", "detect", "diagnose", "sample", "time"]),
     ("diagnose", &["config", "probe", "detect", "sample", "time"]),
     ("config", &["probe", "budget", "detect", "sample", "time"]),
