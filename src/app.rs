@@ -167,6 +167,8 @@ where
     let clock = SystemClock::start();
     let registry = Registry::new(Arc::new(clock));
     let descriptors = raise_descriptor_limit();
+    // Reading the trust store takes a while: before the engine runs, not in its first handshake.
+    crate::probe::certificate::native();
     let mut driver = Driver::new(clock, Box::new(Generator::from_os()))?;
     tell_rights(&loaded.config, &mut driver, descriptors);
     let engine = Engine::new(driver, registry.clone());
@@ -432,6 +434,7 @@ async fn keep_alive(shared: Arc<Shared>) {
     let period = sd_notify::watchdog_enabled().map_or(Duration::from_secs(10), |timeout| timeout / 3);
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    ticks.tick().await; // the first is at once: the engine has done nothing yet
     loop {
         ticks.tick().await;
         match shared.well() {

@@ -181,7 +181,7 @@ pub(super) fn read_text(
 
 fn stack(
     path: &Path,
-    files: impl IntoIterator<Item = Result<Parsed, Problem>>,
+    files: impl IntoIterator<Item = Result<Parsed, Box<Problem>>>,
     unlisted: Option<Problem>,
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> Layered {
@@ -279,7 +279,7 @@ fn read_file(layer: usize, path: &Path) -> Result<Parsed, Box<Problem>> {
     parse(layer, path, text)
 }
 
-fn parse(layer: usize, path: &Path, text: String) -> Result<Parsed, Problem> {
+fn parse(layer: usize, path: &Path, text: String) -> Result<Parsed, Box<Problem>> {
     let name: Arc<str> = path.display().to_string().into();
     let node = yaml::parse(&text).map_err(|error| Problem {
         place: Place::File { layer, file: name.clone(), line: error.line, column: error.column },
