@@ -185,7 +185,8 @@ fn egress(file: &raw::Target, around: &Around<'_>, check: &mut Check<'_>, path: 
 const fn implied(vpn: Vpn) -> &'static [&'static str] {
     match vpn {
         Vpn::Ipsec => &["ike", "ike_natt"],
-        Vpn::L2tpIpsec => &["ike", "ike_natt", "ikev1", "l2tp"],
+        // L2TP/IPsec (RFC 3193) is IKEv1 in practice: a box that speaks only that is silent to IKEv2.
+        Vpn::L2tpIpsec => &["ikev1", "ikev1_natt", "l2tp"],
         Vpn::SslVpn => &["tls"],
         Vpn::Openvpn => &["openvpn_udp", "openvpn_tcp"],
     }

@@ -276,7 +276,7 @@ fn vpns_stand_for_their_probes() {
         config.targets[index].probes.iter().map(|probe| probe.name.as_str()).collect::<Vec<_>>()
     };
     assert_eq!(names(0), ["dns"]);
-    assert_eq!(names(1), ["icmp", "ike", "ike_natt", "ikev1", "l2tp", "trace"]);
+    assert_eq!(names(1), ["icmp", "ikev1", "ikev1_natt", "l2tp", "trace"]);
     assert_eq!(names(2), ["icmp", "trace"]);
     assert_eq!(config.targets[1].probes[0].host.as_deref(), Some("a.example"));
     assert_eq!(config.targets[2].probes[0].host, None);
