@@ -6,7 +6,7 @@
 //!
 //! Imports point one way, and a test holds them to it:
 //! `main → cli → app → engine → {config, schedule, budget, probe, detect, diagnose, net, export}`;
-//! `probe → wire, sample, time, entropy`; `detect, schedule, budget → sample, time`; `wire → std`.
+//! `probe, session → wire, sample, time, entropy`; `detect, schedule, budget → sample, time`; `wire → std`.
 
 pub mod app;
 pub mod budget;
@@ -22,5 +22,6 @@ pub mod net;
 pub mod probe;
 pub mod sample;
 pub mod schedule;
+pub mod session;
 pub mod time;
 pub mod wire;

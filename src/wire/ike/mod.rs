@@ -8,14 +8,17 @@
 //!
 //! Invariant: payloads of unknown type, transforms and notifications with unknown numbers survive
 //! decoding and encoding; reserved bits are ignored on receipt and sent as zero (§2.5).
-//! What is inside an encrypted payload (SK, SKF) is left as bytes here.
+//! What is inside an encrypted payload (SK, SKF) stays bytes until [`Protection`] opens it.
 
+mod auth;
 mod header;
 mod ids;
 mod sa;
+mod sealed;
 #[cfg(test)]
 mod tests;
 
+pub use auth::{AUTH_PSK, Delete, Identity, IdentityType, read_auth, write_auth};
 pub use header::{
     Attribute, AttributeValue, Chain, Header, NON_ESP_MARKER, RawPayload, Spi, Version, nat_detection,
     strip_marker,
@@ -27,8 +30,10 @@ pub use ids::{
 };
 pub(crate) use sa::more;
 pub use sa::{Proposal, Transform};
+pub(crate) use sealed::hmac;
+pub use sealed::{Fragment, Opened, Protection};
 
-use super::{Error, Why};
+use super::{Error, Reader, Why};
 
 const PROTOCOL: &str = "ikev2";
 
@@ -197,6 +202,30 @@ impl Body {
     }
 }
 
+/// Reads a chain of payloads whose first one is of the type `first`.
+fn read_chain(first: PayloadType, reader: Reader<'_>) -> Result<Vec<Payload>, Error> {
+    let mut payloads = Vec::new();
+    let mut chain = Chain::new(first.0, reader);
+    while let Some(raw) = chain.payload()? {
+        let critical = raw.critical;
+        let body = Body::read(raw)?;
+        if matches!(body, Body::Encrypted { .. }) {
+            chain.stop();
+        }
+        payloads.push(Payload { critical, body });
+    }
+    Ok(payloads)
+}
+
+/// Appends payloads, each with the type of the next one.
+fn encode_chain(payloads: &[Payload], out: &mut Vec<u8>) {
+    let following = payloads.iter().skip(1).map(|payload| payload.body.kind());
+    for (payload, next) in payloads.iter().zip(following.chain([PayloadType::NONE])) {
+        let next = if let Body::Encrypted { inner, .. } = &payload.body { *inner } else { next };
+        frame(out, [next.0, if payload.critical { 0x80 } else { 0 }], |out| payload.body.encode(out));
+    }
+}
+
 impl Message {
     /// A request of an initiator's `IKE_SA_INIT`.
     #[must_use]
@@ -235,17 +264,13 @@ impl Message {
         if header.version.major() < 2 {
             return Err(Error { protocol: PROTOCOL, at: 17, why: Why::BadValue("version") });
         }
-        let mut payloads = Vec::new();
-        let mut chain = Chain::new(header.next, reader);
-        while let Some(raw) = chain.payload()? {
-            let critical = raw.critical;
-            let body = Body::read(raw)?;
-            if matches!(body, Body::Encrypted { .. }) {
-                chain.stop();
-            }
-            payloads.push(Payload { critical, body });
-        }
-        Ok(Self {
+        let payloads = read_chain(PayloadType(header.next), reader)?;
+        Ok(Self::with(&header, payloads))
+    }
+
+    /// A message of that header with these payloads.
+    const fn with(header: &Header, payloads: Vec<Payload>) -> Self {
+        Self {
             initiator: header.initiator,
             responder: header.responder,
             version: header.version,
@@ -253,30 +278,34 @@ impl Message {
             flags: header.flags,
             message_id: header.message_id,
             payloads,
-        })
+        }
     }
 
     /// Appends the message, without non-ESP marker.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
-        let first = self.payloads.first().map_or(PayloadType::NONE, |payload| payload.body.kind());
+        self.header(self.first()).encode(out);
+        encode_chain(&self.payloads, out);
+        close(out, start);
+    }
+
+    /// Type of the first payload.
+    fn first(&self) -> PayloadType {
+        self.payloads.first().map_or(PayloadType::NONE, |payload| payload.body.kind())
+    }
+
+    /// Its header; the length is still zero.
+    const fn header(&self, next: PayloadType) -> Header {
         Header {
             initiator: self.initiator,
             responder: self.responder,
-            next: first.0,
+            next: next.0,
             version: self.version,
             exchange: self.exchange,
             flags: self.flags,
             message_id: self.message_id,
             length: 0,
         }
-        .encode(out);
-        let following = self.payloads.iter().skip(1).map(|payload| payload.body.kind());
-        for (payload, next) in self.payloads.iter().zip(following.chain([PayloadType::NONE])) {
-            let next = if let Body::Encrypted { inner, .. } = &payload.body { *inner } else { next };
-            frame(out, [next.0, if payload.critical { 0x80 } else { 0 }], |out| payload.body.encode(out));
-        }
-        close(out, start);
     }
 
     /// The message as bytes, without non-ESP marker.

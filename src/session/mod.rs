@@ -1,0 +1,3 @@
+//! Long-lived sessions.
+mod dh;
+mod keys;
