@@ -21,7 +21,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::time::Timestamp;
-use crate::wire::ike::Identity;
+pub use crate::wire::ike::Identity;
 use crate::words;
 
 mod dh;
