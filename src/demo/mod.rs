@@ -132,7 +132,8 @@ fn demo(args: &DemoArgs) -> io::Result<()> {
         None
     } else {
         let listeners = web(&args.listen)?;
-        let loaded = config(options.address, ports).map_err(|problems| io::Error::other(problems.to_string()))?;
+        let loaded =
+            config(options.address, ports).map_err(|problems| io::Error::other(problems.to_string()))?;
         let daemon = Daemon::start(loaded, listeners)?;
         say(&greeting(daemon.addresses(), options.address, ports));
         Some(daemon)
