@@ -50,7 +50,7 @@ const MISUSE: u8 = 2;
 
 /// Runs the daemon until it is told to stop.
 pub fn serve(args: &ServeArgs) -> ExitCode {
-    let loaded = match Config::load(&args.config_file, std::env::vars()) {
+    let loaded = match Config::load(&args.config_file, crate::config::environment()) {
         Ok(loaded) => loaded,
         Err(problems) => {
             eprintln!("{problems}");
@@ -167,6 +167,8 @@ where
     let clock = SystemClock::start();
     let registry = Registry::new(Arc::new(clock));
     let descriptors = raise_descriptor_limit();
+    // Reading the trust store takes a while: before the engine runs, not in its first handshake.
+    crate::probe::certificate::native();
     let mut driver = Driver::new(clock, Box::new(Generator::from_os()))?;
     tell_rights(&loaded.config, &mut driver, descriptors);
     let engine = Engine::new(driver, registry.clone());
@@ -245,7 +247,7 @@ impl Shared {
             sd_notify::NotifyState::Reloading,
             sd_notify::NotifyState::MonotonicUsec(since_start.into()),
         ]);
-        let read = move || Config::load(Path::new(&path), std::env::vars());
+        let read = move || Config::load(Path::new(&path), crate::config::environment());
         let result = match tokio::task::spawn_blocking(read).await {
             Ok(Ok(loaded)) => Ok(loaded),
             Ok(Err(problems)) => Err(problems.to_string()),
@@ -432,6 +434,7 @@ async fn keep_alive(shared: Arc<Shared>) {
     let period = sd_notify::watchdog_enabled().map_or(Duration::from_secs(10), |timeout| timeout / 3);
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    ticks.tick().await; // the first is at once: the engine has done nothing yet
     loop {
         ticks.tick().await;
         match shared.well() {

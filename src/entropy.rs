@@ -58,6 +58,7 @@ pub struct Generator(StdRng);
 impl Generator {
     /// Seeded by the operating system.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one source of randomness")]
     pub fn from_os() -> Self {
         Self(rand::make_rng())
     }

@@ -90,7 +90,7 @@ impl Schedule {
             if due > now {
                 return None;
             }
-            let Some(Reverse((_, index))) = self.queue.pop() else { return None };
+            let Reverse((_, index)) = self.queue.pop()?;
             let Some(entry) = self.entries.get_mut(index as usize).and_then(Option::as_mut) else { continue };
             let slot = Slot { series: SeriesId(index), seq: entry.seq, due, missed: entry.missed };
             let late = now.since(due);

@@ -66,7 +66,7 @@ impl Check {
         let survey = match survey(&config, &target, &options) {
             Ok(survey) => survey,
             Err(error) => {
-                complain(&format!("this host cannot probe: {error}"));
+                complain(&format!("cannot probe from this host: {error}"));
                 return UNKNOWN;
             }
         };
@@ -78,7 +78,11 @@ impl Check {
     fn target(&self, file: &Path) -> Result<(Config, Arc<Target>), String> {
         let config = match (&self.host, &self.target) {
             (Some(host), _) => Config::single(host).map_err(|problems| problems.to_string())?,
-            _ => Config::load(file, std::env::vars()).map_err(|problems| problems.to_string())?.config,
+            _ => {
+                Config::load(file, crate::config::environment())
+                    .map_err(|problems| problems.to_string())?
+                    .config
+            }
         };
         let found = match &self.target {
             None => config.targets.first(),

@@ -36,8 +36,8 @@ pub fn run(command: &ConfigCommand, file: &Path, out: &mut dyn Write, err: &mut 
     let text = match command {
         ConfigCommand::Schema => Ok(schema()),
         ConfigCommand::Show { enums: true } => Ok(enums()),
-        ConfigCommand::Show { enums: false } | ConfigCommand::Check => Config::load(file, std::env::vars())
-            .map(|loaded| {
+        ConfigCommand::Show { enums: false } | ConfigCommand::Check => {
+            Config::load(file, crate::config::environment()).map(|loaded| {
                 for warning in &loaded.warnings {
                     let _ = writeln!(err, "warning: {warning}");
                 }
@@ -46,7 +46,8 @@ pub fn run(command: &ConfigCommand, file: &Path, out: &mut dyn Write, err: &mut 
                 } else {
                     loaded.to_yaml()
                 }
-            }),
+            })
+        }
     };
     match text {
         // A reader that went away (`| head`) is no failure of the configuration.

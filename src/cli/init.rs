@@ -48,7 +48,7 @@ impl Init {
         let survey = match survey(&config, target, &options) {
             Ok(survey) => survey,
             Err(error) => {
-                complain(&format!("this host cannot probe: {error}"));
+                complain(&format!("cannot probe from this host: {error}"));
                 return UNKNOWN;
             }
         };
@@ -192,11 +192,12 @@ fn proposals(out: &mut String, survey: &Survey, block: &str, answers: bool) {
         }
     }
     if suites.is_empty() {
+        let example = if block == "ike" { "aes256-sha256-modp2048" } else { "aes256-sha1-modp1024" };
         let _ = writeln!(
             out,
-            "    # Name the proposals its clients use, and a phase 1 mismatch is seen from outside:"
+            "    # With the proposals its clients use, a phase 1 mismatch is seen from outside:"
         );
-        let _ = writeln!(out, "    # {block}: {{proposals: [aes256-sha256-modp2048]}}");
+        let _ = writeln!(out, "    # {block}: {{proposals: [{example}]}}");
     } else {
         let _ = writeln!(
             out,

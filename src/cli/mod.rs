@@ -121,12 +121,15 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
 
 /// Runs the command line and says how it went.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    // To Nagios 2 is "critical"; what could not even begin is unknown to it.
+    let usage = if arguments.iter().any(|word| word == "nagios") { UNKNOWN } else { USAGE };
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version go to stdout with 0, the rest to stderr with 2; neither may panic.
+            // Help and version go to stdout with 0, the rest to stderr; neither may panic.
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() { ExitCode::from(usage) } else { ExitCode::SUCCESS };
         }
     };
     let daemon = matches!(cli.command, Some(Command::Serve(_) | Command::Demo(_)));

@@ -18,6 +18,14 @@ use super::yaml::{self, Key, Node, Value};
 /// The prefix of environment variables that are configuration.
 pub const PREFIX: &str = "VPNPROBE__";
 
+/// The environment variables that are configuration, name and value.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    // Not `vars()`, which panics at any variable of another encoding, ours or not.
+    std::env::vars_os()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+        .filter(|(name, _)| name.starts_with(PREFIX))
+}
+
 /// What all layers say together.
 pub(super) struct Layered {
     /// The merged layers; nothing if one of them could not be read.
@@ -173,7 +181,7 @@ pub(super) fn read_text(
 
 fn stack(
     path: &Path,
-    files: impl IntoIterator<Item = Result<Parsed, Problem>>,
+    files: impl IntoIterator<Item = Result<Parsed, Box<Problem>>>,
     unlisted: Option<Problem>,
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> Layered {
@@ -189,7 +197,7 @@ fn stack(
                 layers.push(Layer(shape.check(&node, &origin, &mut places, &mut problems)));
             }
             Err(problem) => {
-                problems.push(problem);
+                problems.push(*problem);
                 whole = false;
             }
         }
@@ -245,7 +253,7 @@ fn files(path: &Path) -> (Vec<PathBuf>, Option<Problem>) {
 
 type Parsed = (Arc<str>, String, Node);
 
-fn read_file(layer: usize, path: &Path) -> Result<Parsed, Problem> {
+fn read_file(layer: usize, path: &Path) -> Result<Parsed, Box<Problem>> {
     let name: Arc<str> = path.display().to_string().into();
     let bytes = std::fs::read(path).map_err(|error| {
         let hint = match error.kind() {
@@ -257,10 +265,9 @@ fn read_file(layer: usize, path: &Path) -> Result<Parsed, Problem> {
     })?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
-        let before = error.as_bytes().get(..good).unwrap_or_default();
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count() as u64;
-        let column =
-            1 + String::from_utf8_lossy(before).chars().rev().take_while(|c| *c != '\n').count() as u64;
+        let before = String::from_utf8_lossy(error.as_bytes().get(..good).unwrap_or_default());
+        let line = 1 + before.matches('\n').count() as u64;
+        let column = 1 + before.chars().rev().take_while(|c| *c != '\n').count() as u64;
         Problem {
             place: Place::File { layer, file: name.clone(), line, column },
             path: KeyPath::default(),
@@ -272,14 +279,18 @@ fn read_file(layer: usize, path: &Path) -> Result<Parsed, Problem> {
     parse(layer, path, text)
 }
 
-fn parse(layer: usize, path: &Path, text: String) -> Result<Parsed, Problem> {
+fn parse(layer: usize, path: &Path, text: String) -> Result<Parsed, Box<Problem>> {
     let name: Arc<str> = path.display().to_string().into();
     let node = yaml::parse(&text).map_err(|error| Problem {
         place: Place::File { layer, file: name.clone(), line: error.line, column: error.column },
         path: KeyPath::default(),
         value: None,
         rule: format!("not YAML: {}", error.message),
-        hint: error.hint(text.lines().nth(usize::try_from(error.line).unwrap_or(1).saturating_sub(1))),
+        hint: Some(
+            error
+                .hint(text.lines().nth(usize::try_from(error.line).unwrap_or(1).saturating_sub(1)))
+                .to_owned(),
+        ),
     })?;
     Ok((name, text, node))
 }

@@ -31,7 +31,7 @@ use crate::budget::Limits;
 use crate::probe::{Kind, Spec};
 use crate::words;
 
-pub use layers::PREFIX;
+pub use layers::{PREFIX, environment};
 pub use problem::{KeyPath, Place, Problem, Problems, Step};
 
 /// A whole, checked configuration.
@@ -208,7 +208,7 @@ impl Config {
             check::config(&file, check::Check::new(&places, Path::new(""))).map_err(Problems::of_argument)?;
         let mut config = loaded.config;
         for target in &mut config.targets {
-            Arc::make_mut(target).name = host.to_owned();
+            host.clone_into(&mut Arc::make_mut(target).name);
         }
         Ok(config)
     }

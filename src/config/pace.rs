@@ -31,13 +31,13 @@ pub(super) fn judge(
             if interval < least {
                 let path = path.key(key);
                 let setting = setting(charge);
+                let subject = match check.places.get(&path) {
+                    Some(_) => String::new(),
+                    None => format!("its default of {} ", short(interval)),
+                };
                 check.wrong(
                     &path,
-                    format!(
-                        "{} is shorter than the {} that budget.{setting} grants",
-                        short(interval),
-                        short(least)
-                    ),
+                    format!("{subject}is shorter than the {} that budget.{setting} grants", short(least)),
                     &format!("set {key} to {} or more, or change budget.{setting}", short(least)),
                 );
             }

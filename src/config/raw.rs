@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 /// The configuration of vpnprobe.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "vpnprobe.yml")]
 pub struct File {
     /// What holds for every probe that does not say otherwise.
     pub defaults: Defaults,
@@ -164,7 +165,7 @@ pub struct Ikev1 {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct L2tp {
-    /// Whether the server takes L2TP only inside `IPsec`, so that silence in clear text is its healthy
+    /// Whether the server takes L2TP only inside IPsec, so that silence in clear text is its healthy
     /// state; default true for `vpn: [l2tp-ipsec]`, else false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub behind_ipsec: Option<bool>,
@@ -289,7 +290,7 @@ pub struct Budget {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 600))]
     pub l2tp_per_minute: Option<u32>,
-    /// `OpenVPN` hard resets in any minute.
+    /// OpenVPN hard resets in any minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 600))]
     pub openvpn_per_minute: Option<u32>,
@@ -354,16 +355,16 @@ choices! {
     Vpn {
         /// IKE: probes `ike` (UDP 500) and `ike_natt` (UDP 4500).
         Ipsec = "ipsec",
-        /// L2TP inside `IPsec`: probes `ike`, `ike_natt`, `ikev1` and `l2tp` (UDP 1701).
+        /// L2TP inside IPsec: probes `ike`, `ike_natt`, `ikev1` and `l2tp` (UDP 1701).
         L2tpIpsec = "l2tp-ipsec",
         /// TLS: probe `tls` (TCP 443).
         SslVpn = "ssl-vpn",
-        /// `OpenVPN`: probes `openvpn_udp` and `openvpn_tcp` (1194).
+        /// OpenVPN: probes `openvpn_udp` and `openvpn_tcp` (1194).
         Openvpn = "openvpn",
     }
     /// The digest of `tls-auth`.
     Auth {
-        /// HMAC-SHA1, the default of `OpenVPN`.
+        /// HMAC-SHA1, the default of OpenVPN.
         Sha1 = "SHA1",
         /// HMAC-SHA256.
         Sha256 = "SHA256",

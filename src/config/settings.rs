@@ -136,7 +136,7 @@ fn proposals<P: FromStr<Err: Display>>(
     for (index, text) in written.into_iter().flatten().enumerate() {
         match text.parse::<P>() {
             Ok(proposal) => good.push(proposal),
-            Err(why) => check.wrong(&path.item(index), "no proposal", &why.to_string()),
+            Err(why) => check.wrong(&path.item(index), "is no proposal", &why.to_string()),
         }
     }
     good

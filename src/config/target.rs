@@ -60,7 +60,7 @@ pub(super) fn target(
     shown.address = Some(raw::OneOrMany::Many(addresses.iter().map(ToString::to_string).collect()));
     shown.family = Some(file.family.unwrap_or(raw::Family::Any));
     shown.max_members = Some(max_members);
-    shown.vpn = file.vpn.clone();
+    shown.vpn.clone_from(&file.vpn);
     shown.egress = Some(egress.clone());
     let probes = specs.into_iter().map(|(spec, _)| spec).collect();
     (Target { name: name.to_owned(), addresses, family, max_members, vpn, egress, probes }, shown)
@@ -185,7 +185,8 @@ fn egress(file: &raw::Target, around: &Around<'_>, check: &mut Check<'_>, path: 
 const fn implied(vpn: Vpn) -> &'static [&'static str] {
     match vpn {
         Vpn::Ipsec => &["ike", "ike_natt"],
-        Vpn::L2tpIpsec => &["ike", "ike_natt", "ikev1", "l2tp"],
+        // L2TP/IPsec (RFC 3193) is IKEv1 in practice: a box that speaks only that is silent to IKEv2.
+        Vpn::L2tpIpsec => &["ikev1", "ikev1_natt", "l2tp"],
         Vpn::SslVpn => &["tls"],
         Vpn::Openvpn => &["openvpn_udp", "openvpn_tcp"],
     }

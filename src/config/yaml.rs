@@ -52,10 +52,10 @@ pub(super) struct SyntaxError {
 
 impl SyntaxError {
     /// What to do about it, given the line it is in.
-    pub fn hint(&self, line: Option<&str>) -> Option<String> {
+    pub fn hint(&self, line: Option<&str>) -> &'static str {
         let line = line.unwrap_or_default();
         let indent = line.get(..line.len() - line.trim_start().len()).unwrap_or_default();
-        let hint = if indent.contains('\t') {
+        if indent.contains('\t') {
             "indent with spaces, not with tabs"
         } else if self.message.contains("mapping values are not allowed") {
             "put a value that contains \": \" in quotes, and begin each key on a line of its own"
@@ -67,8 +67,7 @@ impl SyntaxError {
             "write one document; remove the line \"---\""
         } else {
             "check the brackets, quotes and indentation around this place"
-        };
-        Some(hint.to_owned())
+        }
     }
 }
 
@@ -81,8 +80,10 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
             max_events: 4_000_000,
             max_nodes: 2_000_000,
             max_merge_keys: 100_000,
+            max_recorded_anchor_events: 100_000,
             enforce_alias_anchor_ratio: false,
         },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 500_000 },
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         strict_booleans: true,
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
@@ -241,17 +242,17 @@ mod tests {
             "a: 1\n b: 2\n",
         ] {
             let error = parse(text).unwrap_err();
-            println!("{text:?}: {}:{}: {}", error.line, error.column, error.message);
             assert!(error.line >= 1 && error.column >= 1 && !error.message.contains('\n'), "{error:?}");
         }
     }
 
     #[test]
     fn a_bomb_is_refused() {
+        use std::fmt::Write as _;
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for n in 1..12 {
             let m = n - 1;
-            text.push_str(&format!("a{n}: &a{n} [*a{m}, *a{m}, *a{m}, *a{m}, *a{m}, *a{m}, *a{m}, *a{m}]\n"));
+            writeln!(text, "a{n}: &a{n} [*a{m}, *a{m}, *a{m}, *a{m}, *a{m}, *a{m}, *a{m}, *a{m}]").unwrap();
         }
         assert!(parse(&text).is_err());
         assert!(parse(&"[".repeat(100_000)).is_err());

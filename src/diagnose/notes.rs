@@ -82,13 +82,13 @@ notes! {
     ReachPing: "{address} answers ping ({rtt}).",
         "{address} は ping に応答します({rtt})。";
     /// Ping is not answered, a port is.
-    ReachPorts: "{address} is reached: {life} answers. Ping is not answered, so it is filtered or switched off; that is harmless.",
+    ReachPorts: "{address} is reached: it answers on {life}. Ping is not answered, so it is filtered or switched off; that is harmless.",
         "{address} に到達できます({life} が応答)。ping は無応答ですが、ICMP の遮断とみられ問題ありません。";
     /// Ping is not answered, and a port refuses.
-    ReachRefusals: "{address} is reached: {life} is refused, by the host or by a firewall in front of it. Ping is not answered.",
+    ReachRefusals: "{address} is reached: the host, or a firewall in front of it, refuses {life}. Ping is not answered.",
         "{address} に到達できます({life} は本体または手前のファイアウォールが拒否応答)。ping は無応答です。";
     /// Ping was not asked, and a port answers or refuses.
-    ReachWithoutPing: "{address} is reached: {life} answers or refuses. Ping was not tried.",
+    ReachWithoutPing: "{address} is reached: it answers or refuses on {life}. Ping was not tried.",
         "{address} に到達できます({life} が応答または拒否応答)。ping は未実施です。";
     /// A router says that the host or its network is not there.
     ReachUnreachable: "A router reports for {address}: {reason}. The host is off, or its line or a route to it is down. Try: tracert -d {address} (Windows), traceroute -n {address} (Linux); the last hop that answers is where to ask.",
@@ -108,7 +108,7 @@ notes! {
 
     // ports
     /// All that is declared answers.
-    PortsOk: "{ports} answers in its own protocol.",
+    PortsOk: "These answer in their own protocol: {ports}.",
         "{ports} が VPN のプロトコルで応答します。";
     /// Nothing is declared; this answers.
     PortsFound: "No VPN is declared for this target. These answer in their own protocol: {ports}.",
@@ -120,16 +120,16 @@ notes! {
     PortsNotProbed: "No probe of the declared VPN has a result.",
         "指定された VPN のポートの測定結果がありません。";
     /// We could not try.
-    PortsFault: "{ports}: not known, because {fault}. That is no fault of the target.",
+    PortsFault: "Not known for {ports}: {fault}. That is no fault of the target.",
         "{ports}: 未確認です({fault})。対象の問題ではありません。";
     /// The host itself is not reached.
-    PortsUnreached: "{ports} cannot be judged, because the host is not reached.",
+    PortsUnreached: "Not judged, because the host is not reached: {ports}.",
         "装置に到達できないため {ports} は判定できません。";
     /// UDP 500 and 4500 are silent, and the host is there.
-    IkeSilent: "{ports} does not answer, although the host is there ({life}). A filter, a stopped IKE daemon, and a box that holds our address back (too many half-open sessions) look the same from here. Check on the firewall that UDP 500 and 4500 from {source} arrive, then the daemon. Try on the box: tcpdump -ni any udp port 500 or udp port 4500.",
+    IkeSilent: "No answer on {ports}, although the host is there ({life}). A filter, a stopped IKE daemon, and a box that holds our address back (too many half-open sessions) look the same from here. Check on the firewall that UDP 500 and 4500 from {source} arrive, then the daemon. Try on the box: tcpdump -ni any udp port 500 or udp port 4500.",
         "原因: 装置は稼働中({life})ですが {ports} が無応答です。ポート遮断、IKE サービス停止、装置による送信元の一時制限のいずれかで、外からは区別できません。確認手順: 送信元 {source} からの UDP 500/4500 がファイアウォールを通過しているか、次に IKE サービスの状態を確認。コマンド例: 装置側で tcpdump -ni any udp port 500 or udp port 4500。解釈: パケットが届いていなければ途中の遮断、届いていれば装置側です。";
     /// UDP 500 and 4500 are silent, and nothing else is heard of the host.
-    IkeSilentUnknown: "{ports} does not answer, and nothing else is heard of the host. Silence alone does not prove a fault.",
+    IkeSilentUnknown: "No answer on {ports}, and nothing else is heard of the host. Silence alone does not prove a fault.",
         "{ports} が無応答で、装置からの他の応答もありません。無応答だけでは障害と断定できません。";
     /// UDP 500 answers, 4500 is silent.
     NattBlocked: "UDP {port500} answers and UDP {port4500} does not: clients behind NAT cannot connect. UDP 4500 is filtered on the way, or NAT traversal is off at the box. Open UDP 4500 on every firewall in between; Cisco: crypto isakmp nat-traversal 20.",
@@ -138,7 +138,7 @@ notes! {
     IkePortSilent: "UDP {port4500} answers and UDP {port500} does not: most clients begin on UDP 500 and cannot connect. UDP 500 is filtered on the way, or switched off at the box.",
         "原因: UDP {port4500} は応答し UDP {port500} が無応答です。多くのクライアントは UDP 500 から始めるため接続できません。確認手順: 途中のファイアウォールと装置で UDP 500 の許可を確認。解釈: 許可後に応答すれば遮断が原因です。";
     /// A port is closed, by ICMP or by a reset.
-    PortClosed: "{ports} is closed: {reason}. The service does not run there, or a firewall rejects it. Start the service, or look for a reject rule. Try on the box: netstat -ano (Windows), ss -lntup (Linux).",
+    PortClosed: "Closed: {ports} ({reason}). The service does not run there, or a firewall rejects it. Start the service, or look for a reject rule. Try on the box: netstat -ano (Windows), ss -lntup (Linux).",
         "原因: {ports} が閉じています({reason})。サービス停止、またはファイアウォールの拒否設定です。確認手順: サービスの起動状態と拒否ルールを確認。コマンド例: 装置側で netstat -ano(Linux は ss -lntup)。解釈: 待ち受けがなければサービスを起動、あればファイアウォールが原因です。";
     /// A filter says that it refuses the port.
     PortFiltered: "A filter on the way refuses {ports} (administratively prohibited). Allow it for {source} on the firewall that sends this message.",
@@ -158,6 +158,9 @@ notes! {
     /// The certificate is bad.
     Certificate: "{ports} answers, but: {reason}{detail}. Clients refuse it. Renew or replace the certificate on the box. Try: openssl s_client -connect {address}:{port} -servername {host} | openssl x509 -noout -dates -subject.",
         "原因: {ports} は応答しますが証明書に問題があります({reason}{detail})。クライアントは接続を拒否します。確認手順: 装置の証明書の期限・名前・発行元を確認。コマンド例: openssl s_client -connect {address}:{port} -servername {host} | openssl x509 -noout -dates -subject。解釈: notAfter が過去なら更新、subject が違えば正しい証明書に差し替えます。";
+    /// The certificate does not come from an issuer that this host trusts.
+    CertificateUntrusted: "{ports} answers with a certificate whose issuer this host does not trust{detail}. If it comes from your own CA, name its file as tls: ca_file; else clients refuse it, too. Try: openssl s_client -connect {address}:{port} -servername {host} -showcerts.",
+        "原因: {ports} の証明書の発行元を信頼できません{detail}。確認手順: 社内 CA の証明書なら設定の tls: ca_file に指定、そうでなければ中間証明書の不足や自己署名を確認。コマンド例: openssl s_client -connect {address}:{port} -servername {host} -showcerts。解釈: verify error が消えれば解消です。";
     /// A certificate that would be bad, where nothing is declared.
     CertificateFound: "On {ports}: {reason}{detail}. If it serves the VPN, its clients may refuse it.",
         "{ports} の証明書に注意({reason}{detail})。VPN 用であればクライアントが拒否する可能性があります。";
@@ -171,10 +174,10 @@ notes! {
     OpenvpnSilentNoKey: "{ports} does not answer. A server with tls-auth or tls-crypt ignores whoever lacks its key, and a stopped or filtered server is as silent: give the key (openvpn: tls_crypt_file) to tell them apart.",
         "{ports} が無応答です。tls-auth / tls-crypt を使うサーバーは鍵のない相手に応答しないため、停止や遮断と区別できません。設定に鍵(openvpn: tls_crypt_file)を指定すると判定できます。";
     /// `OpenVPN` is silent with our key, and the host is there.
-    OpenvpnSilentKey: "{ports} does not answer, although the host is there ({life}) and a key is configured. A wrong or renewed key, a filter and a stopped server look the same from here. Compare the key file with the server's, then check that the packets arrive: tcpdump -ni any udp port {port}.",
+    OpenvpnSilentKey: "No answer on {ports}, although the host is there ({life}) and a key is configured. A wrong or renewed key, a filter and a stopped server look the same from here. Compare the key file with the server's, then check that the packets arrive: tcpdump -ni any udp port {port}.",
         "原因: 装置は稼働中({life})で鍵も設定済みですが {ports} が無応答です。鍵の不一致・更新漏れ、遮断、サービス停止は外から区別できません。確認手順: 鍵ファイルをサーバーと照合し、次にパケット到着を確認。コマンド例: サーバー側で tcpdump -ni any udp port {port}。解釈: 届いていて無応答なら鍵またはサービス、届いていなければ遮断です。";
     /// `OpenVPN` is silent with our key, and nothing else is heard of the host.
-    OpenvpnSilentUnknown: "{ports} does not answer, and nothing else is heard of the host. A wrong key, a filter, a broken path and a stopped server look the same.",
+    OpenvpnSilentUnknown: "No answer on {ports}, and nothing else is heard of the host. A wrong key, a filter, a broken path and a stopped server look the same.",
         "{ports} が無応答で、装置からの他の応答もありません。鍵の不一致・遮断・経路断・停止は区別できません。";
     /// `OpenVPN` over TCP hangs up on us.
     OpenvpnKeyWanted: "{ports} accepts the connection and hangs up, as an OpenVPN server does whose key we lack.",
@@ -186,7 +189,7 @@ notes! {
     OtherSilent: "{ports} does not answer; that is normal if the server does not offer it.",
         "{ports} は応答しませんが、提供していなければ正常です。";
     /// Something else answers.
-    WrongService: "{ports} answers, but not as this VPN does: {reason}. Another service may sit there, or something in between answers instead.",
+    WrongService: "What answers on {ports} does not answer as this VPN does: {reason}. Another service may sit there, or something in between answers instead.",
         "原因: {ports} の応答が VPN のものではありません({reason})。別サービスの動作、または途中の機器による応答です。確認手順: そのポートのサービスを装置側で確認。コマンド例: ss -lntup(Windows は netstat -ano)。";
     /// The peer asked for a cookie.
     UnderLoad: "The box asks for cookies: it has many half-open IKE sessions just now.",
@@ -221,8 +224,8 @@ notes! {
     AuthKeyAccepted: "The server takes the configured key. No user's credentials are configured.",
         "設定された鍵はサーバーに受け入れられました。ユーザーの認証情報は未設定です。";
     /// The peer hangs up on our key.
-    AuthKeyRefused: "The server hangs up although a key is configured: the key, its direction or its kind (tls-auth, tls-crypt, tls-crypt-v2) is not the server's. Compare the file with the server's.",
-        "原因: 鍵を設定していますがサーバーが切断します。鍵・方向・種類(tls-auth / tls-crypt / tls-crypt-v2)の不一致です。確認手順: 鍵ファイルをサーバー側と照合。コマンド例: sha256sum ta.key(Windows は certutil -hashfile ta.key SHA256)。解釈: 値が違えば鍵を配り直します。";
+    AuthKeyRefused: "The server hangs up although a key is configured: the key, its direction or its kind (tls-auth, tls-crypt, tls-crypt-v2) is not the server's, or the server is full. Compare the file with the server's.",
+        "原因: 鍵を設定していますがサーバーが切断します。鍵・方向・種類(tls-auth / tls-crypt / tls-crypt-v2)の不一致、またはサーバーの満杯です。確認手順: 鍵ファイルをサーバー側と照合。コマンド例: sha256sum ta.key(Windows は certutil -hashfile ta.key SHA256)。解釈: 値が違えば鍵を配り直します。";
     /// The peer wants a key that we have not.
     AuthKeyMissing: "The server wants a pre-shared key (tls-auth or tls-crypt); none is configured here.",
         "サーバーは事前共有鍵(tls-auth / tls-crypt)を必要とします。ここには未設定です。";

@@ -116,7 +116,7 @@ pub(super) fn ports(unit: &Unit<'_>) -> Judged {
     let mut all = Judged::new(worst, Said::new(Note::PortsOk)).on(evidence);
     all.said.clear();
     let answering: Vec<String> = services.iter().flat_map(|it| it.ports.clone()).collect();
-    if worst == Status::Ok {
+    if worst == Status::Ok && !answering.is_empty() {
         all.said.push(unit.say(Note::PortsOk).with("ports", answering.join(", ")));
     }
     for it in services.into_iter().filter(|it| it.status == worst) {
@@ -224,11 +224,12 @@ pub(super) fn authenticate(unit: &Unit<'_>) -> Judged {
 
 /// Whether an answer shows that a phase 1 proposal was accepted, of those that the site uses.
 fn accepted(observed: &Observed) -> bool {
-    let answer = observed.report.findings.as_ref().and_then(|it| it.details.get_text("answer"));
+    let details = observed.report.findings.as_ref().map(|it| &it.details);
+    let told = |key| details.and_then(|details| details.get_text(key));
     observed.kind.name.starts_with("ike")
         && !on_request(observed)
         && observed.report.outcome == Outcome::OK
-        && matches!(answer, Some("invalid_ke_payload" | "sa"))
+        && (told("suite").is_some() || matches!(told("answer"), Some("invalid_ke_payload" | "sa")))
 }
 
 /// Whether the exchange offers something else than the site's proposals, because somebody asked to see.

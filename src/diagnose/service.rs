@@ -87,7 +87,8 @@ impl Unit<'_> {
                 .because(Reason::FullOrThrottled)
         } else if let Some(heard) = wanted {
             let remark = self.say(Note::OpenvpnKeyWanted).with("ports", &heard.label);
-            Judged::answering(vec![heard.label.clone()], Some(remark))
+            // Something is there; that it speaks OpenVPN is not proven.
+            Judged::answering(Vec::new(), Some(remark))
         } else if let (Some(heard), false) = (silent_udp, self.declared.openvpn_key) {
             // Without the key, silence over UDP is what a healthy server does, whatever TCP says.
             Judged::new(Status::Unknown, self.say(Note::OpenvpnSilentNoKey).with("ports", &heard.label))
@@ -148,7 +149,11 @@ impl Unit<'_> {
 
     /// An answer that is bad for the user: a certificate, as a rule.
     fn certificate(&self, heard: &Heard<'_>, reason: Reason) -> Judged {
-        let note = if is_certificate(reason) { Note::Certificate } else { Note::WrongService };
+        let note = match reason {
+            Reason::CertUntrusted => Note::CertificateUntrusted,
+            _ if is_certificate(reason) => Note::Certificate,
+            _ => Note::WrongService,
+        };
         let said = self
             .say(note)
             .with("ports", &heard.label)

@@ -413,6 +413,13 @@ const TABLE: &[Row] = &[
         &["ports failed cert_name_mismatch"],
     ),
     row(
+        "TLS from an unknown issuer",
+        "ssl-vpn",
+        &[("icmp", YES), ("tls", Answered(Some(Reason::CertUntrusted)))],
+        ("failed", "ports"),
+        &["ports failed cert_untrusted"],
+    ),
+    row(
         "TLS too old for us is alive",
         "ssl-vpn",
         &[("icmp", YES), ("tls", Refused(Reason::TlsLegacy))],
@@ -746,7 +753,9 @@ fn nagios_is_one_line_with_one_bar() {
     let survey = survey(&[("icmp", YES), ("ike", SILENT), ("ike_natt", SILENT)]);
     let line = render::nagios(&ladder::climb(&survey, &declared("ipsec")), &survey, Lang::En);
     assert!(
-        line.starts_with("VPNPROBE CRITICAL - hq: ports failed (no_answer): UDP 500, UDP 4500 does not"),
+        line.starts_with(
+            "VPNPROBE CRITICAL - hq: ports failed (no_answer): No answer on UDP 500, UDP 4500, although"
+        ),
         "{line}"
     );
     assert!(line.ends_with(" | 'icmp_1'=0.001234s;;;0\n"), "{line}");

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use super::{Evidence, Note, Observed, Said, Status, StepReason};
 use crate::config::{Target, Vpn};
+use crate::probe::openvpn;
 use crate::sample::{Fault, Outcome, Reason};
 
 /// What the ladder needs of a target as declared.
@@ -30,14 +31,14 @@ impl Declared {
     /// What `target` declares.
     #[must_use]
     pub fn of(target: &Target) -> Self {
-        let plain = crate::probe::Settings::default();
+        let plain = openvpn::Keys::plain();
         Self {
             target: target.name.clone(),
             vpn: target.vpn.clone(),
             ports: target.probes.iter().map(|spec| (spec.name.clone(), spec.port)).collect(),
-            openvpn_key: target.probes.iter().any(|spec| spec.settings.openvpn != plain.openvpn),
-            ike_proposals: target.probes.iter().any(|spec| spec.settings.ike != plain.ike),
-            ikev1_proposals: target.probes.iter().any(|spec| spec.settings.ikev1 != plain.ikev1),
+            openvpn_key: target.probes.iter().any(|spec| spec.settings.openvpn.keys != plain),
+            ike_proposals: target.probes.iter().any(|spec| !spec.settings.ike.proposals.is_empty()),
+            ikev1_proposals: target.probes.iter().any(|spec| !spec.settings.ikev1.proposals.is_empty()),
         }
     }
 

@@ -68,7 +68,7 @@ pub enum Command {
         /// At most this long.
         timeout: Duration,
         /// Takes the address and the report, or why nothing was sent.
-        reply: Box<dyn FnOnce(Result<(IpAddr, Report), String>) + Send>,
+        reply: Reply,
     },
     /// Clean up at the peers, and end.
     Stop,
@@ -119,7 +119,8 @@ struct Appointment {
     incarnation: u64,
 }
 
-type Reply = Box<dyn FnOnce(Result<(IpAddr, Report), String>) + Send>;
+/// Takes the answer to [`Command::Probe`].
+pub type Reply = Box<dyn FnOnce(Result<(IpAddr, Report), String>) + Send>;
 
 /// The engine. Made on any thread, run on one.
 pub struct Engine {

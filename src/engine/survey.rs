@@ -281,6 +281,17 @@ fn learn(case: &mut Case, form: &'static Form, mut report: Report) {
         case.best = Some((form.name, report));
         return;
     };
+    if form.name == ike::AUDIT.name || form.name == ikev1::AGGRESSIVE.name {
+        // Asked for beside the probe: what it found is added, and nothing of the probe's is replaced.
+        let mut best = best;
+        if let Some(extra) = report.findings {
+            let mut details = extra.details;
+            details.merge(&best.findings().details.clone());
+            best.findings().details = details;
+        }
+        case.best = Some((best_form, best));
+        return;
+    }
     let better = match (weight(best.outcome), weight(report.outcome)) {
         // A full form that is refused, or shows a bad certificate, says more than the gentle one did.
         (old, new) if form.rare && received && report.outcome.reason().is_some() => new >= old,

@@ -408,7 +408,7 @@ impl Driver {
             self.stall = (planned, now);
         }
         let offset = offset(now, wall.as_unix_nanos());
-        if offset.abs_diff(self.offset) > CLOCK_STEP.as_nanos() as u64 {
+        if Duration::from_nanos(offset.abs_diff(self.offset)) > CLOCK_STEP {
             self.distrust_until = now + DISTRUST;
         }
         self.offset = offset;
@@ -766,13 +766,10 @@ impl Driver {
                 }
                 continue;
             }
-            let packet = match icmp::read(v6, arrival.bytes) {
-                Ok(packet) => packet,
-                Err(_) => {
-                    // Answers to other programs on this host are shorter or carry no token of ours.
-                    out.push(Happening::Unmatched(Mismatch::Malformed));
-                    continue;
-                }
+            let Ok(packet) = icmp::read(v6, arrival.bytes) else {
+                // Answers to other programs on this host may be shorter than a token of ours.
+                out.push(Happening::Unmatched(Mismatch::Malformed));
+                continue;
             };
             let (token, event) = match packet {
                 icmp::Packet::Reply { token, message } => (token, Event::Received { from, bytes: message }),

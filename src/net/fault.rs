@@ -22,8 +22,10 @@ pub(super) enum Verdict {
 pub(super) fn of_send(error: &io::Error) -> Fault {
     match errno(error) {
         Errno::EPERM => Fault::LocalFirewall,
-        Errno::EACCES => Fault::NoRoute, // a `prohibit` route, or broadcast: rights are asked for at opening
-        Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::ENETDOWN | Errno::EINVAL => Fault::NoRoute,
+        // EACCES is a `prohibit` route here: rights are asked for at opening.
+        Errno::EACCES | Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::ENETDOWN | Errno::EINVAL => {
+            Fault::NoRoute
+        }
         Errno::EADDRNOTAVAIL | Errno::ENODEV | Errno::ENXIO => Fault::Egress,
         Errno::EMSGSIZE => Fault::LocalMtu,
         Errno::ENOBUFS

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::LookupIpStrategy;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::RData;
 
 use crate::config::Family;
@@ -59,7 +61,7 @@ impl Resolver {
     /// A text for people: what the resolvers said.
     pub async fn lookup(&self, name: &str, family: Family) -> Result<Resolved, String> {
         let resolver = self.inner.as_ref().ok_or_else(|| self.why_not.clone())?;
-        let found = resolver.lookup_ip(name).await.map_err(|error| error.to_string())?;
+        let found = resolver.lookup_ip(name).await.map_err(|error| said(name, &error))?;
         let mut addresses: Vec<IpAddr> = found
             .iter()
             .filter(|address| match family {
@@ -71,7 +73,7 @@ impl Resolver {
         addresses.sort();
         addresses.dedup();
         if addresses.is_empty() {
-            return Err(format!("{name} has no address of the family {family}"));
+            return Err(format!("nodata: {name} has no address of the family {family}"));
         }
         let ttl = found
             .as_lookup()
@@ -83,6 +85,22 @@ impl Resolver {
             .unwrap_or(0);
         let again_in = Duration::from_secs(u64::from(ttl)).clamp(SHORTEST, LONGEST);
         Ok(Resolved { addresses, again_in })
+    }
+}
+
+/// What a failed lookup says, with the reason's word first where there is one.
+fn said(name: &str, error: &NetError) -> String {
+    let code = match error {
+        NetError::Dns(DnsError::NoRecordsFound(none)) => none.response_code,
+        NetError::Dns(DnsError::ResponseCode(code)) => *code,
+        _ => return format!("{name}: {error}"),
+    };
+    match code {
+        ResponseCode::NXDomain => format!("nxdomain: {name} does not exist"),
+        ResponseCode::NoError => format!("nodata: {name} has no address"),
+        ResponseCode::ServFail => format!("servfail: the resolver failed on {name}"),
+        ResponseCode::Refused => format!("dns_refused: the resolver refuses to answer for {name}"),
+        other => format!("{name}: the resolver says {other}"),
     }
 }
 

@@ -25,6 +25,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootC
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
+use x509_parser::public_key::PublicKey;
 use x509_parser::time::ASN1Time;
 
 use crate::sample::{Findings, Reason, Text};
@@ -32,6 +33,8 @@ use crate::time::WallTime;
 
 /// The most certificates a path has, leaf and root included; what a server sends beyond is ignored.
 const MAX_PATH: usize = 10;
+/// The shortest RSA key, in bits, whose signatures ring checks.
+pub const MIN_RSA_BITS: usize = 2048;
 
 /// Root certificates that a configuration names.
 #[derive(Debug, Clone)]
@@ -262,12 +265,20 @@ struct Leaf {
     expires_first: Option<Text>,
     days_left: i64,
     self_signed: bool,
+    rsa_bits: Option<usize>,
 }
 
 impl Judgement {
+    /// Whether the leaf's key is of a kind that our cryptography cannot check signatures of (RSA below
+    /// [`MIN_RSA_BITS`]): then a handshake that fails at the signature proves nothing against the peer.
+    #[must_use]
+    pub fn has_weak_key(&self) -> bool {
+        self.leaf.as_ref().and_then(|leaf| leaf.rsa_bits).is_some_and(|bits| bits < MIN_RSA_BITS)
+    }
+
     /// Writes it down: `certificate_not_after`, and for people `subject`, `issuer`, `san`,
     /// `not_before`, `not_after` (of the first to expire, `expires_first` if that is not the leaf),
-    /// `days_left`, `chain_length`, `self_signed`, `trusted` (if judged), `ocsp_stapled` and `client_certificate_requested`.
+    /// `days_left`, `chain_length`, `self_signed`, `rsa_bits`, `trusted` (if judged), `ocsp_stapled` and `client_certificate_requested`.
     pub fn note(&self, findings: &mut Findings) {
         let details = &mut findings.details;
         details.number("chain_length", i64::try_from(self.chain_length).unwrap_or(i64::MAX));
@@ -288,6 +299,9 @@ impl Judgement {
         }
         details.number("days_left", leaf.days_left);
         details.flag("self_signed", leaf.self_signed);
+        if let Some(bits) = leaf.rsa_bits {
+            details.number("rsa_bits", i64::try_from(bits).unwrap_or(i64::MAX));
+        }
     }
 }
 
@@ -334,6 +348,10 @@ fn judge(chain: &Chain, roots: &Roots, name: Option<&str>, wall: WallTime) -> Ju
             .then(|| Text::from(first.parsed.subject().to_string().as_str())),
         days_left: until.timestamp().saturating_sub(now).div_euclid(86_400),
         self_signed: path.leaf.is_self_issued(),
+        rsa_bits: match leaf.public_key().parsed() {
+            Ok(PublicKey::RSA(key)) => Some(key.key_size()),
+            _ => None,
+        },
     });
     judgement
 }

@@ -99,7 +99,6 @@ impl Learner {
             return outcome;
         }
         match outcome.received() {
-            None => outcome,
             Some(true) => {
                 if let Some(memory) = self.memory.get_mut(index) {
                     *memory = Memory { answered: true, silent: 0 };
@@ -121,8 +120,9 @@ impl Learner {
                 let all_silent = self.memory.iter().all(|memory| memory.silent > 0);
                 if proven || all_silent { outcome } else { Outcome::Unsent(Fault::FormUnproven) }
             }
-            // An ICMP error or a reset: the packet got an answer of its own kind, whatever the form.
-            Some(false) => outcome,
+            // An ICMP error or a reset is an answer of its own kind, whatever the form; a fault of ours
+            // is none at all.
+            Some(false) | None => outcome,
         }
     }
 }

@@ -296,13 +296,10 @@ impl Run {
 
     /// One wrapped packet of the peer, whatever carried it.
     fn take(&mut self, bytes: &[u8], at: Timestamp) -> Handled {
-        let packet = match self.wrapping.unwrap(bytes) {
-            Ok(packet) => packet,
-            Err(_) => {
-                // Its first byte tells whether it could be a control packet with another wrapping.
-                let other_key = bytes.first().is_some_and(|byte| Opcode::from_number(byte >> 3).is_some());
-                return self.foreign(if other_key { Mismatch::Token } else { Mismatch::Malformed });
-            }
+        let Ok(packet) = self.wrapping.unwrap(bytes) else {
+            // Its first byte tells whether it could be a control packet with another wrapping.
+            let other_key = bytes.first().is_some_and(|byte| Opcode::from_number(byte >> 3).is_some());
+            return self.foreign(if other_key { Mismatch::Token } else { Mismatch::Malformed });
         };
         if packet.acks.as_ref().is_some_and(|acks| acks.session != self.session) {
             return self.foreign(Mismatch::Token);

@@ -198,6 +198,17 @@ impl Handshake {
         if let Some(hello) = self.hello {
             report.phases.push((Phase::Handshake, at.since(hello)));
         }
+        report
+    }
+
+    /// An answer with a certificate: the judgement's reason, else this one.
+    fn certified(&self, otherwise: Option<Reason>) -> Report {
+        let judgement = self.recorder.judge(&self.roots, self.name.as_deref(), self.wall);
+        let reason = judgement.as_ref().and_then(|judgement| judgement.reason).or(otherwise);
+        let mut report = self.answered(Outcome::Answered(reason));
+        if let Some(judgement) = judgement {
+            judgement.note(report.findings());
+        }
         let Some(connection) = &self.connection else { return report };
         let details = &mut report.findings().details;
         if let Some(version) = connection.protocol_version() {
@@ -212,15 +223,8 @@ impl Handshake {
         report
     }
 
-    /// An answer with a certificate: the judgement's reason, else this one.
-    fn certified(&self, otherwise: Option<Reason>) -> Report {
-        let judgement = self.recorder.judge(&self.roots, self.name.as_deref(), self.wall);
-        let reason = judgement.as_ref().and_then(|judgement| judgement.reason).or(otherwise);
-        let mut report = self.answered(Outcome::Answered(reason));
-        if let Some(judgement) = judgement {
-            judgement.note(report.findings());
-        }
-        report
+    fn has_weak_key(&self) -> bool {
+        self.recorder.judge(&Roots::None, None, self.wall).is_some_and(|judgement| judgement.has_weak_key())
     }
 
     /// The handshake cannot go on.
@@ -240,8 +244,10 @@ impl Handshake {
             }
             Error::PeerIncompatible(_) => self.answered(Outcome::Refused(Reason::TlsLegacy)),
             // The key is not the certificate's. Everything else about a certificate is only bad form:
-            // a version 1 certificate, an algorithm that rustls no longer takes.
-            Error::InvalidCertificate(why) if !matches!(why, CertificateError::BadSignature) => {
+            // a version 1 certificate, an algorithm that rustls no longer takes, a key too short.
+            Error::InvalidCertificate(why)
+                if !matches!(why, CertificateError::BadSignature) || self.has_weak_key() =>
+            {
                 self.certified(Some(Reason::CertUntrusted))
             }
             Error::FailedToGetRandomBytes | Error::FailedToGetCurrentTime | Error::EncryptError => {

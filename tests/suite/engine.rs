@@ -157,7 +157,7 @@ fn answers_silence_and_refusals_are_told_apart() {
     let series = bench.series("good", "ike");
     probes(&series, 10);
     assert_eq!(series.failures().map(|(_, count)| count).sum::<u64>(), 0);
-    assert_eq!(until("up", || series.up()), true);
+    assert!(until("up", || series.up()));
     let series = bench.series("silent", "dns");
     until("loss", || (failures(&series, Reason::NoAnswer) >= 3).then_some(()));
     let series = bench.series("closed", "dns");
@@ -207,7 +207,7 @@ fn duplicates_and_late_replies_never_change_a_result() {
         line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
     };
     until("duplicates", || (counted("twice", "duplicates") >= 5.0).then_some(()));
-    assert_eq!(counted("twice", "late_replies"), 0.0);
+    assert!(counted("twice", "late_replies") < 1.0);
     until("late replies", || (counted("late", "late_replies") >= 5.0).then_some(()));
     assert_ne!(bench.series("late", "ike").up(), Some(true));
 }

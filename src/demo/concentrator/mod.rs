@@ -203,13 +203,13 @@ struct Bind {
 
 impl Bind {
     fn udp(&self) -> io::Result<UdpSocket> {
-        let socket = self.try_ports("UDP", |at| UdpSocket::bind(at))?;
+        let socket = self.try_ports("UDP", UdpSocket::bind)?;
         socket.set_nonblocking(true)?;
         Ok(socket)
     }
 
     fn tcp(&self) -> io::Result<TcpListener> {
-        let socket = self.try_ports("TCP", |at| TcpListener::bind(at))?;
+        let socket = self.try_ports("TCP", TcpListener::bind)?;
         socket.set_nonblocking(true)?;
         Ok(socket)
     }

@@ -318,3 +318,33 @@ fn roots_are_read_from_pem_and_refused_with_a_reason() {
     let cut = one.pem.replace("-----END CERTIFICATE-----", "");
     assert!(RootStore::from_pem(&cut).is_err());
 }
+
+#[test]
+fn a_key_too_short_for_us_is_known() {
+    // openssl req -x509 -newkey rsa:1024 -subj /CN=old
+    let pem = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIB+DCCAWGgAwIBAgIUD5ge+SuwJ7EgWSpCwck6TOXttA4wDQYJKoZIhvcNAQEL\n\
+BQAwDjEMMAoGA1UEAwwDb2xkMB4XDTI2MTEyMjAyNTQwNFoXDTI2MTIyMjAyNTQw\n\
+NFowDjEMMAoGA1UEAwwDb2xkMIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDJ\n\
+r4RiwFjr2OfJ7Lg6HTVu4IuuOdOpGnLjIusHnrJkevc7lPz8pDPG0ucvk66wnkqV\n\
+wIQYoMBLdrPksuaTyiAOLEzPgrhRaOrfWNkswjbm6TIADsmHBtLI+1xbqaDtROrT\n\
+8t1xlITKK2XwfOYnDDOhvKcowyDmNd2e8sKJekzUdQIDAQABo1MwUTAdBgNVHQ4E\n\
+FgQUTknmK3l1SEnmNKUj1YjC8I8L2UQwHwYDVR0jBBgwFoAUTknmK3l1SEnmNKUj\n\
+1YjC8I8L2UQwDwYDVR0TAQH/BAUwAwEB/zANBgkqhkiG9w0BAQsFAAOBgQAjfK2U\n\
+RJ9otep4wWhg3Os9cxonenuTwV7Ivuf9gS9vMgKxS/Ygg0MB8va4RK6CbwCtn4hO\n\
+Ksn8DoDWe17Rfi+5TsqnG3trXwPYqLFt8/gqbDVXCAxLNhWxvg1+n2JvOaU7LEXw\n\
+050IEyu1c+j5/e7VK26/iXpQ4bYuhxlSSN6WDg==\n\
+-----END CERTIFICATE-----\n\
+";
+    let recorder = Recorder::new(NOW);
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    recorder
+        .verify_server_cert(&der, &[], &ServerName::try_from(NAME).unwrap(), &[], unix_time(NOW))
+        .unwrap();
+    let judgement = recorder.judge(&Roots::None, None, NOW).unwrap();
+    assert!(judgement.has_weak_key());
+    assert_eq!(details(&judgement).details.get_text("subject"), Some("CN=old"));
+    let root = Authority::root();
+    assert!(!judge_of(&root.server(GOOD.0, GOOD.1), &root.roots(), None).has_weak_key());
+}

@@ -123,7 +123,7 @@ impl Audit {
         let decoy = offer::decoy_group(offer).unwrap_or(Group::MODP_2048);
         let payloads = vec![
             offer::sa(offer, Some(decoy)),
-            self.keys.key_exchange(decoy),
+            self.keys.decoy(decoy),
             Body::Nonce(self.nonce.clone()).into(),
         ];
         Message::init_request(suite.spi, payloads).to_bytes()

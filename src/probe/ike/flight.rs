@@ -149,7 +149,7 @@ impl<D: Dialogue> Flight<D> {
             return Ok(());
         }
         let verdict = self.dialogue.answer(message)?;
-        if let (None, Some(sent)) = (self.rtt, self.sent) {
+        if let (None, Some(sent), false) = (self.rtt, self.sent, matches!(verdict, Verdict::Nothing)) {
             self.rtt = Some(at.since(sent));
         }
         match verdict {

@@ -94,7 +94,10 @@ impl Init {
         }
         let decoy = (self.goal != Goal::Init).then_some(self.group);
         payloads.push(offer::sa(&self.proposals, decoy));
-        payloads.push(self.keys.key_exchange(self.group));
+        payloads.push(match decoy {
+            Some(group) => self.keys.decoy(group),
+            None => self.keys.key_exchange(self.group),
+        });
         payloads.push(Body::Nonce(self.nonce.clone()).into());
         payloads.extend(offer::nat_detection_of(self.spi, self.local, self.peer));
         if self.goal == Goal::Init {

@@ -17,6 +17,8 @@ mod init;
 pub(crate) mod offer;
 mod proposal;
 #[cfg(test)]
+pub(crate) mod script;
+#[cfg(test)]
 mod tests;
 pub(crate) mod vendor;
 

@@ -77,29 +77,66 @@ impl KeyPool {
         Self(entropy.bytes(1024))
     }
 
-    /// A KE payload: of a MODP group or X25519 a random value below the prime, of a NIST curve its base
-    /// point (a random one would mostly not be on the curve).
+    /// The KE payload of a policy check, which no honest responder computes with: random bytes of the
+    /// right length.
+    pub(crate) fn decoy(&self, group: Group) -> Payload {
+        Body::KeyExchange { group, data: self.bytes(group.public_len().unwrap_or(256)) }.into()
+    }
+
+    /// A KE payload with [`Self::public_value`].
     pub(crate) fn key_exchange(&self, group: Group) -> Payload {
-        let data = match group {
+        Body::KeyExchange { group, data: self.public_value(group) }.into()
+    }
+
+    /// A public value that a responder's checks let pass: of a NIST curve its base point, of X25519 a
+    /// random one, of a MODP group a random square. Those primes begin with 64 one bits (RFC 2409 §6,
+    /// RFC 3526 §2), so the square of a number of half their length is below them; and strongSwan's
+    /// main and aggressive mode refuse values that are not squares.
+    pub(crate) fn public_value(&self, group: Group) -> Vec<u8> {
+        let len = group.public_len().unwrap_or(256);
+        match group {
             Group::ECP_256 => ECP_256_BASE.to_vec(),
             Group::ECP_384 => ECP_384_BASE.to_vec(),
             Group::ECP_521 => ECP_521_BASE.to_vec(),
-            group => {
-                let mut value = self.0.get(..group.public_len().unwrap_or(256)).unwrap_or(&self.0).to_vec();
-                // All MODP primes begin with 64 one bits (RFC 2409 §6, RFC 3526); X25519 and X448
-                // values are little-endian (RFC 7748 §5).
-                let top = match group {
-                    Group::X25519 | Group::X448 => value.last_mut(),
-                    _ => value.first_mut(),
-                };
-                if let Some(top) = top {
-                    *top = (*top & 0x7f) | 0x40;
+            Group::X25519 | Group::X448 => {
+                // Little-endian (RFC 7748 §5).
+                let mut value = self.bytes(len);
+                if let Some(top) = value.last_mut() {
+                    *top &= 0x3f;
                 }
                 value
             }
-        };
-        Body::KeyExchange { group, data }.into()
+            _ => {
+                let mut root = self.bytes(len / 2);
+                if let Some(top) = root.first_mut() {
+                    *top = (*top & 0x7f) | 0x40;
+                }
+                square(&root)
+            }
+        }
     }
+
+    fn bytes(&self, len: usize) -> Vec<u8> {
+        self.0.get(..len).unwrap_or(&self.0).to_vec()
+    }
+}
+
+/// The square of a big-endian number, twice as long.
+fn square(root: &[u8]) -> Vec<u8> {
+    let mut sum = vec![0_u8; root.len() * 2];
+    // As on paper, from the last digit on: shift by one digit for each digit of the multiplier.
+    for (shift, factor) in root.iter().rev().enumerate() {
+        let mut carry = 0_u16;
+        let mut digits = root.iter().rev();
+        for place in sum.iter_mut().rev().skip(shift) {
+            // At most 255 + 255 * 255 + 255 = 65535.
+            let product = u16::from(*factor) * u16::from(digits.next().copied().unwrap_or(0));
+            let [high, low] = (u16::from(*place) + product + carry).to_be_bytes();
+            *place = low;
+            carry = u16::from(high);
+        }
+    }
+    sum
 }
 
 /// The two NAT detection notifications of a request. Without a known local address the source hash is
@@ -159,3 +196,15 @@ static ECP_521_BASE: [u8; 132] = [
     0xa2, 0x72, 0xc2, 0x40, 0x88, 0xbe, 0x94, 0x76, 0x9f, 0xd1, 0x66, 0x50,
 ];
 
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn squares_are_as_on_paper() {
+        assert_eq!(square(&[0xff]), [0xfe, 0x01]);
+        assert_eq!(square(&[0x12, 0x34]), [0x01, 0x4b, 0x5a, 0x90]);
+        assert_eq!(square(&[0xff; 3]), [0xff, 0xff, 0xfe, 0, 0, 1]);
+    }
+}

@@ -26,7 +26,7 @@ use super::ike::{HALF_OPEN, vendor};
 use super::{Charge, Exchange, Flow, Form, KindInfo, Mismatch, Spec, Start};
 use crate::entropy::Draw;
 use crate::sample::{Outcome, Reason, Report};
-use crate::wire::ike::{self as ikev2, Body, ExchangeType, Group, Header, Spi, flags};
+use crate::wire::ike::{self as ikev2, ExchangeType, Group, Header, Spi, flags};
 use crate::wire::ikev1::{
     Authentication, AttributeType, Message, NotifyType, Payload, Proposal as WireProposal, Transform,
 };
@@ -71,7 +71,7 @@ pub static INFO: KindInfo = KindInfo {
     forms: |_| FORMS,
     reasons: REASONS,
     phases: &[],
-    begin: |spec, start| begin(spec, start, false),
+    begin: |spec, mut start| begin(spec, &mut start, false),
 };
 
 /// The kind `ikev1_natt`.
@@ -83,7 +83,7 @@ pub static INFO_NATT: KindInfo = KindInfo {
     forms: |_| FORMS,
     reasons: REASONS,
     phases: &[],
-    begin: |spec, start| begin(spec, start, true),
+    begin: |spec, mut start| begin(spec, &mut start, true),
 };
 
 /// Suites offered when the site's own are not known, the common ones first.
@@ -109,8 +109,8 @@ static METHODS: [Authentication; 5] = [
     Authentication::HYBRID_INIT_RSA,
 ];
 
-/// The most transforms in a message: 30 of them stay below 1,200 bytes, so nothing is fragmented.
-const MAX_TRANSFORMS: usize = 30;
+/// The most transforms in a message: 28 of them stay below 1,200 bytes, so nothing is fragmented.
+const MAX_TRANSFORMS: usize = 28;
 
 /// The vendor id of dead peer detection, version 1.0 (RFC 3706 §5.1).
 const DPD: [u8; 16] = *b"\xaf\xca\xd7\x13\x68\xa1\xf1\xc9\x6b\x86\x96\xfc\x77\x57\x01\x00";
@@ -122,7 +122,7 @@ enum Goal {
     Aggressive,
 }
 
-fn begin(spec: &Spec, start: Start<'_>, marker: bool) -> Box<dyn Exchange> {
+fn begin(spec: &Spec, start: &mut Start<'_>, marker: bool) -> Box<dyn Exchange> {
     let envelope = Envelope { peer: start.peer, port: spec.port, marker };
     let settings = &spec.settings.ikev1;
     let goal = match start.form.name {
@@ -147,9 +147,7 @@ fn begin(spec: &Spec, start: Start<'_>, marker: bool) -> Box<dyn Exchange> {
             let mut suites = suites(settings);
             let group = suites.first().map_or(Group::MODP_1024, |suite| suite.group());
             suites.retain(|suite| suite.group() == group);
-            let Body::KeyExchange { data, .. } = KeyPool::draw(start.entropy).key_exchange(group).body else {
-                unreachable!("a KE payload was asked for");
-            };
+            let data = KeyPool::draw(start.entropy).public_value(group);
             let payloads = vec![
                 sa(transforms(&suites)),
                 Payload::KeyExchange(data),
@@ -161,7 +159,7 @@ fn begin(spec: &Spec, start: Start<'_>, marker: bool) -> Box<dyn Exchange> {
         }
     };
     let first = Message::phase_1(spi, Spi::ZERO, exchange, payloads).to_bytes();
-    Box::new(Flight::new(envelope, &start, Phase1 { goal, spi, exchange }, first))
+    Box::new(Flight::new(envelope, start, Phase1 { goal, spi, exchange }, first))
 }
 
 fn suites(settings: &Settings) -> Vec<Proposal> {
