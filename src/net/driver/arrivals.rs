@@ -8,8 +8,8 @@ use socket2::Socket;
 use super::super::{fault, icmp};
 use super::steps::flush;
 use super::{
-    Channel, Clock, Driver, Duration, Event, Handled, Happening, Mismatch, Outcome, Owner, POLLS, Pending,
-    READS_PER_FLOW, READS_PER_SHARED, Ready, Receiver, Run, Timestamp,
+    Channel, Clock, Driver, Duration, Event, FlowState, Handled, Happening, Mismatch, Outcome, Owner, POLLS,
+    Pending, READS_PER_FLOW, READS_PER_SHARED, Ready, Receiver, Run, Timestamp,
 };
 
 impl Driver {
@@ -99,45 +99,48 @@ impl Driver {
     }
 
     pub(super) fn read_flow(&mut self, flow: u32, ready: Ready, out: &mut Vec<Happening>) {
-        let now = self.clock.now();
-        let mut receiver = std::mem::replace(&mut self.receiver, Receiver::empty());
         if ready.error {
-            self.drain_flow(flow, now);
+            self.drain_flow(flow);
         }
         if ready.readable {
-            for _ in 0..READS_PER_FLOW {
-                let Some(socket) = self.pinned(flow) else { break };
-                let arrival = match receiver.receive(socket) {
-                    Ok(arrival) => arrival,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(_) => {
-                        // The kernel repeats a queued error here once; the queue itself tells whose it is.
-                        self.drain_flow(flow, now);
-                        continue;
-                    }
-                };
-                if let Some(count) = arrival.dropped {
-                    let new = self
-                        .flows
-                        .get_mut(flow as usize)
-                        .and_then(Option::as_mut)
-                        .map_or(0, |state| state.drops.note(count));
-                    if new > 0 {
-                        out.push(Happening::Overflow(new));
-                    }
+            self.read_socket(flow, |state| state.pinned.as_ref(), out);
+            self.read_socket(flow, |state| state.previous.as_ref(), out);
+        }
+    }
+
+    fn read_socket(&mut self, flow: u32, which: fn(&FlowState) -> Option<&Socket>, out: &mut Vec<Happening>) {
+        let mut receiver = std::mem::replace(&mut self.receiver, Receiver::empty());
+        for _ in 0..READS_PER_FLOW {
+            let Some(state) = self.flows.get_mut(flow as usize).and_then(Option::as_mut) else { break };
+            let Some(socket) = which(state) else { break };
+            let current = state.pinned.as_ref().is_some_and(|pinned| std::ptr::eq(pinned, socket));
+            let arrival = match receiver.receive(socket) {
+                Ok(arrival) => arrival,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    // The kernel repeats a queued error here once; the queue itself tells whose it is.
+                    self.drain_flow(flow);
+                    continue;
                 }
-                let at = self.stamp(arrival.stamp, out);
-                let Some(from) = arrival.from else { continue };
-                let runs = self.runs_of(flow);
-                self.offer(&runs, Event::Received { from, bytes: arrival.bytes }, at, out);
+            };
+            if let Some(count) = arrival.dropped.filter(|_| current) {
+                let new = state.drops.note(count);
+                if new > 0 {
+                    out.push(Happening::Overflow(new));
+                }
             }
+            let at = self.stamp(arrival.stamp, out);
+            let Some(from) = arrival.from else { continue };
+            let runs = self.runs_of(flow);
+            self.offer(&runs, Event::Received { from, bytes: arrival.bytes }, at, out);
         }
         self.receiver = receiver;
     }
 
-    pub(super) fn drain_flow(&mut self, flow: u32, now: Timestamp) {
-        let state = self.flows.get(flow as usize).and_then(Option::as_ref);
-        if let Some(socket) = state.and_then(|state| state.pinned.as_ref()) {
+    fn drain_flow(&mut self, flow: u32) {
+        let now = self.clock.now();
+        let Some(state) = self.flows.get(flow as usize).and_then(Option::as_ref) else { return };
+        for socket in state.pinned.iter().chain(&state.previous) {
             queue_errors(&mut self.errors, socket, Owner::Flow(flow), now, &mut self.pending);
         }
     }
@@ -310,10 +313,6 @@ impl Driver {
             out.push(Happening::ClockFallback);
             now
         })
-    }
-
-    pub(super) fn pinned(&self, flow: u32) -> Option<&Socket> {
-        self.flows.get(flow as usize).and_then(Option::as_ref).and_then(|state| state.pinned.as_ref())
     }
 
     /// The runs of a flow, the newest first.
