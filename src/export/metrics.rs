@@ -31,7 +31,7 @@ mod tests;
 use families::{Collected, Family};
 pub use histogram::Histogram;
 pub use own::OwnMetrics;
-pub use series::{SeriesKey, SeriesMetrics};
+pub use series::{FlowAge, SeriesKey, SeriesMetrics};
 pub use target::{MemberInfo, TargetMetrics};
 
 /// The names of all metrics of ours, `process_*` apart.

@@ -75,7 +75,8 @@ pub(super) fn local_address(socket: &Socket) -> Option<SocketAddr> {
 }
 
 fn prepare(socket: &Socket, peer: IpAddr, egress: &Egress, receive_buffer: usize) -> io::Result<()> {
-    if peer.is_ipv6() {
+    // A raw ICMPv6 socket is of one family anyway, and refuses the option.
+    if peer.is_ipv6() && socket.r#type()? != Type::RAW {
         socket.set_only_v6(true)?;
     }
     if receive_buffer > 0 {
