@@ -11,6 +11,7 @@ use crate::config::{Config, Family, Vpn, raw};
 use crate::diagnose::{LadderReason, Status, Step, Verdict};
 use crate::probe::{Charge, Kind, Mismatch};
 use crate::sample::{Fault, Phase, Reason};
+use crate::session::Teardown;
 
 /// What to do with the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
@@ -91,6 +92,7 @@ pub fn enums() -> String {
         "reason": Reason,
         "status": Status,
         "step": Step,
+        "teardown": Teardown,
         "verdict": Verdict,
         "vpn": Vpn,
     });

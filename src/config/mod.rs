@@ -13,6 +13,7 @@ mod layers;
 mod pace;
 mod problem;
 pub mod raw;
+mod session;
 mod settings;
 mod shape;
 mod target;
@@ -29,6 +30,7 @@ use serde::Serialize;
 
 use crate::budget::Limits;
 use crate::probe::{Kind, Spec};
+use crate::session::Plan;
 use crate::words;
 
 pub use layers::{PREFIX, environment};
@@ -86,6 +88,8 @@ pub struct Target {
     pub egress: Vec<String>,
     /// Its probes, each with a name of its own.
     pub probes: Vec<Spec>,
+    /// The real session that is kept with its first member, if one is.
+    pub session: Option<Arc<Plan>>,
 }
 
 /// Where a target is.

@@ -74,9 +74,35 @@ pub struct Target {
     /// Settings for its probes, one block a protocol.
     #[serde(flatten)]
     pub blocks: Blocks,
+    /// One real IKEv2 session, as the yardstick beside the probes; none unless this is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<Session>,
     /// More probes, or changes to those the VPNs stand for, by name; the name is the label `probe`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probes: Option<BTreeMap<String, Probe>>,
+}
+
+/// A real IKEv2 session with a pre-shared key, without Child SA, on UDP 4500 of the target's first
+/// address, over its first egress.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Session {
+    /// File with the pre-shared key alone, readable by its owner only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub psk_file: Option<PathBuf>,
+    /// Who we are: a name, an address, or name@domain. Nobody else may use this identity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_id: Option<String>,
+    /// Who the gateway must be; anyone who knows the key if not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_id: Option<String>,
+    /// From one liveness check to the next, from 1s to 1h; default 10s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub liveness_interval: Option<Duration>,
+    /// How long each transmission waits for its answer, from 100ms to 1m each; after the last one the
+    /// gateway counts as dead. Default [1s, 2s, 4s, 8s].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retransmit: Option<Vec<Duration>>,
 }
 
 /// One probe of a target.

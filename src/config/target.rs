@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::check::{Check, Defaults, FULL_INTERVAL, INTERVAL, TIMEOUT};
 use super::problem::{KeyPath, near, one_of, suggestion};
 use super::settings::{self, Written};
-use super::{Address, Egress, Family, Target, Vpn, pace, raw};
+use super::{Address, Egress, Family, Target, Vpn, pace, raw, session};
 use crate::budget::Limits;
 use crate::probe::{Kind, Spec};
 
@@ -62,8 +62,10 @@ pub(super) fn target(
     shown.max_members = Some(max_members);
     shown.vpn.clone_from(&file.vpn);
     shown.egress = Some(egress.clone());
+    let (session, shown_session) = session::session(file.session.as_ref(), check, path);
+    shown.session = shown_session;
     let probes = specs.into_iter().map(|(spec, _)| spec).collect();
-    (Target { name: name.to_owned(), addresses, family, max_members, vpn, egress, probes }, shown)
+    (Target { name: name.to_owned(), addresses, family, max_members, vpn, egress, probes, session }, shown)
 }
 
 fn addresses(

@@ -33,10 +33,12 @@ use crate::time::{Clock, Timestamp};
 
 pub mod flows;
 pub mod members;
+mod session;
 pub mod survey;
 
 use flows::Flows;
 use members::Members;
+use session::Sessions;
 
 /// The longest sleep: commands and the sign of life wait no longer.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -147,6 +149,7 @@ pub struct Engine {
     handle: Handle,
     by_hand: HashMap<(SeriesId, u64), Reply>,
     asked: u64,
+    sessions: Sessions,
 }
 
 impl Engine {
@@ -175,6 +178,7 @@ impl Engine {
             handle,
             by_hand: HashMap::new(),
             asked: 0,
+            sessions: Sessions::new(),
         }
     }
 
@@ -201,10 +205,12 @@ impl Engine {
                 self.slot(slot, &mut happenings);
             }
             self.run_rare(now, &mut happenings);
+            self.sessions.begin(&mut self.driver, &mut self.budget, &mut happenings);
             self.take(&mut happenings);
             let mut until = now + LONGEST_SLEEP;
             until = self.schedule.next_due().map_or(until, |due| until.min(due));
             until = self.rare.peek().map_or(until, |Reverse(next)| until.min(next.at));
+            until = until.min(self.sessions.next());
             self.driver.turn(until, &mut happenings)?;
             self.take(&mut happenings);
             self.handle.turned.store(self.driver.clock().now().as_nanos(), Ordering::Relaxed);
@@ -309,6 +315,9 @@ impl Engine {
         let mut more = Vec::new();
         for happening in happenings.drain(..) {
             match happening {
+                Happening::Done { tag, .. } if Sessions::owns(tag.series) => {
+                    self.sessions.ended(tag, &mut self.driver, &mut self.budget);
+                }
                 Happening::Done { tag, report, .. } if tag.seq & (BY_HAND | FRESH) == FRESH => {
                     self.fresh_done(tag, &report, &mut more);
                 }
@@ -321,6 +330,7 @@ impl Engine {
             }
         }
         happenings.append(&mut more);
+        self.sessions.listen(&mut self.budget);
     }
 
     /// Folds the result of a fresh flow: it tells about the kept one, and is not counted itself.
@@ -552,6 +562,8 @@ impl Engine {
             self.remove(&key, out);
             self.registry.remove(&key);
         }
+        let members = |name: &str| self.members.get(name);
+        self.sessions.rebuild(&config, members, &mut self.driver, &self.registry, out);
         let used: HashSet<IpAddr> =
             self.series.iter().flatten().filter_map(|series| series.address).collect();
         self.budget.retain(|address| used.contains(address), now);
@@ -638,6 +650,7 @@ impl Engine {
     /// Lets exchanges clean up at their peers for a while, and ends.
     fn stop(mut self) -> io::Result<()> {
         let mut happenings = Vec::new();
+        self.sessions.stop(&mut self.driver, &mut happenings);
         let deadline = self.driver.clock().now() + Duration::from_millis(1500);
         while self.driver.unfinished() > 0 && self.driver.clock().now() < deadline {
             self.driver.turn(deadline, &mut happenings)?;

@@ -23,6 +23,7 @@ mod families;
 mod histogram;
 mod own;
 mod series;
+mod session;
 mod target;
 
 #[cfg(test)]
@@ -32,6 +33,7 @@ use families::{Collected, Family};
 pub use histogram::Histogram;
 pub use own::OwnMetrics;
 pub use series::{FlowAge, SeriesKey, SeriesMetrics};
+pub use session::{SessionKey, SessionMetrics};
 pub use target::{MemberInfo, TargetMetrics};
 
 /// The names of all metrics of ours, `process_*` apart.
@@ -51,6 +53,7 @@ struct Shared {
     own: OwnMetrics,
     series: RwLock<BTreeMap<SeriesKey, Arc<SeriesMetrics>>>,
     targets: RwLock<BTreeMap<String, Arc<TargetMetrics>>>,
+    sessions: RwLock<BTreeMap<SessionKey, Arc<SessionMetrics>>>,
 }
 
 fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
@@ -77,7 +80,13 @@ impl Registry {
 
     fn build(clock: Arc<dyn Clock>, process: bool) -> Self {
         let own = OwnMetrics::new(clock.wall());
-        let shared = Arc::new(Shared { clock, own, series: RwLock::default(), targets: RwLock::default() });
+        let shared = Arc::new(Shared {
+            clock,
+            own,
+            series: RwLock::default(),
+            targets: RwLock::default(),
+            sessions: RwLock::default(),
+        });
         let encoder = prometheus::Registry::new();
         // Registering fails for names that clash or are malformed only, and a test registers them all.
         let _ = encoder.register(Box::new(Ours::new(Arc::clone(&shared))));
@@ -118,7 +127,30 @@ impl Registry {
     /// Forgets a target, its members and all its series.
     pub fn remove_target(&self, name: &str) {
         write(&self.shared.series).retain(|key, _| key.target != name);
+        write(&self.shared.sessions).retain(|key, _| key.target != name);
         write(&self.shared.targets).remove(name);
+    }
+
+    /// The metrics of a session, made at zero if they are new, or if the buckets have changed.
+    #[must_use]
+    pub fn session(&self, key: SessionKey, buckets: &[f64]) -> Arc<SessionMetrics> {
+        let mut all = write(&self.shared.sessions);
+        if let Some(known) = all.get(&key).filter(|known| known.fits(buckets)) {
+            return Arc::clone(known);
+        }
+        let new = Arc::new(SessionMetrics::new(key.clone(), buckets));
+        all.insert(key, Arc::clone(&new));
+        new
+    }
+
+    /// Forgets a session; the next scrape does not show it.
+    pub fn remove_session(&self, key: &SessionKey) {
+        write(&self.shared.sessions).remove(key);
+    }
+
+    /// All sessions, in the order of their labels.
+    pub fn all_sessions(&self) -> Vec<Arc<SessionMetrics>> {
+        read(&self.shared.sessions).values().map(Arc::clone).collect()
     }
 
     /// Sets what is known about a member of a target, or forgets the member.
@@ -197,6 +229,10 @@ impl Collector for Ours {
         let targets: Vec<_> = read(&self.shared.targets).values().map(Arc::clone).collect();
         for target in targets {
             target.collect(&mut out);
+        }
+        let sessions: Vec<_> = read(&self.shared.sessions).values().map(Arc::clone).collect();
+        for session in sessions {
+            session.collect(&mut out);
         }
         self.shared.own.collect(&mut out);
         out.finish()

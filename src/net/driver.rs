@@ -362,6 +362,19 @@ impl Driver {
 
     /// Begins an exchange on a flow. Its result comes out of this or a later [`Driver::turn`].
     pub fn begin(&mut self, flow: FlowId, tag: Tag, spec: &Spec, out: &mut Vec<Happening>) {
+        self.begin_with(flow, tag, spec.timeout, |start| (spec.kind.begin)(spec, start), out);
+    }
+
+    /// The same for an exchange that is no probe's: `make` makes it. `timeout` is how long it stays
+    /// known after its end.
+    pub fn begin_with(
+        &mut self,
+        flow: FlowId,
+        tag: Tag,
+        timeout: Duration,
+        make: impl FnOnce(Start<'_>) -> Box<dyn Exchange>,
+        out: &mut Vec<Happening>,
+    ) {
         let now = self.clock.now();
         let refuse = |fault, out: &mut Vec<Happening>| {
             out.push(Happening::Done {
@@ -384,18 +397,18 @@ impl Driver {
             wall: self.clock.wall(),
             peer,
             local: pinned,
-            timeout: spec.timeout,
+            timeout,
             form: tag.form,
             entropy: &mut *self.entropy,
         };
-        let exchange = (spec.kind.begin)(spec, start);
+        let exchange = make(start);
         self.generations = self.generations.wrapping_add(1);
         let run = Run {
             flow,
             tag,
             exchange,
             channel: Channel::Closed,
-            timeout: spec.timeout,
+            timeout,
             began: now,
             sent: None,
             reported: None,
@@ -415,6 +428,15 @@ impl Driver {
         let Some(mut run) = self.take_run(index) else { return };
         self.open_channel(index, &mut run, transport);
         self.advance(index, run, out);
+        self.hand_out_pending(out);
+    }
+
+    /// Asks the exchanges of a flow what they want next, for something outside them has changed.
+    pub fn nudge(&mut self, flow: FlowId, out: &mut Vec<Happening>) {
+        for index in self.runs_of(flow.0) {
+            let Some(run) = self.take_run(index) else { continue };
+            if run.ended { self.put_back(index, run) } else { self.advance(index, run, out) }
+        }
         self.hand_out_pending(out);
     }
 

@@ -123,6 +123,7 @@ fn every_block_in_the_file_we_ship_loads() {
     for (name, text) in [
         ("ta.key", STATIC_KEY),
         ("tc.key", STATIC_KEY),
+        ("hq.psk", "not-a-secret\n"),
         ("ca.pem", &certificate),
         ("openvpn-ca.pem", &certificate),
     ] {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vpnprobe::detect::liveness::State;
-use vpnprobe::export::metrics::{MemberInfo, Registry, SeriesKey};
+use vpnprobe::export::metrics::{MemberInfo, Registry, SeriesKey, SessionKey};
 use vpnprobe::probe::{Kind, Mismatch};
 use vpnprobe::sample::{Fault, Outcome, Phase, Reason, Report, Sample, SeriesId, Text};
+use vpnprobe::session::{Note, Teardown};
 use vpnprobe::time::{Clock, Timestamp, WallTime};
 
 struct Stopped;
@@ -69,6 +70,15 @@ fn fill(registry: &Registry) {
         1,
         Some(MemberInfo { address, vendor, versions: Some(Text::from("tls1.3")) }),
     );
+    let key = SessionKey { target: "hq".into(), member: 1, egress: "default".into() };
+    let session = registry.session(key, &buckets);
+    session.record(&Note::Up { at, childless: true });
+    for note in [Note::Asked, Note::Lost, Note::Alive(None), Note::Asked] {
+        session.record(&note);
+    }
+    session.record(&Note::Alive(Some(Duration::from_micros(310))));
+    session.record(&Note::Down { at, why: Teardown::PeerDeleted, since: Some(at) });
+    session.record(&Note::Up { at, childless: false });
     registry.own().lag(Duration::from_micros(300));
     registry.own().unmatched(Mismatch::Token);
 }

@@ -11,6 +11,8 @@ use super::histogram::Histogram;
 pub(super) const SERIES: &[&str] = &["target", "member", "probe", "egress"];
 /// Labels of what belongs to one target.
 const TARGET: &[&str] = &["target"];
+/// Labels of what belongs to one session.
+const SESSION: &[&str] = &["target", "member", "egress"];
 /// Labels of what is about ourselves.
 const OWN: &[&str] = &[];
 
@@ -83,6 +85,16 @@ families! {
         "When the first certificate of the chain to expire does so, as last seen.";
     TargetInfo = GAUGE "vpnprobe_target_info", TARGET, ["member", "address", "family", "vendor", "versions"],
         "What is known about a member of a target.";
+    SessionUp = GAUGE "vpnprobe_session_up", SESSION, [],
+        "1 while a real session with the peer is up, the peer having proved itself; else 0.";
+    SessionRtt = HISTOGRAM "vpnprobe_session_liveness_rtt_seconds", SESSION, [],
+        "Time from the first transmission of a liveness check to its answer; repeated ones are not timed.";
+    SessionChecks = COUNTER "vpnprobe_session_liveness_checks_total", SESSION, [],
+        "Liveness checks sent.";
+    SessionLosses = COUNTER "vpnprobe_session_liveness_losses_total", SESSION, [],
+        "Transmissions of liveness checks that were not answered in their time.";
+    SessionTeardowns = COUNTER "vpnprobe_session_teardowns_total", SESSION, ["reason"],
+        "Sessions that ended or could not be set up, by reason.";
     ScheduleLag = HISTOGRAM "vpnprobe_schedule_lag_seconds", OWN, [],
         "How much later than due an exchange was begun.";
     MissedSlots = COUNTER "vpnprobe_missed_slots_total", OWN, [],

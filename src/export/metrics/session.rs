@@ -1,0 +1,97 @@
+//! The metrics of one real session: the yardstick beside the probes.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use super::families::{Collected, Family};
+use super::histogram::Histogram;
+use crate::session::{Note, Teardown};
+
+/// Which session: its three labels.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionKey {
+    /// The target's name.
+    pub target: String,
+    /// The member's slot, from 1 on.
+    pub member: u8,
+    /// The egress' name.
+    pub egress: String,
+}
+
+/// The metrics of one session. The engine writes, the web side reads.
+#[derive(Debug)]
+pub struct SessionMetrics {
+    key: SessionKey,
+    up: AtomicBool,
+    rtt: Histogram,
+    checks: AtomicU64,
+    losses: AtomicU64,
+    teardowns: Box<[AtomicU64]>,
+}
+
+impl SessionMetrics {
+    pub(super) fn new(key: SessionKey, buckets: &[f64]) -> Self {
+        Self {
+            key,
+            up: AtomicBool::new(false),
+            rtt: Histogram::new(buckets),
+            checks: AtomicU64::new(0),
+            losses: AtomicU64::new(0),
+            teardowns: Teardown::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// Whether a session with these buckets can go on in this one.
+    pub(super) fn fits(&self, buckets: &[f64]) -> bool {
+        self.rtt.bounds().eq(Histogram::new(buckets).bounds())
+    }
+
+    /// Counts what a session told.
+    pub fn record(&self, note: &Note) {
+        match note {
+            Note::Up { .. } => self.up.store(true, Relaxed),
+            Note::Asked => {
+                self.checks.fetch_add(1, Relaxed);
+            }
+            Note::Alive(rtt) => rtt.iter().for_each(|rtt| self.rtt.observe(*rtt)),
+            Note::Lost => {
+                self.losses.fetch_add(1, Relaxed);
+            }
+            Note::Down { why, .. } => {
+                self.up.store(false, Relaxed);
+                if let Some(counter) = self.teardowns.get(*why as usize) {
+                    counter.fetch_add(1, Relaxed);
+                }
+            }
+        }
+    }
+
+    /// Which session this is.
+    pub fn key(&self) -> &SessionKey {
+        &self.key
+    }
+
+    /// Whether it is up.
+    pub fn up(&self) -> bool {
+        self.up.load(Relaxed)
+    }
+
+    /// How often it ended, or did not come up, for that reason.
+    pub fn teardowns(&self, why: Teardown) -> u64 {
+        self.teardowns.get(why as usize).map_or(0, |counter| counter.load(Relaxed))
+    }
+
+    /// Adds its metrics.
+    pub(super) fn collect(&self, out: &mut Collected) {
+        let member = self.key.member.to_string();
+        let labels: [&str; 3] = [&self.key.target, &member, &self.key.egress];
+        let [target, member, egress] = labels;
+        out.gauge(Family::SessionUp, &labels, f64::from(u8::from(self.up())));
+        out.histogram(Family::SessionRtt, &labels, &self.rtt);
+        out.counter(Family::SessionChecks, &labels, self.checks.load(Relaxed));
+        out.counter(Family::SessionLosses, &labels, self.losses.load(Relaxed));
+        for why in Teardown::ALL {
+            let labels = [target, member, egress, why.as_str()];
+            out.counter(Family::SessionTeardowns, &labels, self.teardowns(*why));
+        }
+    }
+}
