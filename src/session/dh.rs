@@ -58,18 +58,13 @@ impl KeyPair {
 
     /// Draws one of a group of [`Self::GROUPS`].
     pub(super) fn draw(group: Group, entropy: &mut dyn Entropy) -> Option<Self> {
-        match group {
-            Group::X25519 => Self::of(group, &Zeroizing::new(entropy.array::<32>())[..]),
-            Group::MODP_2048 => Self::of(group, &Zeroizing::new(entropy.array::<32>())[..]),
-            // A number beyond the group's order is as rare as a broken generator is likely.
-            Group::ECP_256 => {
-                (0..8).find_map(|_| Self::of(group, &Zeroizing::new(entropy.array::<32>())[..]))
-            }
-            Group::ECP_384 => {
-                (0..8).find_map(|_| Self::of(group, &Zeroizing::new(entropy.array::<48>())[..]))
-            }
-            _ => None,
-        }
+        let len = match group {
+            Group::X25519 | Group::ECP_256 | Group::MODP_2048 => 32,
+            Group::ECP_384 => 48,
+            _ => return None,
+        };
+        // A number beyond a curve's order is as rare as a broken generator is likely.
+        (0..8).find_map(|_| Self::of(group, &Zeroizing::new(entropy.bytes(len))))
     }
 
     /// The pair of this secret, big-endian (X25519: as RFC 7748 has it).

@@ -379,7 +379,6 @@ impl Session {
             State::Up(sa) | State::Closing(sa) => &mut **sa,
         };
         match sa.place(&header) {
-            Place::Nowhere => Err(Rejected::Unexpected),
             Place::Answer(id) if self.request.as_ref().is_some_and(|request| request.id == id) => {
                 let opened = sa.open(bytes).map_err(|_| Rejected::Malformed)?;
                 self.ours = false;
@@ -388,10 +387,7 @@ impl Session {
                 }
                 Ok(())
             }
-            // The answer to an earlier request, twice.
-            Place::Answer(_) => Err(Rejected::Unexpected),
-            Place::Request if proving => Err(Rejected::Unexpected),
-            Place::Request => {
+            Place::Request if !proving => {
                 let opened = sa.open(bytes).map_err(|_| Rejected::Malformed)?;
                 self.ours = false;
                 if let Some(message) = opened {
@@ -405,6 +401,8 @@ impl Session {
                 self.replies.extend(again);
                 Ok(())
             }
+            // Of no SA, out of its turn, or the answer to an earlier request, twice.
+            Place::Nowhere | Place::Answer(_) | Place::Request => Err(Rejected::Unexpected),
         }
     }
 
