@@ -495,7 +495,8 @@ impl Session {
         if message.exchange == ExchangeType::INFORMATIONAL && deletes {
             self.request = None;
             self.state = State::Over;
-            self.down(Teardown::PeerDeleted, at);
+            // A peer whose rekeying we refused may be quicker than we.
+            self.down(self.ending.unwrap_or(Teardown::PeerDeleted), at);
         } else if rekeys && of_ike {
             self.ending.get_or_insert(Teardown::RekeyRefused);
         }

@@ -22,5 +22,6 @@ mod l2tp;
 mod openvpn;
 mod reference;
 mod serve;
+mod session;
 mod tls;
 mod ways;

@@ -2,7 +2,8 @@
 # The servers of the lab; sourced by lab.sh. A start returns when the server answers. Names for stop,
 # freeze and thaw are strongswan, openvpn_udp, openvpn_tcp, xl2tpd, ocserv, nginx, unbound.
 #
-#   strongswan [PROPOSALS]                  IKEv1 and IKEv2 on UDP 500, 4500, both families
+#   strongswan [PROPOSALS [CHILDLESS]]      IKEv1 and IKEv2 on UDP 500, 4500, both families; pre-shared key
+#                                           lab-psk; DPD after 5 s; CHILDLESS: allow, never, force
 #   openvpn udp|tcp plain|tls-auth|tls-crypt|tls-crypt-v2    port 1194, both families
 #   xl2tpd                                  UDP 1701, IPv4 only (xl2tpd has no IPv6)
 #   ocserv [CERTIFICATE]                    AnyConnect on TCP 443, both families
@@ -77,6 +78,7 @@ certificate() { # NAME SECTION START END
 # be taken for granted either). Its limits on half-open SAs are the defaults: they are what we test.
 start_strongswan() {
     local dir=$STATE/strongswan proposals=${1:-aes256-sha256-modp2048,aes128gcm16-prfsha256-ecp256} version
+    local childless=${2:-allow}
     mkdir -p "$dir"
     cat >"$dir/strongswan.conf" <<CONF
 charon-systemd {
@@ -104,6 +106,8 @@ connections {
         version = $version
         local_addrs = $CONC, $CONC6
         proposals = $proposals
+        childless = $childless
+        dpd_delay = 5s
         local {
             auth = psk
             id = $FQDN
