@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use socket2::Socket;
 
+use super::super::socket::flush;
 use super::super::{fault, icmp};
-use super::steps::flush;
 use super::{
     Channel, Clock, Driver, Duration, Event, FlowState, Handled, Happening, Mismatch, Outcome, Owner, POLLS,
     Pending, READS_PER_FLOW, READS_PER_SHARED, Ready, Receiver, Run, Timestamp,
