@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
 use socket2::Socket;
@@ -13,6 +14,9 @@ use super::{
     Channel, Clock, Driver, Drops, Event, Fault, FlowId, Happening, Outcome, Owner, POLLS, Reason, Report,
     Reverse, Run, Step, Timestamp, Transport,
 };
+
+/// The shortest pause between two polls of an exchange that waits.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 impl Driver {
     pub(super) fn open_channel(&mut self, index: u32, run: &mut Run, transport: Transport) {
@@ -103,6 +107,9 @@ impl Driver {
     }
 
     pub(super) fn wait(&mut self, index: u32, run: &mut Run, until: Timestamp) {
+        // An exchange that waits for the past is polled again, but not in a tight loop.
+        let now = self.clock.now();
+        let until = if until > now { until } else { now + SHORTEST_WAIT };
         if run.wait != until {
             run.wait = until;
             self.timers.push(Reverse((until, index, run.generation)));
@@ -266,7 +273,6 @@ impl Driver {
         };
         if let Some(socket) = socket {
             queue_errors(&mut self.errors, socket, owner, self.clock.now(), &mut self.pending);
-            let _ = socket.take_error();
         }
     }
 }
