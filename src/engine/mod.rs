@@ -27,7 +27,7 @@ use crate::export::metrics::{FlowAge, MemberInfo, Registry, SeriesKey, SeriesMet
 use crate::net::{Driver, FlowId, Happening, Tag, Waker};
 use crate::probe::forms::Learner;
 use crate::probe::{Charge, Flow, Form, Spec};
-use crate::sample::{Details, Fault, Outcome, Reason, Report, Sample, SeriesId, Text};
+use crate::sample::{Fault, Outcome, Reason, Report, Sample, SeriesId};
 use crate::schedule::{Schedule, Slot};
 use crate::time::{Clock, Timestamp};
 
@@ -35,10 +35,12 @@ pub mod flows;
 pub mod members;
 mod session;
 pub mod survey;
+mod told;
 
 use flows::Flows;
 use members::Members;
 use session::Sessions;
+use told::Told;
 
 /// The longest sleep: commands and the sign of life wait no longer.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -147,6 +149,7 @@ pub struct Engine {
     incarnations: u64,
     commands: mpsc::Receiver<Command>,
     handle: Handle,
+    told: Told,
     by_hand: HashMap<(SeriesId, u64), Reply>,
     asked: u64,
     sessions: Sessions,
@@ -176,6 +179,7 @@ impl Engine {
             incarnations: 0,
             commands,
             handle,
+            told: Told::default(),
             by_hand: HashMap::new(),
             asked: 0,
             sessions: Sessions::new(),
@@ -409,9 +413,10 @@ impl Engine {
             telling &= series.flows.kept(tag.seq, received);
         }
         if let Some(findings) = &sample.report.findings {
-            let info = member_info(series.address, &findings.details);
-            if info.vendor.is_some() || info.versions.is_some() {
-                self.registry.target_info(&series.target.name, series.member, Some(info));
+            let (target, kind) = (&series.target.name, series.spec.kind.name);
+            let news = self.told.hear(target, series.member, series.address, kind, &findings.details);
+            if let Some(info) = news {
+                self.registry.target_info(target, series.member, Some(info));
             }
         }
         if telling && series.liveness.observe(&sample).is_some() {
@@ -525,6 +530,7 @@ impl Engine {
         self.rebuild(out);
         for name in gone {
             self.by_target.remove(&name);
+            self.told.forget(&name);
             self.registry.remove_target(&name);
         }
     }
@@ -670,10 +676,4 @@ fn insert<T>(slots: &mut Vec<Option<T>>, free: &mut Vec<u32>, value: T) -> u32 {
     }
     slots.push(Some(value));
     u32::try_from(slots.len() - 1).unwrap_or(u32::MAX)
-}
-
-/// What a member said of itself, for its `info` series.
-fn member_info(address: Option<IpAddr>, details: &Details) -> MemberInfo {
-    let text = |key| details.get_text(key).map(Text::from);
-    MemberInfo { address, vendor: text("vendor"), versions: text("versions") }
 }

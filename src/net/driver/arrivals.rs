@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use socket2::Socket;
 
+use super::super::socket::flush;
 use super::super::{fault, icmp};
-use super::steps::flush;
 use super::{
     Channel, Clock, Driver, Duration, Event, FlowState, Handled, Happening, Mismatch, Outcome, Owner, POLLS,
     Pending, READS_PER_FLOW, READS_PER_SHARED, Ready, Receiver, Run, Timestamp,
@@ -207,6 +207,9 @@ impl Driver {
                     }
                     run.exchange.handle(Event::Connected, now);
                 }
+                Ok(None) if ready.error => {
+                    self.queued_errors(index, &mut run, now);
+                }
                 Ok(None) => {}
                 Ok(Some(error)) | Err(error) => {
                     self.stream_failed(index, &mut run, &error, now);
@@ -237,15 +240,32 @@ impl Driver {
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) => {
-                        self.stream_failed(index, &mut run, &error, now);
-                        self.unwatch(&run);
+                        // An ICMP error does not end an open stream; anything else does.
+                        if self.stream_failed(index, &mut run, &error, now) {
+                            self.unwatch(&run);
+                        }
                         break;
                     }
                 }
             }
         }
+        if ready.error {
+            self.queued_errors(index, &mut run, now);
+        }
         self.watch_writes(index, &mut run);
         self.advance(index, run, out);
+    }
+
+    /// Hands a stream's exchange the ICMP errors of its queue; tells whether there were any.
+    fn queued_errors(&mut self, index: u32, run: &mut Run, now: Timestamp) -> bool {
+        let Channel::Tcp { socket, .. } = &run.channel else { return false };
+        let mut queued = Vec::new();
+        queue_errors(&mut self.errors, socket, Owner::Run(index), now, &mut queued);
+        for error in &queued {
+            let event = Event::Icmp { from: error.from, error: error.error, quoted: &error.quoted };
+            run.exchange.handle(event, now);
+        }
+        !queued.is_empty()
     }
 
     pub(super) fn unwatch(&self, run: &Run) {
@@ -254,23 +274,25 @@ impl Driver {
         }
     }
 
-    pub(super) fn stream_failed(&mut self, index: u32, run: &mut Run, error: &io::Error, now: Timestamp) {
-        if let Channel::Tcp { socket, .. } = &run.channel {
-            let mut queued = Vec::new();
-            queue_errors(&mut self.errors, socket, Owner::Run(index), now, &mut queued);
-            // The queue has the ICMP error's own type and code; the error number is only its shadow.
-            if let Some(first) = queued.first() {
-                let event = Event::Icmp { from: first.from, error: first.error, quoted: &first.quoted };
-                run.exchange.handle(event, now);
-                return;
-            }
+    /// Tells a stream's exchange what its socket's error means. Whether that is the end of the stream.
+    pub(super) fn stream_failed(
+        &mut self,
+        index: u32,
+        run: &mut Run,
+        error: &io::Error,
+        now: Timestamp,
+    ) -> bool {
+        // The queue has the ICMP error's own type and code; the error number is only its shadow.
+        if self.queued_errors(index, run, now) {
+            return false;
         }
-        let event = match fault::of_socket(error) {
-            fault::Verdict::Reset => Event::Reset,
-            fault::Verdict::Icmp(error) => Event::Icmp { from: None, error, quoted: &[] },
-            fault::Verdict::Ours(fault) => Event::Failed(fault),
+        let (event, ended) = match fault::of_socket(error) {
+            fault::Verdict::Reset => (Event::Reset, true),
+            fault::Verdict::Icmp(error) => (Event::Icmp { from: None, error, quoted: &[] }, false),
+            fault::Verdict::Ours(fault) => (Event::Failed(fault), true),
         };
         run.exchange.handle(event, now);
+        ended
     }
 
     /// Offers an event to runs, in their order, until one takes it.
@@ -362,7 +384,9 @@ pub(super) fn queue_errors(
                 at: now,
             }),
             Ok(None) => {}
-            Err(_) => return,
+            Err(_) => break,
         }
     }
+    // An error whose queue entry was dropped for want of room would keep the socket ready for ever.
+    let _ = socket.take_error();
 }
