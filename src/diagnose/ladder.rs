@@ -24,6 +24,9 @@
 //! | ports | L2TP in the clear | never decides; silence is healthy behind `IPsec`, an answer is a finding |
 //! | ports | TLS too old for us | ok, with the reason `tls_legacy` |
 //! | authenticate | hung up on with a key configured | failed, `key_required` |
+//! | authenticate | the configured session comes up | ok |
+//! | authenticate | the gateway refuses its credentials, or cannot prove its own | failed, `auth_failed` |
+//! | authenticate | the session is not answered, or its proposals are refused | unknown |
 //! | tunnel | the site's own proposals refused, and no other accepted | failed, `no_proposal_chosen` |
 //! | authenticate, tunnel, inside | anything else | skipped |
 //! | any | only faults of ours | unknown, the fault named, and out of the judgement if another unit has evidence |
@@ -38,6 +41,7 @@ use super::unit::{Declared, Judged, Unit, fault, untried};
 use super::{Diagnosis, Evidence, Note, Said, Status, Step, StepResult, Survey};
 use crate::config::Target;
 use crate::sample::{Fault, Outcome, Reason};
+use crate::session::Teardown;
 
 /// What the survey of a target comes to.
 #[must_use]
@@ -70,7 +74,10 @@ pub(super) fn climb(survey: &Survey, declared: &Declared) -> Diagnosis {
     steps.push(step(Step::Reach, reach));
     let ports = if declared.vpn.is_empty() { found } else { ports };
     steps.push(step(Step::Ports, over_units(&units, ports)));
-    steps.push(step(Step::Authenticate, over_units(&units, authenticate)));
+    let keys = over_units(&units, authenticate);
+    let signed_in = survey.session.map(|session| signed_in(session, &say));
+    // A key that a port refuses is not made good by a session elsewhere.
+    steps.push(step(Step::Authenticate, signed_in.filter(|_| keys.status != Status::Failed).unwrap_or(keys)));
     steps.push(step(Step::Tunnel, over_units(&units, tunnel)));
     steps.extend(skipped().into_iter().skip(2));
     Diagnosis::new(declared.target.clone(), survey.time, !declared.vpn.is_empty(), steps)
@@ -91,6 +98,27 @@ fn skipped() -> Vec<StepResult> {
     ]
     .map(|(it, note)| step(it, Judged::new(Status::Skipped, Said::new(note))))
     .into()
+}
+
+/// The step `authenticate`, where a session is configured.
+fn signed_in(session: Result<bool, Teardown>, say: &dyn Fn(Note) -> Said) -> Judged {
+    match session {
+        Ok(_) => Judged::new(Status::Ok, say(Note::AuthOk)),
+        Err(Teardown::AuthFailed) => {
+            Judged::new(Status::Failed, say(Note::AuthRefused)).because(Reason::AuthFailed)
+        }
+        Err(Teardown::PeerUnverified) => {
+            Judged::new(Status::Failed, say(Note::AuthUnverified)).because(Reason::AuthFailed)
+        }
+        Err(Teardown::NoAnswer) => {
+            Judged::new(Status::Unknown, say(Note::AuthSilent)).because(Reason::NoAnswer)
+        }
+        Err(Teardown::LocalFault) => {
+            Judged::new(Status::Unknown, say(Note::AuthUntold).with("detail", "local_fault"))
+                .fault(Fault::Internal)
+        }
+        Err(other) => Judged::new(Status::Unknown, say(Note::AuthUntold).with("detail", other.as_str())),
+    }
 }
 
 fn name(survey: &Survey, literal: Said) -> Judged {

@@ -230,6 +230,22 @@ notes! {
     AuthKeyMissing: "The server wants a pre-shared key (tls-auth or tls-crypt); none is configured here.",
         "サーバーは事前共有鍵(tls-auth / tls-crypt)を必要とします。ここには未設定です。";
 
+    /// The configured session comes up.
+    AuthOk: "The gateway takes the configured session's key and has proved that it knows it. The session was ended again.",
+        "設定されたセッションの鍵は受け入れられ、ゲートウェイ側も鍵の所持を証明しました(セッションは終了済み)。";
+    /// The gateway refuses the session's credentials.
+    AuthRefused: "AUTHENTICATION_FAILED: the gateway refuses the configured session. The pre-shared key, our identity (local_id) or the identity expected of the gateway (remote_id) is not what it has. Compare them with the gateway's; its log names the identity it saw.",
+        "原因: AUTHENTICATION_FAILED。ゲートウェイが認証を拒否しました。事前共有鍵、local_id、remote_id のいずれかがゲートウェイの設定と一致しません。確認手順: 両端の設定を照合し、ゲートウェイのログで受信した ID を確認。コマンド例: strongSwan なら swanctl --list-conns。解釈: ID が一致していれば事前共有鍵の不一致です。";
+    /// The gateway takes us and cannot prove itself.
+    AuthUnverified: "The gateway at {host} did not prove that it knows the pre-shared key, or is not the configured remote_id. It authenticates in another way (certificate, EAP), or it is not your gateway. The session was not used.",
+        "原因: {host} のゲートウェイが事前共有鍵の所持を証明できないか、remote_id と一致しません。確認手順: ゲートウェイの認証方式(証明書・EAP か)と ID を確認。コマンド例: strongSwan なら swanctl --list-conns。解釈: 設定が正しければ、別の機器が応答している可能性があります。";
+    /// The session was not answered.
+    AuthSilent: "The configured session was not answered on UDP 4500: nothing is known of the credentials.",
+        "設定されたセッションに UDP 4500 で応答がなく、認証情報の正否は不明です。";
+    /// It ended for a reason that says nothing of the credentials.
+    AuthUntold: "The configured session did not come up ({detail}): nothing is known of the credentials.",
+        "設定されたセッションを確立できず({detail})、認証情報の正否は不明です。";
+
     // tunnel
     /// Not tried.
     TunnelSkipped: "Not tried: it takes credentials.",

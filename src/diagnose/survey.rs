@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::probe::Kind;
 use crate::sample::{Fault, Report};
+use crate::session::Teardown;
 use crate::time::WallTime;
 
 /// One probe's result in a survey.
@@ -39,4 +40,7 @@ pub struct Survey {
     pub routes: Vec<(IpAddr, Result<IpAddr, Fault>)>,
     /// What the probes saw, in the order they ran.
     pub observed: Vec<Observed>,
+    /// What signing in as the configured session came to: whether without a child, or why not. Nothing
+    /// if no session is configured.
+    pub session: Option<Result<bool, Teardown>>,
 }

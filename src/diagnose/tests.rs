@@ -55,6 +55,7 @@ fn survey(seen: &[(&str, Outcome)]) -> Survey {
         resolved: Ok(vec![ip("192.0.2.1")]),
         routes: vec![(ip("192.0.2.1"), Ok(ip("198.51.100.7")))],
         observed: seen.iter().map(|(kind, outcome)| observed(kind, *outcome)).collect(),
+        session: None,
     }
 }
 
@@ -760,4 +761,27 @@ fn nagios_is_one_line_with_one_bar() {
     );
     assert!(line.ends_with(" | 'icmp_1'=0.001234s;;;0\n"), "{line}");
     assert_eq!((line.matches('|').count(), line.matches('\n').count()), (1, 1));
+}
+
+#[test]
+fn a_configured_session_decides_authenticate() {
+    use crate::session::Teardown;
+    let answers = [("icmp", Outcome::OK), ("ike", Outcome::OK), ("ike_natt", Outcome::OK)];
+    for (session, status, reason, verdict) in [
+        (Ok(true), Status::Ok, None, Verdict::Ok),
+        (Err(Teardown::AuthFailed), Status::Failed, Some(Reason::AuthFailed), Verdict::Failed),
+        (Err(Teardown::PeerUnverified), Status::Failed, Some(Reason::AuthFailed), Verdict::Failed),
+        (Err(Teardown::NoAnswer), Status::Unknown, Some(Reason::NoAnswer), Verdict::Ok),
+        (Err(Teardown::Refused), Status::Unknown, None, Verdict::Ok),
+        (Err(Teardown::LocalFault), Status::Unknown, None, Verdict::Ok),
+    ] {
+        let survey = Survey { session: Some(session), ..survey(&answers) };
+        let diagnosis = ladder::climb(&survey, &declared("ipsec"));
+        let step = diagnosis.step(Step::Authenticate).unwrap();
+        assert_eq!((step.status, step.reason), (status, reason.map(StepReason::Probe)), "{session:?}");
+        assert_eq!(diagnosis.verdict, verdict, "{session:?}");
+        for lang in [Lang::En, Lang::Ja] {
+            assert!(!step.text(lang).is_empty() && !step.text(lang).contains('{'), "{}", step.text(lang));
+        }
+    }
 }

@@ -11,6 +11,7 @@
 //! go of says DELETE first.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,13 +30,19 @@ use crate::session::{Action, Note, Plan, Reconnect, Rejected, Session, Teardown}
 use crate::time::{Clock, Timestamp};
 
 /// What setting a session up costs the concentrator.
-static FORM: Form = Form { name: "session", charges: &[Charge::HalfOpen], packets: 4, rare: false };
+pub(super) static FORM: Form =
+    Form { name: "session", charges: &[Charge::HalfOpen], packets: 4, rare: false };
 
 /// Marks the numbers of sessions among those of series.
 const SESSION: u32 = 1 << 31;
 
 /// How long a run is remembered after its end, for packets that come late.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// How long each transmission waits when we sign in only once.
+const ONCE: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+/// More than signing in once can take.
+const LONGEST: Duration = Duration::from_secs(20);
 
 /// All sessions.
 pub(super) struct Sessions {
@@ -96,12 +103,7 @@ impl Sessions {
             let series = SeriesId(*number | SESSION);
             let tag = Tag { series, seq: 0, due: kept.next, form: &FORM };
             let (plan, tell) = (Arc::clone(&kept.plan), self.tell.clone());
-            let make = move |start: Start<'_>| -> Box<dyn Exchange> {
-                let peer = SocketAddr::new(start.peer, Plan::PORT);
-                let entropy = Box::new(Generator::from_os());
-                let session = Session::new(plan, peer, start.local, entropy, start.now);
-                Box::new(Run { session, peer, stop, series, tell, reported: false })
-            };
+            let make = Run::maker(plan, stop, series, tell);
             driver.begin_with(kept.flow, tag, LINGER, make, out);
         }
     }
@@ -204,6 +206,50 @@ impl Sessions {
     }
 }
 
+/// Signs in once, and out again: whether without a child, or why not. Blocking, for seconds.
+///
+/// # Errors
+/// When the kernel refuses to wait for events.
+pub(super) fn sign_in(
+    driver: &mut Driver,
+    plan: &Plan,
+    address: IpAddr,
+    egress: Arc<Egress>,
+) -> io::Result<Result<bool, Teardown>> {
+    let plan = Arc::new(Plan { retransmit: ONCE.to_vec(), ..plan.clone() });
+    let flow = driver.open(address, Plan::PORT, Flow::PinnedUdp, egress);
+    let (tell, told) = mpsc::channel();
+    let stop = Arc::new(AtomicBool::new(false));
+    let tag = Tag { series: SeriesId(SESSION), seq: 0, due: driver.clock().now(), form: &FORM };
+    let make = Run::maker(plan, Arc::clone(&stop), tag.series, tell);
+    let mut out = Vec::new();
+    driver.begin_with(flow, tag, LINGER, make, &mut out);
+    let deadline = driver.clock().now() + LONGEST;
+    let (mut result, mut over) = (Err(Teardown::LocalFault), false);
+    while !over && driver.clock().now() < deadline {
+        if out.is_empty() {
+            driver.turn(deadline, &mut out)?;
+        }
+        over =
+            out.drain(..).any(|it| matches!(it, Happening::Done { tag, .. } if Sessions::owns(tag.series)));
+        for (_, note) in told.try_iter() {
+            match note {
+                Note::Up { childless, .. } => {
+                    result = Ok(childless);
+                    stop.store(true, Ordering::Relaxed);
+                }
+                Note::Down { why, .. } if result.is_err() => result = Err(why),
+                _ => {}
+            }
+        }
+        if stop.load(Ordering::Relaxed) && !over {
+            driver.nudge(flow, &mut out);
+        }
+    }
+    driver.close(flow, &mut out);
+    Ok(result)
+}
+
 impl Kept {
     fn release(self, driver: &mut Driver, out: &mut Vec<Happening>) {
         if let Some(stop) = self.stop {
@@ -230,6 +276,21 @@ struct Run {
 }
 
 impl Run {
+    /// What the driver makes a run with.
+    fn maker(
+        plan: Arc<Plan>,
+        stop: Arc<AtomicBool>,
+        series: SeriesId,
+        tell: mpsc::Sender<(SeriesId, Note)>,
+    ) -> impl FnOnce(Start<'_>) -> Box<dyn Exchange> {
+        move |start| {
+            let peer = SocketAddr::new(start.peer, Plan::PORT);
+            let entropy = Box::new(Generator::from_os());
+            let session = Session::new(plan, peer, start.local, entropy, start.now);
+            Box::new(Self { session, peer, stop, series, tell, reported: false })
+        }
+    }
+
     fn tell(&mut self) {
         while let Some(note) = self.session.as_mut().and_then(Session::note) {
             let _ = self.tell.send((self.series, note));

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::session;
 use crate::budget::Budget;
 use crate::config::{Address, Config, Egress, Target};
 pub use crate::diagnose::survey::{Observed, Survey};
@@ -18,6 +19,7 @@ use crate::net::resolve::Resolver;
 use crate::net::{Driver, FlowId, Happening, Tag};
 use crate::probe::{Charge, Form, Spec, ike, ikev1};
 use crate::sample::{Fault, Outcome, Reason, Report, SeriesId};
+use crate::session::Teardown;
 use crate::time::{Clock, Timestamp};
 
 /// How a survey is run.
@@ -83,6 +85,15 @@ pub fn survey(config: &Config, target: &Target, options: &Options) -> io::Result
     let mut cases = cases(config, target, options, &members, &mut driver);
     let mut happenings = Vec::new();
     run(&mut driver, &mut budget, &mut cases, &mut happenings, Turn::Gentle)?;
+    // Before anything is left half open, for this leaves nothing behind unless it is not answered.
+    let mut session = None;
+    if let (Some(plan), Some(address)) = (&target.session, members.first()) {
+        let signed_in = session::sign_in(&mut driver, plan, *address, Arc::new(way.clone()))?;
+        if signed_in == Err(Teardown::NoAnswer) {
+            let _ = budget.draw(*address, &session::FORM, clock.now());
+        }
+        session = Some(signed_in);
+    }
     prune(&mut cases);
     run(&mut driver, &mut budget, &mut cases, &mut happenings, Turn::Stateful)?;
     request(&mut cases, options);
@@ -114,7 +125,7 @@ pub fn survey(config: &Config, target: &Target, options: &Options) -> io::Result
             Address::Name(name) => name.clone(),
         },
     );
-    Ok(Survey { time: clock.wall(), host, resolved, routes, observed })
+    Ok(Survey { time: clock.wall(), host, resolved, routes, observed, session })
 }
 
 /// All addresses of a target; the error is for people.

@@ -109,3 +109,23 @@ fn a_gateway_that_wants_children_and_a_wrong_key() {
     daemon.stop();
     assert!(!sas(&lab).contains("ESTABLISHED"), "nothing is left: {}", sas(&lab));
 }
+
+#[test]
+fn check_signs_in_once_and_says_what_is_wrong() {
+    let lab = Lab::with(&["strongswan"]);
+    key(&lab, "psk", "lab-psk");
+    key(&lab, "wrong", "other");
+    let check = |address: &str, key: &str, more: &str| {
+        let yaml =
+            config(&[target("probe", address, key, more).replace("icmp: {}", "icmp: {}, ike_natt: {}")]);
+        let file = lab.config("check.yml", &yaml);
+        lab.check(&["--target", "probe", "--config.file", file.to_str().unwrap()])
+    };
+    let good = check("203.0.113.10", "psk", "");
+    assert_eq!((good.step("authenticate"), good.verdict()), ("ok".to_owned(), "ok"));
+    assert!(lab.read("strongswan.log").contains("received DELETE"));
+    assert!(!sas(&lab).contains("ESTABLISHED"), "nothing is left: {}", sas(&lab));
+    let wrong = check("2001:db8:3::10", "wrong", "");
+    assert_eq!(wrong.step("authenticate"), "failed auth_failed");
+    assert_eq!((wrong.verdict(), wrong.code), ("failed", 1));
+}

@@ -42,6 +42,7 @@ fn judged(vpn: &[Vpn], observed: Vec<Observed>) -> (Diagnosis, Survey) {
         resolved: Ok(vec![ip("192.0.2.1")]),
         routes: vec![(ip("192.0.2.1"), Ok(ip("198.51.100.7")))],
         observed,
+        session: None,
     };
     (diagnose(&survey, &target(vpn)), survey)
 }

@@ -34,7 +34,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ),
     ("demo", &["app", "wire", "net", "config", "sample", "time", "entropy"]),
     ("export", &["config", "probe", "session", "detect", "diagnose", "sample", "time"]),
-    ("diagnose", &["config", "probe", "detect", "sample", "time"]),
+    ("diagnose", &["config", "probe", "session", "detect", "sample", "time"]),
     ("config", &["probe", "session", "budget", "detect", "sample", "time"]),
     ("net", &["config", "probe", "wire", "sample", "time", "entropy"]),
     ("probe", &["wire", "sample", "time", "entropy"]),

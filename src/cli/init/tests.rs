@@ -25,6 +25,7 @@ fn made(host: &str, observed: Vec<Observed>) -> String {
         resolved: Ok(vec!["192.0.2.1".parse().unwrap()]),
         routes: Vec::new(),
         observed,
+        session: None,
     };
     let text = configuration(&survey, &config.targets[0], &name_of(host));
     serde_saphyr::from_str::<IgnoredAny>(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
