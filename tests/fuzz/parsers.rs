@@ -99,6 +99,38 @@ fn icmp_messages() {
     });
 }
 
+/// What a peer that has the keys may put into an encrypted payload, and into its parts.
+#[test]
+fn ike_sealed_payloads() {
+    let protections = [
+        ike::Protection::gcm(&[7; 36]).unwrap(),
+        ike::Protection::cbc(&[7; 32], ike::Integ::HMAC_SHA2_256_128, &[8; 32]).unwrap(),
+    ];
+    each_input(6, &goldens(&["tests/golden/ike"]), inputs(), |bytes| {
+        let Ok(header) = ike::Header::decode(bytes) else { return };
+        let data = bytes.get(ike::Header::LEN..).unwrap_or_default();
+        let first = ike::PayloadType(header.next);
+        for protection in &protections {
+            let _ = protection.open(bytes);
+            let fragment = ike::Fragment { header, number: 1, total: 1, first, data: data.to_vec() };
+            let sealed = protection.seal_fragment(&fragment, &[1; 16]);
+            if header.version.major() >= 2 {
+                let Ok(ike::Opened::Fragment(opened)) = protection.open(&sealed) else {
+                    panic!("a fragment")
+                };
+                assert_eq!((opened.number, opened.total, opened.first), (1, 1, first));
+                if let Ok(message) = opened.assemble(&opened.data) {
+                    let whole = protection.seal(&message, &[2; 16]);
+                    assert_eq!(protection.open(&whole), Ok(ike::Opened::Whole(message)));
+                }
+            }
+            let _ = ike::Identity::decode(data);
+            let _ = ike::read_auth(data);
+            let _ = ike::Delete::decode(data);
+        }
+    });
+}
+
 /// RFC 1071.
 fn checksum(bytes: &[u8]) -> u16 {
     let mut sum: u32 =

@@ -1,6 +1,9 @@
 //! Real sessions with a real strongSwan: set up, kept, torn down by either end, by the link, and by us.
 
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::time::Duration;
+
+use rustix::process::{Signal, kill_process};
 
 use crate::harness::{Daemon, Lab, until};
 
@@ -61,6 +64,17 @@ fn a_session_lives_and_is_torn_down_from_either_end_and_by_the_link() {
         daemon.metrics().get("vpnprobe_session_liveness_rtt_seconds_count", &[]) >= 2.0
     });
     assert!(up(&daemon, "probe") && sas(&lab).contains("ESTABLISHED"));
+
+    // Stopped for longer than the whole schedule: no evidence, and no end.
+    kill_process(daemon.pid(), Signal::STOP).unwrap();
+    std::thread::sleep(Duration::from_secs(10));
+    kill_process(daemon.pid(), Signal::CONT).unwrap();
+    let answered = daemon.metrics().get("vpnprobe_session_liveness_rtt_seconds_count", &[]);
+    until("liveness goes on", 20, || {
+        daemon.metrics().get("vpnprobe_session_liveness_rtt_seconds_count", &[]) >= answered + 1.0
+    });
+    assert_eq!(daemon.metrics().sum("vpnprobe_session_teardowns_total", &[]), Some(0.0));
+    assert_eq!(daemon.metrics().get("vpnprobe_session_liveness_losses_total", &[]), 0.0);
 
     lab.script("vici --terminate --ike ikev2");
     until("we know", 5, || ended(&daemon, "probe", "peer_deleted") == 1.0);
