@@ -4,15 +4,17 @@
 //! counted, also one that the kind forgot to declare: evidence is never dropped.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::families::{Collected, Family};
 use super::histogram::Histogram;
+use crate::detect::liveness::State;
+use crate::detect::{Transition, Watch};
 use crate::probe::Kind;
 use crate::sample::{Details, Fault, Findings, Outcome, Phase, Reason, Sample};
-use crate::time::WallTime;
+use crate::time::{Timestamp, WallTime};
 
 /// Which series: its four labels.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +29,13 @@ pub struct SeriesKey {
     pub egress: String,
 }
 
+/// Bounds of the share of losses in a window: one of twenty is 0.05, and all of them are above 0.99.
+const LOSS_RATIO: &[f64] = &[0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.99];
+/// Bounds of rows of losses.
+const LOSS_RUN: &[f64] = &[1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0];
+/// Bounds of outages, in seconds: where dead peer detection of one vendor or another gives up.
+const OUTAGE: &[f64] = &[20.0, 30.0, 40.0, 60.0, 90.0, 120.0, 165.0, 300.0, 600.0, 1800.0, 3600.0, 14_400.0];
+
 /// The metrics of one series. The engine writes, the web side reads.
 #[derive(Debug)]
 pub struct SeriesMetrics {
@@ -38,6 +47,15 @@ pub struct SeriesMetrics {
     rtt: Histogram,
     phases: Box<[(Phase, Histogram)]>,
     up: AtomicU8,
+    loss_ratio: Histogram,
+    loss_run: Histogram,
+    outage: Histogram,
+    flaps: AtomicU64,
+    /// Bits of doubles; jitter is not a number while it is unknown.
+    jitter: AtomicU64,
+    flap_penalty: AtomicU64,
+    flap_percent: AtomicU64,
+    flapping: AtomicBool,
     duplicates: AtomicU64,
     late: AtomicU64,
     under_load: AtomicU64,
@@ -78,6 +96,14 @@ impl SeriesMetrics {
             rtt: Histogram::new(buckets),
             phases: kind.phases.iter().map(|phase| (*phase, Histogram::new(buckets))).collect(),
             up: AtomicU8::new(0),
+            loss_ratio: Histogram::new(LOSS_RATIO),
+            loss_run: Histogram::new(LOSS_RUN),
+            outage: Histogram::new(OUTAGE),
+            flaps: AtomicU64::new(0),
+            jitter: AtomicU64::new(f64::NAN.to_bits()),
+            flap_penalty: AtomicU64::new(0),
+            flap_percent: AtomicU64::new(0),
+            flapping: AtomicBool::new(false),
             duplicates: AtomicU64::new(0),
             late: AtomicU64::new(0),
             under_load: AtomicU64::new(0),
@@ -157,6 +183,35 @@ impl SeriesMetrics {
     /// Sets whether the service is up, after hysteresis; nothing while that is not known.
     pub fn set_up(&self, up: Option<bool>) {
         self.up.store(up.map_or(0, |up| 1 + u8::from(up)), Relaxed);
+    }
+
+    /// Takes over what the detectors know at `at`.
+    pub fn watched(&self, watch: &Watch, at: Timestamp) {
+        self.set_up(match watch.state().0 {
+            State::Up | State::Degraded => Some(true),
+            State::Down => Some(false),
+            State::Unknown => None,
+        });
+        self.jitter.store(watch.jitter().unwrap_or(f64::NAN).to_bits(), Relaxed);
+        self.flap_penalty.store(watch.flap().penalty(at).to_bits(), Relaxed);
+        self.flap_percent.store(watch.percent_state_change().to_bits(), Relaxed);
+        self.flapping.store(watch.flap().stable_in(at).is_some(), Relaxed);
+    }
+
+    /// Counts what a detector told.
+    pub fn transition(&self, transition: &Transition) {
+        match *transition {
+            Transition::LossWindow(window) => {
+                self.loss_ratio.observe(Duration::from_secs(window.lost.into()) / window.sent.max(1));
+            }
+            Transition::LossRun(run) => self.loss_run.observe(Duration::from_secs(run.length.into())),
+            Transition::OutageEnded { began, ended } => self.outage.observe(ended.since(began)),
+            Transition::Flap { .. } => add(&self.flaps),
+            Transition::State { .. }
+            | Transition::OutageBegan { .. }
+            | Transition::FlappingBegan { .. }
+            | Transition::FlappingEnded { .. } => {}
+        }
     }
 
     /// Notes that an exchange was begun.
@@ -248,7 +303,18 @@ impl SeriesMetrics {
         if let Some(up) = self.up() {
             out.gauge(Family::Up, &labels, f64::from(u8::from(up)));
         }
+        out.histogram(Family::LossRatio, &labels, &self.loss_ratio);
+        out.histogram(Family::LossRun, &labels, &self.loss_run);
+        out.histogram(Family::Outage, &labels, &self.outage);
+        let gauge = |word: &AtomicU64| f64::from_bits(word.load(Relaxed));
+        if let Some(jitter) = Some(gauge(&self.jitter)).filter(|jitter| !jitter.is_nan()) {
+            out.gauge(Family::Jitter, &labels, jitter);
+        }
+        out.gauge(Family::FlapPenalty, &labels, gauge(&self.flap_penalty));
+        out.gauge(Family::FlapPercent, &labels, gauge(&self.flap_percent));
+        out.gauge(Family::Flapping, &labels, f64::from(u8::from(self.flapping.load(Relaxed))));
         for (family, counter) in [
+            (Family::Flaps, &self.flaps),
             (Family::Duplicates, &self.duplicates),
             (Family::LateReplies, &self.late),
             (Family::UnderLoad, &self.under_load),
