@@ -152,7 +152,7 @@ impl Plan {
     }
 
     /// The samples until `end`, in the order in which their results are known.
-    pub fn samples<'a>(self, mut link: Link<'a>, end: f64) -> impl Iterator<Item = Sample> + 'a {
+    pub fn samples(self, mut link: Link<'_>, end: f64) -> impl Iterator<Item = Sample> + '_ {
         let interval = nanos(self.interval);
         let (phase, timeout) = (nanos(self.phase), Duration::from_secs_f64(self.timeout));
         let mut seq = 0_u64;

@@ -4,7 +4,7 @@
 //! counted, also one that the kind forgot to declare: evidence is never dropped.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -55,7 +55,8 @@ pub struct SeriesMetrics {
     jitter: AtomicU64,
     flap_penalty: AtomicU64,
     flap_percent: AtomicU64,
-    flapping: AtomicBool,
+    /// Nanoseconds until it is stable again; [`u64::MAX`] if it is not flapping.
+    stable_in: AtomicU64,
     duplicates: AtomicU64,
     late: AtomicU64,
     under_load: AtomicU64,
@@ -85,6 +86,10 @@ fn add_at(counters: &[AtomicU64], at: usize) {
     }
 }
 
+fn double(word: &AtomicU64) -> f64 {
+    f64::from_bits(word.load(Relaxed))
+}
+
 impl SeriesMetrics {
     pub(super) fn new(key: SeriesKey, kind: Kind, buckets: &[f64]) -> Self {
         Self {
@@ -103,7 +108,7 @@ impl SeriesMetrics {
             jitter: AtomicU64::new(f64::NAN.to_bits()),
             flap_penalty: AtomicU64::new(0),
             flap_percent: AtomicU64::new(0),
-            flapping: AtomicBool::new(false),
+            stable_in: AtomicU64::new(u64::MAX),
             duplicates: AtomicU64::new(0),
             late: AtomicU64::new(0),
             under_load: AtomicU64::new(0),
@@ -195,7 +200,8 @@ impl SeriesMetrics {
         self.jitter.store(watch.jitter().unwrap_or(f64::NAN).to_bits(), Relaxed);
         self.flap_penalty.store(watch.flap().penalty(at).to_bits(), Relaxed);
         self.flap_percent.store(watch.percent_state_change().to_bits(), Relaxed);
-        self.flapping.store(watch.flap().stable_in(at).is_some(), Relaxed);
+        let nanos = |left: Duration| u64::try_from(left.as_nanos()).unwrap_or(u64::MAX - 1);
+        self.stable_in.store(watch.flap().stable_in(at).map_or(u64::MAX, nanos), Relaxed);
     }
 
     /// Counts what a detector told.
@@ -269,6 +275,21 @@ impl SeriesMetrics {
         Some(self.not_after.load(Relaxed)).filter(|nanos| *nanos != i64::MIN).map(WallTime::from_unix_nanos)
     }
 
+    /// The jitter in seconds; nothing before two replies in a row.
+    pub fn jitter_seconds(&self) -> Option<f64> {
+        Some(double(&self.jitter)).filter(|jitter| !jitter.is_nan())
+    }
+
+    /// The penalty for flaps.
+    pub fn flap_penalty(&self) -> f64 {
+        double(&self.flap_penalty)
+    }
+
+    /// How long until it is stable again, as of the last sample; nothing if it is not flapping.
+    pub fn stable_in(&self) -> Option<Duration> {
+        Some(self.stable_in.load(Relaxed)).filter(|nanos| *nanos != u64::MAX).map(Duration::from_nanos)
+    }
+
     /// What the last exchanges found out, all forms together.
     pub fn details(&self) -> Details {
         let findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -306,13 +327,12 @@ impl SeriesMetrics {
         out.histogram(Family::LossRatio, &labels, &self.loss_ratio);
         out.histogram(Family::LossRun, &labels, &self.loss_run);
         out.histogram(Family::Outage, &labels, &self.outage);
-        let gauge = |word: &AtomicU64| f64::from_bits(word.load(Relaxed));
-        if let Some(jitter) = Some(gauge(&self.jitter)).filter(|jitter| !jitter.is_nan()) {
+        if let Some(jitter) = self.jitter_seconds() {
             out.gauge(Family::Jitter, &labels, jitter);
         }
-        out.gauge(Family::FlapPenalty, &labels, gauge(&self.flap_penalty));
-        out.gauge(Family::FlapPercent, &labels, gauge(&self.flap_percent));
-        out.gauge(Family::Flapping, &labels, f64::from(u8::from(self.flapping.load(Relaxed))));
+        out.gauge(Family::FlapPenalty, &labels, self.flap_penalty());
+        out.gauge(Family::FlapPercent, &labels, double(&self.flap_percent));
+        out.gauge(Family::Flapping, &labels, f64::from(u8::from(self.stable_in().is_some())));
         for (family, counter) in [
             (Family::Flaps, &self.flaps),
             (Family::Duplicates, &self.duplicates),
