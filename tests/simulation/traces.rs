@@ -81,12 +81,12 @@ impl Background {
     pub fn drawn(random: &mut Random) -> Self {
         match random.u64() % 4 {
             0 => Self::iid(0.0),
-            1 => Self::iid(random.pick(&[0.001, 0.005, 0.01, 0.02, 0.03])),
+            1 => Self::iid(random.pick(&[0.001, 0.005, 0.01, 0.02, 0.05])),
             _ => Self {
                 good: random.within(0.0, 0.01),
                 bad: random.within(0.5, 1.0),
                 good_spell: random.within(60.0, 600.0),
-                bad_spell: BadSpell::Mean(random.within(0.2, 2.0)),
+                bad_spell: BadSpell::Mean(random.within(0.2, 3.0)),
             },
         }
     }
@@ -213,7 +213,7 @@ pub fn seconds(at: Timestamp) -> f64 {
 pub struct Trace {
     pub plan: Plan,
     pub background: Background,
-    /// When the link was down, ascending.
+    /// When the link was down, ascending; moments too.
     pub outages: Vec<Span>,
     /// Four transitions or more within ten minutes.
     pub flapping: bool,
@@ -227,8 +227,7 @@ const TRANSITIONS: usize = 4;
 
 impl Trace {
     /// Draws one. Outages mostly take 15 to 35 s, or three to seven intervals where probes are further
-    /// apart than 5 s: what is shorter leaves too little for any detector to see. Momentary losses of
-    /// all probes (1 to 8 s, at most one interval beyond 5 s) are no transitions.
+    /// apart than 5 s: what is shorter leaves too little for any detector to see.
     pub fn drawn(random: &mut Random) -> Self {
         let interval = random.pick(&[1.0, 2.0, 3.0, 5.0, 5.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0]);
         let plan = Plan::new(interval, random);
@@ -272,17 +271,11 @@ impl Trace {
                 outages = vec![(lead, lead + first), (from, from + Self::outage(random, shortest, usual))];
             }
             6 => outages = vec![(lead, lead + Self::outage(random, shortest, usual))],
-            // Moments.
-            _ => {
-                let mut from = lead;
-                for _ in 0..random.u64() % 6 {
-                    outages.push((from, from + random.within(1.0, 8.0)));
-                    from += random.within(60.0, 240.0);
-                }
-            }
+            _ => {}
         }
-        let flapping = flapping(&outages, shortest);
+        let flapping = flapping(&outages);
         let length = outages.last().map_or(lead, |(_, end)| *end) + 1800.0;
+        Self::moments(random, &mut outages, length);
         Self { plan, background, outages, flapping, length }
     }
 
@@ -290,14 +283,29 @@ impl Trace {
         if random.chance(0.9) { random.within(shortest, usual) } else { random.within(usual, usual * 3.0) }
     }
 
+    /// Everything is lost for 1 to 8 s now and then, in half of the traces: these are no transitions.
+    fn moments(random: &mut Random, outages: &mut Vec<Span>, length: f64) {
+        if random.chance(0.5) {
+            return;
+        }
+        let mut from = 300.0 + random.exponential(600.0);
+        while from < length {
+            let moment = (from, from + random.within(1.0, 8.0));
+            if outages.iter().all(|(begin, end)| moment.1 < *begin || *end < moment.0) {
+                outages.push(moment);
+            }
+            from += 8.0 + random.exponential(600.0);
+        }
+        outages.sort_by(|one, other| one.0.total_cmp(&other.0));
+    }
+
     pub fn samples(&self, random: Random) -> impl Iterator<Item = Sample> + '_ {
         self.plan.samples(Link::new(random, self.background, &self.outages), self.length)
     }
 }
 
-/// The label: whether some ten minutes have four transitions, those of mere moments left out.
-fn flapping(outages: &[Span], shortest: f64) -> bool {
-    let lasting = outages.iter().filter(|(begin, end)| end - begin >= shortest);
-    let transitions: Vec<f64> = lasting.flat_map(|(begin, end)| [*begin, *end]).collect();
+/// The label: whether some ten minutes have four transitions.
+fn flapping(outages: &[Span]) -> bool {
+    let transitions: Vec<f64> = outages.iter().flat_map(|(begin, end)| [*begin, *end]).collect();
     transitions.windows(TRANSITIONS).any(|window| window[TRANSITIONS - 1] - window[0] <= SPELL)
 }
