@@ -24,7 +24,7 @@ pub struct File {
     pub egress: BTreeMap<String, Egress>,
     /// What each address of a concentrator is spared from, over all its probes together.
     pub budget: Budget,
-    /// Directory where state survives a restart; nothing is kept if it is not set.
+    /// Directory for what is to survive a restart; this version keeps nothing there yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_dir: Option<PathBuf>,
     /// The HTTP side.

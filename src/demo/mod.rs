@@ -123,6 +123,7 @@ fn demo(args: &DemoArgs) -> io::Result<()> {
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
     };
     let options = args.options()?;
+    let listeners = if args.concentrator_only { Vec::new() } else { web(&args.listen)? };
     let clock = SystemClock::start();
     let concentrator = Concentrator::start(&options, clock, Duration::ZERO, Box::new(Generator::from_os()))?;
     let ports = concentrator.ports();
@@ -131,7 +132,6 @@ fn demo(args: &DemoArgs) -> io::Result<()> {
         say(&format!("the concentrator answers on {}: {}\n", options.address, listed(ports)));
         None
     } else {
-        let listeners = web(&args.listen)?;
         let loaded =
             config(options.address, ports).map_err(|problems| io::Error::other(problems.to_string()))?;
         let daemon = Daemon::start(loaded, listeners)?;

@@ -19,6 +19,7 @@ use prometheus::{Encoder, ProtobufEncoder, TextEncoder};
 use crate::probe::Kind;
 use crate::time::Clock;
 
+mod detected;
 mod families;
 mod histogram;
 mod own;
@@ -28,10 +29,11 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub use detected::Detected;
 use families::{Collected, Family};
 pub use histogram::Histogram;
 pub use own::OwnMetrics;
-pub use series::{SeriesKey, SeriesMetrics};
+pub use series::{FlowAge, SeriesKey, SeriesMetrics};
 pub use target::{MemberInfo, TargetMetrics};
 
 /// The names of all metrics of ours, `process_*` apart.

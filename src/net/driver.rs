@@ -99,7 +99,9 @@ struct FlowState {
     kind: Flow,
     egress: Arc<Egress>,
     pinned: Option<Socket>,
-    /// Addresses or routes have changed: the pinned socket is replaced once no answer is due on it.
+    /// The socket before this one, for answers that were due on it.
+    previous: Option<Socket>,
+    /// Addresses or routes have changed, or a middlebox dropped the flow: the next run binds anew.
     stale: bool,
     /// The owner has let go of it; it goes when its last exchange has cleaned up at the peer.
     closing: bool,
@@ -315,6 +317,7 @@ impl Driver {
             kind,
             egress,
             pinned: None,
+            previous: None,
             stale: false,
             closing: false,
             runs: Vec::new(),
@@ -339,6 +342,13 @@ impl Driver {
             if run.ended { self.forget(index, &run) } else { self.put_back(index, run) }
         }
         self.drop_closed(flow);
+    }
+
+    /// Gives a flow a new source port from its next run on.
+    pub fn renew(&mut self, flow: FlowId) {
+        if let Some(state) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) {
+            state.stale = true;
+        }
     }
 
     /// Frees a flow that was let go of and has no run any more.
@@ -486,14 +496,9 @@ impl Driver {
             return Ok(None);
         }
         if state.stale {
-            let runs = &self.runs;
-            let due = |index: &u32| {
-                runs.get(*index as usize).and_then(Option::as_ref).is_some_and(|run| !run.ended)
-            };
-            if !state.runs.iter().any(due) {
-                state.pinned = None;
-                state.stale = false;
-            }
+            // Answers that are still due come to the old socket, so that is read until it is replaced.
+            state.previous = state.pinned.take();
+            state.stale = false;
         }
         if state.pinned.is_none() {
             let socket = socket::udp(SocketAddr::new(state.peer, state.port), true, &state.egress)?;

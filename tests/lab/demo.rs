@@ -128,6 +128,63 @@ fn ike_scan() {
     has(&ask("--ikev2 --dhgroup=14"), &["COOKIE"]);
 }
 
+/// strongSwan as a client: it computes with the public values it gets, so they must be real ones.
+#[test]
+fn strongswan() {
+    let lab = Lab::up();
+    let demo = Demo::concentrator(&lab, &[]);
+    let folder = lab.path("initiator");
+    std::fs::create_dir(&folder).unwrap();
+    let here = folder.display();
+    let vici = format!("unix://{here}/vici");
+    let connection = |name: &str, version, port, proposals| {
+        format!(
+            "  {name} {{\n version = {version}\n remote_addrs = 127.0.0.1\n remote_port = {port}\n proposals = {proposals}\n \
+             local {{\n auth = psk\n id = a\n }}\n remote {{\n auth = psk\n id = b\n }}\n children {{\n c {{\n }}\n }}\n }}\n"
+        )
+    };
+    let connections = [
+        connection("curve", 2, 4500, "aes256gcm16-prfsha384-ecp384"),
+        connection("montgomery", 2, 4500, "aes256-sha256-x25519"),
+        connection("main_mode", 1, 500, "aes256-sha256-modp2048"),
+    ];
+    let swanctl =
+        format!("connections {{\n{}}}\nsecrets {{\n ike {{\n secret = x\n }}\n}}\n", connections.concat());
+    std::fs::write(folder.join("swanctl.conf"), swanctl).unwrap();
+    std::fs::write(
+        folder.join("strongswan.conf"),
+        format!(
+            "charon-systemd {{\n load = random nonce openssl gcrypt kdf kernel-libipsec kernel-netlink socket-default vici\n \
+             port = 0\n port_nat_t = 0\n plugins {{\n vici {{\n socket = {vici}\n }}\n }}\n}}\n"
+        ),
+    )
+    .unwrap();
+    // Copies, for the profiles of AppArmor know the installed paths only.
+    let script = format!(
+        "cd {here} && cp \"$(command -v charon-systemd)\" \"$(command -v swanctl)\" . && \
+         export SWANCTL_DIR={here} STRONGSWAN_CONF={here}/strongswan.conf && \
+         {{ timeout 30 ./charon-systemd >charon.log 2>&1 & }} && charon=$! && \
+         for n in $(seq 50); do ./swanctl --stats --uri {vici} >/dev/null 2>&1 && break; sleep 0.1; done; \
+         ./swanctl --load-all --uri {vici}; \
+         for c in curve montgomery main_mode; do \
+         timeout 10 ./swanctl --initiate --ike $c --timeout 1 --uri {vici}; done; kill $charon"
+    );
+    let output = lab.command(VOID, "sh").args(["-c", &script]).output().unwrap();
+    let said = text(&output.stdout) + &text(&output.stderr);
+    has(
+        &said,
+        &[
+            "parsed IKE_SA_INIT response 0 [ SA KE No N(NATD_S_IP) N(NATD_D_IP) N(FRAG_SUP) N(CHDLESS_SUP) N(MULT_AUTH) V ]",
+            "selected proposal: IKE:AES_GCM_16_256/PRF_HMAC_SHA2_384/ECP_384",
+            "selected proposal: IKE:AES_CBC_256/HMAC_SHA2_256_128/PRF_HMAC_SHA2_256/CURVE_25519",
+            "generating IKE_AUTH request 1",
+            "parsed ID_PROT response 0 [ SA V V V ]",
+            "selected proposal: IKE:AES_CBC_256/HMAC_SHA2_256_128/PRF_HMAC_SHA2_256/MODP_2048",
+        ],
+    );
+    drop(demo);
+}
+
 #[test]
 fn openvpn() {
     let lab = Lab::up();

@@ -23,6 +23,7 @@
 set -euo pipefail
 
 ROLES=(client r1 r2 conc void)
+# shellcheck disable=SC2034
 CONC=203.0.113.10 CONC6=2001:db8:3::10 FQDN=vpn.example.test
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -207,9 +208,11 @@ stop() {
 }
 
 gone() { # PID...: all have ended (a zombie has)
+    # shellcheck disable=SC2046
     ! grep -qs '^State:[[:space:]][^ZX]' $(printf '/proc/%s/status ' "$@")
 }
 
+# shellcheck source=tests/lab/servers.sh
 source "$HERE/servers.sh"
 
 verb=${1:-}; shift || true

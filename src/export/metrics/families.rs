@@ -79,6 +79,8 @@ families! {
         "1 from when the penalty reaches `suppress` until it falls below `reuse`, else 0.";
     FlapPercent = GAUGE "vpnprobe_flap_percent_state_change", SERIES, [],
         "Percent of state changes over the last 21 results, weighted as Nagios does.";
+    FlowUp = GAUGE "vpnprobe_flow_up", SERIES, ["flow"],
+        "1 if answers come back on the flow: pinned is the one kept all along, fresh a new one opened beside it after losses.";
     TargetState = GAUGE "vpnprobe_target_state", TARGET, ["state"],
         "1 for the state the target is in, 0 for the others.";
     Duplicates = COUNTER "vpnprobe_duplicates_total", SERIES, [],

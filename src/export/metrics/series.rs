@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::detected::Detected;
 use super::families::{Collected, Family};
 use super::histogram::Histogram;
 use crate::detect::liveness::State;
@@ -15,6 +16,7 @@ use crate::detect::{Transition, Watch};
 use crate::probe::Kind;
 use crate::sample::{Details, Fault, Findings, Outcome, Phase, Reason, Sample};
 use crate::time::{Timestamp, WallTime};
+use crate::words;
 
 /// Which series: its four labels.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,12 +31,15 @@ pub struct SeriesKey {
     pub egress: String,
 }
 
-/// Bounds of the share of losses in a window: one of twenty is 0.05, and all of them are above 0.99.
-const LOSS_RATIO: &[f64] = &[0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.99];
-/// Bounds of rows of losses.
-const LOSS_RUN: &[f64] = &[1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0];
-/// Bounds of outages, in seconds: where dead peer detection of one vendor or another gives up.
-const OUTAGE: &[f64] = &[20.0, 30.0, 40.0, 60.0, 90.0, 120.0, 165.0, 300.0, 600.0, 1800.0, 3600.0, 14_400.0];
+words! {
+    /// Which flow of a probe that keeps one: a stateful firewall or NAT may have condemned the old one.
+    pub enum FlowAge {
+        /// The flow the probe has kept all along, as a VPN client does.
+        Pinned = "pinned",
+        /// A flow from a new source port, opened beside it after several losses.
+        Fresh = "fresh",
+    }
+}
 
 /// The metrics of one series. The engine writes, the web side reads.
 #[derive(Debug)]
@@ -47,16 +52,9 @@ pub struct SeriesMetrics {
     rtt: Histogram,
     phases: Box<[(Phase, Histogram)]>,
     up: AtomicU8,
-    loss_ratio: Histogram,
-    loss_run: Histogram,
-    outage: Histogram,
-    flaps: AtomicU64,
-    /// Bits of doubles; jitter is not a number while it is unknown.
-    jitter: AtomicU64,
-    flap_penalty: AtomicU64,
-    flap_percent: AtomicU64,
-    /// Nanoseconds until it is stable again; [`u64::MAX`] if it is not flapping.
-    stable_in: AtomicU64,
+    detected: Detected,
+    /// By flow, as `up`.
+    flows: [AtomicU8; FlowAge::ALL.len()],
     duplicates: AtomicU64,
     late: AtomicU64,
     under_load: AtomicU64,
@@ -86,10 +84,6 @@ fn add_at(counters: &[AtomicU64], at: usize) {
     }
 }
 
-fn double(word: &AtomicU64) -> f64 {
-    f64::from_bits(word.load(Relaxed))
-}
-
 impl SeriesMetrics {
     pub(super) fn new(key: SeriesKey, kind: Kind, buckets: &[f64]) -> Self {
         Self {
@@ -101,14 +95,8 @@ impl SeriesMetrics {
             rtt: Histogram::new(buckets),
             phases: kind.phases.iter().map(|phase| (*phase, Histogram::new(buckets))).collect(),
             up: AtomicU8::new(0),
-            loss_ratio: Histogram::new(LOSS_RATIO),
-            loss_run: Histogram::new(LOSS_RUN),
-            outage: Histogram::new(OUTAGE),
-            flaps: AtomicU64::new(0),
-            jitter: AtomicU64::new(f64::NAN.to_bits()),
-            flap_penalty: AtomicU64::new(0),
-            flap_percent: AtomicU64::new(0),
-            stable_in: AtomicU64::new(u64::MAX),
+            detected: Detected::new(),
+            flows: Default::default(),
             duplicates: AtomicU64::new(0),
             late: AtomicU64::new(0),
             under_load: AtomicU64::new(0),
@@ -197,26 +185,18 @@ impl SeriesMetrics {
             State::Down => Some(false),
             State::Unknown => None,
         });
-        self.jitter.store(watch.jitter().unwrap_or(f64::NAN).to_bits(), Relaxed);
-        self.flap_penalty.store(watch.flap().penalty(at).to_bits(), Relaxed);
-        self.flap_percent.store(watch.percent_state_change().to_bits(), Relaxed);
-        let nanos = |left: Duration| u64::try_from(left.as_nanos()).unwrap_or(u64::MAX - 1);
-        self.stable_in.store(watch.flap().stable_in(at).map_or(u64::MAX, nanos), Relaxed);
+        self.detected.watched(watch, at);
     }
 
     /// Counts what a detector told.
     pub fn transition(&self, transition: &Transition) {
-        match *transition {
-            Transition::LossWindow(window) => {
-                self.loss_ratio.observe(Duration::from_secs(window.lost.into()) / window.sent.max(1));
-            }
-            Transition::LossRun(run) => self.loss_run.observe(Duration::from_secs(run.length.into())),
-            Transition::OutageEnded { began, ended } => self.outage.observe(ended.since(began)),
-            Transition::Flap { .. } => add(&self.flaps),
-            Transition::State { .. }
-            | Transition::OutageBegan { .. }
-            | Transition::FlappingBegan { .. }
-            | Transition::FlappingEnded { .. } => {}
+        self.detected.count(transition);
+    }
+
+    /// Sets whether answers come back on a flow.
+    pub fn set_flow(&self, flow: FlowAge, up: bool) {
+        if let Some(state) = self.flows.get(flow as usize) {
+            state.store(1 + u8::from(up), Relaxed);
         }
     }
 
@@ -275,19 +255,9 @@ impl SeriesMetrics {
         Some(self.not_after.load(Relaxed)).filter(|nanos| *nanos != i64::MIN).map(WallTime::from_unix_nanos)
     }
 
-    /// The jitter in seconds; nothing before two replies in a row.
-    pub fn jitter_seconds(&self) -> Option<f64> {
-        Some(double(&self.jitter)).filter(|jitter| !jitter.is_nan())
-    }
-
-    /// The penalty for flaps.
-    pub fn flap_penalty(&self) -> f64 {
-        double(&self.flap_penalty)
-    }
-
-    /// How long until it is stable again, as of the last sample; nothing if it is not flapping.
-    pub fn stable_in(&self) -> Option<Duration> {
-        Some(self.stable_in.load(Relaxed)).filter(|nanos| *nanos != u64::MAX).map(Duration::from_nanos)
+    /// What the detectors know.
+    pub fn detected(&self) -> &Detected {
+        &self.detected
     }
 
     /// What the last exchanges found out, all forms together.
@@ -324,17 +294,14 @@ impl SeriesMetrics {
         if let Some(up) = self.up() {
             out.gauge(Family::Up, &labels, f64::from(u8::from(up)));
         }
-        out.histogram(Family::LossRatio, &labels, &self.loss_ratio);
-        out.histogram(Family::LossRun, &labels, &self.loss_run);
-        out.histogram(Family::Outage, &labels, &self.outage);
-        if let Some(jitter) = self.jitter_seconds() {
-            out.gauge(Family::Jitter, &labels, jitter);
+        self.detected.collect(&labels, out);
+        for (flow, state) in FlowAge::ALL.iter().zip(&self.flows) {
+            let state = state.load(Relaxed);
+            if state > 0 {
+                out.gauge(Family::FlowUp, &with(flow.as_str()), f64::from(state - 1));
+            }
         }
-        out.gauge(Family::FlapPenalty, &labels, self.flap_penalty());
-        out.gauge(Family::FlapPercent, &labels, double(&self.flap_percent));
-        out.gauge(Family::Flapping, &labels, f64::from(u8::from(self.stable_in().is_some())));
         for (family, counter) in [
-            (Family::Flaps, &self.flaps),
             (Family::Duplicates, &self.duplicates),
             (Family::LateReplies, &self.late),
             (Family::UnderLoad, &self.under_load),

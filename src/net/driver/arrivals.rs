@@ -5,11 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use socket2::Socket;
 
+use super::super::socket::flush;
 use super::super::{fault, icmp};
-use super::steps::flush;
 use super::{
-    Channel, Clock, Driver, Duration, Event, Handled, Happening, Mismatch, Outcome, Owner, POLLS, Pending,
-    READS_PER_FLOW, READS_PER_SHARED, Ready, Receiver, Run, Timestamp,
+    Channel, Clock, Driver, Duration, Event, FlowState, Handled, Happening, Mismatch, Outcome, Owner, POLLS,
+    Pending, READS_PER_FLOW, READS_PER_SHARED, Ready, Receiver, Run, Timestamp,
 };
 
 impl Driver {
@@ -99,45 +99,48 @@ impl Driver {
     }
 
     pub(super) fn read_flow(&mut self, flow: u32, ready: Ready, out: &mut Vec<Happening>) {
-        let now = self.clock.now();
-        let mut receiver = std::mem::replace(&mut self.receiver, Receiver::empty());
         if ready.error {
-            self.drain_flow(flow, now);
+            self.drain_flow(flow);
         }
         if ready.readable {
-            for _ in 0..READS_PER_FLOW {
-                let Some(socket) = self.pinned(flow) else { break };
-                let arrival = match receiver.receive(socket) {
-                    Ok(arrival) => arrival,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(_) => {
-                        // The kernel repeats a queued error here once; the queue itself tells whose it is.
-                        self.drain_flow(flow, now);
-                        continue;
-                    }
-                };
-                if let Some(count) = arrival.dropped {
-                    let new = self
-                        .flows
-                        .get_mut(flow as usize)
-                        .and_then(Option::as_mut)
-                        .map_or(0, |state| state.drops.note(count));
-                    if new > 0 {
-                        out.push(Happening::Overflow(new));
-                    }
+            self.read_socket(flow, |state| state.pinned.as_ref(), out);
+            self.read_socket(flow, |state| state.previous.as_ref(), out);
+        }
+    }
+
+    fn read_socket(&mut self, flow: u32, which: fn(&FlowState) -> Option<&Socket>, out: &mut Vec<Happening>) {
+        let mut receiver = std::mem::replace(&mut self.receiver, Receiver::empty());
+        for _ in 0..READS_PER_FLOW {
+            let Some(state) = self.flows.get_mut(flow as usize).and_then(Option::as_mut) else { break };
+            let Some(socket) = which(state) else { break };
+            let current = state.pinned.as_ref().is_some_and(|pinned| std::ptr::eq(pinned, socket));
+            let arrival = match receiver.receive(socket) {
+                Ok(arrival) => arrival,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    // The kernel repeats a queued error here once; the queue itself tells whose it is.
+                    self.drain_flow(flow);
+                    continue;
                 }
-                let at = self.stamp(arrival.stamp, out);
-                let Some(from) = arrival.from else { continue };
-                let runs = self.runs_of(flow);
-                self.offer(&runs, Event::Received { from, bytes: arrival.bytes }, at, out);
+            };
+            if let Some(count) = arrival.dropped.filter(|_| current) {
+                let new = state.drops.note(count);
+                if new > 0 {
+                    out.push(Happening::Overflow(new));
+                }
             }
+            let at = self.stamp(arrival.stamp, out);
+            let Some(from) = arrival.from else { continue };
+            let runs = self.runs_of(flow);
+            self.offer(&runs, Event::Received { from, bytes: arrival.bytes }, at, out);
         }
         self.receiver = receiver;
     }
 
-    pub(super) fn drain_flow(&mut self, flow: u32, now: Timestamp) {
-        let state = self.flows.get(flow as usize).and_then(Option::as_ref);
-        if let Some(socket) = state.and_then(|state| state.pinned.as_ref()) {
+    fn drain_flow(&mut self, flow: u32) {
+        let now = self.clock.now();
+        let Some(state) = self.flows.get(flow as usize).and_then(Option::as_ref) else { return };
+        for socket in state.pinned.iter().chain(&state.previous) {
             queue_errors(&mut self.errors, socket, Owner::Flow(flow), now, &mut self.pending);
         }
     }
@@ -204,6 +207,9 @@ impl Driver {
                     }
                     run.exchange.handle(Event::Connected, now);
                 }
+                Ok(None) if ready.error => {
+                    self.queued_errors(index, &mut run, now);
+                }
                 Ok(None) => {}
                 Ok(Some(error)) | Err(error) => {
                     self.stream_failed(index, &mut run, &error, now);
@@ -234,15 +240,32 @@ impl Driver {
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) => {
-                        self.stream_failed(index, &mut run, &error, now);
-                        self.unwatch(&run);
+                        // An ICMP error does not end an open stream; anything else does.
+                        if self.stream_failed(index, &mut run, &error, now) {
+                            self.unwatch(&run);
+                        }
                         break;
                     }
                 }
             }
         }
+        if ready.error {
+            self.queued_errors(index, &mut run, now);
+        }
         self.watch_writes(index, &mut run);
         self.advance(index, run, out);
+    }
+
+    /// Hands a stream's exchange the ICMP errors of its queue; tells whether there were any.
+    fn queued_errors(&mut self, index: u32, run: &mut Run, now: Timestamp) -> bool {
+        let Channel::Tcp { socket, .. } = &run.channel else { return false };
+        let mut queued = Vec::new();
+        queue_errors(&mut self.errors, socket, Owner::Run(index), now, &mut queued);
+        for error in &queued {
+            let event = Event::Icmp { from: error.from, error: error.error, quoted: &error.quoted };
+            run.exchange.handle(event, now);
+        }
+        !queued.is_empty()
     }
 
     pub(super) fn unwatch(&self, run: &Run) {
@@ -251,23 +274,25 @@ impl Driver {
         }
     }
 
-    pub(super) fn stream_failed(&mut self, index: u32, run: &mut Run, error: &io::Error, now: Timestamp) {
-        if let Channel::Tcp { socket, .. } = &run.channel {
-            let mut queued = Vec::new();
-            queue_errors(&mut self.errors, socket, Owner::Run(index), now, &mut queued);
-            // The queue has the ICMP error's own type and code; the error number is only its shadow.
-            if let Some(first) = queued.first() {
-                let event = Event::Icmp { from: first.from, error: first.error, quoted: &first.quoted };
-                run.exchange.handle(event, now);
-                return;
-            }
+    /// Tells a stream's exchange what its socket's error means. Whether that is the end of the stream.
+    pub(super) fn stream_failed(
+        &mut self,
+        index: u32,
+        run: &mut Run,
+        error: &io::Error,
+        now: Timestamp,
+    ) -> bool {
+        // The queue has the ICMP error's own type and code; the error number is only its shadow.
+        if self.queued_errors(index, run, now) {
+            return false;
         }
-        let event = match fault::of_socket(error) {
-            fault::Verdict::Reset => Event::Reset,
-            fault::Verdict::Icmp(error) => Event::Icmp { from: None, error, quoted: &[] },
-            fault::Verdict::Ours(fault) => Event::Failed(fault),
+        let (event, ended) = match fault::of_socket(error) {
+            fault::Verdict::Reset => (Event::Reset, true),
+            fault::Verdict::Icmp(error) => (Event::Icmp { from: None, error, quoted: &[] }, false),
+            fault::Verdict::Ours(fault) => (Event::Failed(fault), true),
         };
         run.exchange.handle(event, now);
+        ended
     }
 
     /// Offers an event to runs, in their order, until one takes it.
@@ -310,10 +335,6 @@ impl Driver {
             out.push(Happening::ClockFallback);
             now
         })
-    }
-
-    pub(super) fn pinned(&self, flow: u32) -> Option<&Socket> {
-        self.flows.get(flow as usize).and_then(Option::as_ref).and_then(|state| state.pinned.as_ref())
     }
 
     /// The runs of a flow, the newest first.
@@ -363,7 +384,9 @@ pub(super) fn queue_errors(
                 at: now,
             }),
             Ok(None) => {}
-            Err(_) => return,
+            Err(_) => break,
         }
     }
+    // An error whose queue entry was dropped for want of room would keep the socket ready for ever.
+    let _ = socket.take_error();
 }

@@ -3,16 +3,18 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
-use socket2::Socket;
-
+use super::super::socket::{datagram, flush};
 use super::super::{fault, socket};
 use super::arrivals::queue_errors;
 use super::{
     Channel, Clock, Driver, Drops, Event, Fault, FlowId, Happening, Outcome, Owner, POLLS, Reason, Report,
     Reverse, Run, Step, Timestamp, Transport,
 };
+
+/// The shortest pause between two polls of an exchange that waits.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 impl Driver {
     pub(super) fn open_channel(&mut self, index: u32, run: &mut Run, transport: Transport) {
@@ -103,6 +105,9 @@ impl Driver {
     }
 
     pub(super) fn wait(&mut self, index: u32, run: &mut Run, until: Timestamp) {
+        // An exchange that waits for the past is polled again, but not in a tight loop.
+        let now = self.clock.now();
+        let until = if until > now { until } else { now + SHORTEST_WAIT };
         if run.wait != until {
             run.wait = until;
             self.timers.push(Reverse((until, index, run.generation)));
@@ -266,37 +271,6 @@ impl Driver {
         };
         if let Some(socket) = socket {
             queue_errors(&mut self.errors, socket, owner, self.clock.now(), &mut self.pending);
-            let _ = socket.take_error();
         }
     }
-}
-
-fn datagram(socket: &Socket, bytes: &[u8], to: Option<SocketAddr>, ttl: Option<u8>) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-    let Some(ttl) = ttl else {
-        return match to {
-            Some(to) => socket.send_to(bytes, &to.into()).map(drop),
-            None => socket.send(bytes).map(drop),
-        };
-    };
-    let ttl = i32::from(ttl);
-    let v6 = to.map_or_else(
-        || socket.domain().is_ok_and(|domain| domain == socket2::Domain::IPV6),
-        |to| to.is_ipv6(),
-    );
-    let control = if v6 { ControlMessage::Ipv6HopLimit(&ttl) } else { ControlMessage::Ipv4Ttl(&ttl) };
-    let to = to.map(SockaddrStorage::from);
-    sendmsg(socket.as_raw_fd(), &[io::IoSlice::new(bytes)], &[control], MsgFlags::empty(), to.as_ref())?;
-    Ok(())
-}
-
-pub(super) fn flush(socket: &Socket, unsent: &mut Vec<u8>) -> io::Result<()> {
-    while !unsent.is_empty() {
-        match socket.send(unsent) {
-            Ok(sent) => drop(unsent.drain(..sent)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
