@@ -91,9 +91,9 @@ fn false_outages(table: &mut Table, size: &Size, seed: u64) {
         ("hourly burst of 3 s, 90 % lost", Background::hourly(BadSpell::Fixed(3.0)), 6.0),
         ("hourly burst of 3 s on average, 90 % lost", Background::hourly(BadSpell::Mean(3.0)), 6.0),
     ];
-    let counted: Vec<Vec<Years>> = std::thread::scope(|threads| {
+    let counted: Vec<Vec<Quiet>> = std::thread::scope(|threads| {
         let count = |(number, (_, background, _)): (u64, (&str, Background, f64))| {
-            threads.spawn(move || INTERVALS.map(|interval| years(interval, background, size, seed, number)))
+            threads.spawn(move || INTERVALS.map(|interval| quiet(interval, background, size, seed, number)))
         };
         let threads: Vec<_> = (1..).zip(kinds).map(count).collect();
         threads.into_iter().map(|thread| thread.join().unwrap().to_vec()).collect()
@@ -102,7 +102,7 @@ fn false_outages(table: &mut Table, size: &Size, seed: u64) {
         let years: f64 = counted.iter().map(|one| one.years).sum();
         let outages: u32 = counted.iter().map(|one| one.outages).sum();
         let flapping: u32 = counted.iter().map(|one| one.flapping).sum();
-        let rate = |one: &Years| f64::from(one.outages) / one.years;
+        let rate = |one: &Quiet| f64::from(one.outages) / one.years;
         let worst = counted.iter().max_by(|one, other| rate(one).total_cmp(&rate(other))).unwrap();
         // The rate holds at each interval; a short run has too few years for one.
         let good = match (goal > 0.0, years < 100.0) {
@@ -122,18 +122,18 @@ fn false_outages(table: &mut Table, size: &Size, seed: u64) {
 
 /// What was told in years without an outage.
 #[derive(Clone)]
-struct Years {
+struct Quiet {
     interval: f64,
     years: f64,
     outages: u32,
     flapping: u32,
 }
 
-fn years(interval: f64, background: Background, size: &Size, seed: u64, number: u64) -> Years {
+fn quiet(interval: f64, background: Background, size: &Size, seed: u64, number: u64) -> Quiet {
     let years = if (interval - 5.0).abs() < 1e-9 { size.years_at_5_s } else { size.years };
     let mut random = Random::new(seed ^ (number << 32) ^ interval.to_bits());
     let plan = Plan::new(interval, &mut random);
-    let mut counted = Years { interval, years, outages: 0, flapping: 0 };
+    let mut counted = Quiet { interval, years, outages: 0, flapping: 0 };
     let link = Link::new(random, background, &[]);
     run(&mut watch(plan), plan.samples(link, years * YEAR), |_, transition| match transition {
         Transition::OutageBegan { .. } => counted.outages += 1,
