@@ -29,7 +29,7 @@ pub struct Evidence {
     pub explicit: bool,
     /// The form of the exchange.
     pub form: &'static str,
-    /// The round-trip time of an authentic reply.
+    /// The round-trip time, of an authentic reply.
     pub rtt: Option<Duration>,
 }
 

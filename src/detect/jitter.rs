@@ -5,7 +5,7 @@
 //! ```
 //!
 //! It is the variation of the whole round trip, about 1.4 to 2 times that of one way.
-//! Invariant: only two replies with no loss between them make a D.
+//! Invariant: only two answers with no loss or refusal between them make a D.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub struct Jitter {
 }
 
 impl Jitter {
-    /// The jitter in seconds; nothing before two replies in a row.
+    /// The jitter in seconds; nothing before two answers in a row.
     #[must_use]
     pub const fn seconds(&self) -> Option<f64> {
         self.seconds

@@ -125,7 +125,7 @@ impl Watch {
         (state == State::Down).then_some(since)
     }
 
-    /// The jitter in seconds; nothing before two replies in a row.
+    /// The jitter in seconds; nothing before two answers in a row.
     #[must_use]
     pub const fn jitter(&self) -> Option<f64> {
         self.folds.jitter.seconds()
@@ -158,7 +158,7 @@ impl Folds {
     fn fold(&mut self, evidence: &Evidence, out: &mut Vec<Transition>) {
         let Evidence { at, received, explicit, .. } = *evidence;
         let (from, _) = self.state();
-        self.jitter.observe(evidence.form, evidence.rtt.filter(|_| received));
+        self.jitter.observe(evidence.form, evidence.rtt.filter(|_| evidence.serving));
         self.percent.observe(received);
         let (window, run) = self.loss.observe(received, at);
         out.extend(run.map(Transition::LossRun));

@@ -78,7 +78,7 @@ pub struct ProbeStatus {
     pub fault: Option<Fault>,
     /// The last round-trip time.
     pub rtt_seconds: Option<f64>,
-    /// The jitter of the round-trip time; null before two replies in a row.
+    /// The jitter of the round-trip time; null before two answers in a row.
     pub jitter_seconds: Option<f64>,
     /// The penalty for coming and going.
     pub flap_penalty: f64,

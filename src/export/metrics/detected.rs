@@ -78,7 +78,7 @@ impl Detected {
         }
     }
 
-    /// The jitter in seconds; nothing before two replies in a row.
+    /// The jitter in seconds; nothing before two answers in a row.
     pub fn jitter(&self) -> Option<f64> {
         Some(double(&self.jitter)).filter(|jitter| !jitter.is_nan())
     }

@@ -70,7 +70,7 @@ families! {
     Outage = HISTOGRAM "vpnprobe_outage_duration_seconds", SERIES, [],
         "How long outages took that have ended.";
     Jitter = GAUGE "vpnprobe_jitter_seconds", SERIES, [],
-        "Jitter of the round-trip time (RFC 3550); absent before two replies in a row.";
+        "Jitter of the round-trip time (RFC 3550); absent before two answers in a row.";
     Flaps = COUNTER "vpnprobe_flaps_total", SERIES, [],
         "How often the service fell silent or came back, if only for ten seconds.";
     FlapPenalty = GAUGE "vpnprobe_flap_penalty", SERIES, [],
