@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need (Debian packages; no service is started) and runs all of them.
 # usage: tests/run.sh [--long] [--only KIND]
-#   --long    the hour-long soak in place of ten minutes, and a hundred times the fuzz inputs
+#   --long    the hour-long soak in place of ten minutes, a hundred times the fuzz inputs, and a
+#             century of simulated targets
 #   KIND      style | unit | suite | promtool | lab | fuzz
 # Nothing skips itself: what cannot run has failed. As another user than root it asks sudo for the
 # packages and for the lab, whose servers live in network namespaces of their own.
@@ -23,7 +24,7 @@ while (($#)); do
     case $1 in
         --long) export VPNPROBE_LONG=1 ;;
         --only) only=${2:?a kind}; shift ;;
-        *) sed -n '2,8s/^# //p' "$0"; exit 2 ;;
+        *) sed -n '2,9s/^# //p' "$0"; exit 2 ;;
     esac
     shift
 done
@@ -100,7 +101,13 @@ unit() {
     return "$failed"
 }
 
-suite() { tests --test suite; }
+# The simulation of the detectors is short here; --long runs the whole of it.
+suite() {
+    local failed=0
+    VPNPROBE_LONG='' tests --test suite --test simulation || failed=1
+    [[ -z ${VPNPROBE_LONG:-} ]] || cargo test --locked --release --test simulation -- --nocapture || failed=1
+    return "$failed"
+}
 
 fuzz() { tests --test fuzz; }
 

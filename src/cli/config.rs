@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use crate::config::{Config, Family, Vpn, raw};
+use crate::detect::liveness::State;
 use crate::diagnose::{LadderReason, Status, Step, Verdict};
 use crate::probe::{Charge, Kind, Mismatch};
 use crate::sample::{Fault, Phase, Reason};
@@ -90,6 +91,7 @@ pub fn enums() -> String {
         "mismatch": Mismatch,
         "phase": Phase,
         "reason": Reason,
+        "state": State,
         "status": Status,
         "step": Step,
         "teardown": Teardown,

@@ -13,6 +13,7 @@ use super::layers::Places;
 use super::problem::{KeyPath, Problem};
 use super::{Config, Egress, Loaded, Problems, Web, raw, target};
 use crate::budget::Limits;
+use crate::detect::flap::Damping;
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// The bounds of an interval.
@@ -24,6 +25,8 @@ pub(super) const FULL_INTERVAL: (Duration, Duration) =
     (Duration::from_secs(10), Duration::from_secs(7 * 86_400));
 /// The shortest time between half-open sessions: strongSwan, for one, keeps each for 30 s.
 const HALF_OPEN: Duration = Duration::from_secs(35);
+/// The bounds of the half-life of flaps.
+const HALF_LIFE: (Duration, Duration) = (Duration::from_secs(60), DAY);
 /// The most histogram buckets: each is a series per probe.
 const BUCKETS: usize = 30;
 
@@ -213,6 +216,8 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
     let mut check = check;
     let top = KeyPath::default();
     let (defaults, buckets) = defaults(&file.defaults, &mut check, &top.key("defaults"));
+    let written = file.defaults.flap.clone().unwrap_or_default();
+    let flap = flap(&written, &mut check, &top.key("defaults").key("flap"));
     let budget = budget(&file.budget, &mut check, &top.key("budget"));
     let egress = egress(&file.egress, &mut check, &top.key("egress"));
     let web = web(&file.web, &mut check, &top.key("web"));
@@ -235,6 +240,7 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
             timeout: Some(defaults.timeout.into()),
             full_interval: Some(defaults.full_interval.into()),
             buckets: Some(buckets.clone()),
+            flap: Some(raw::Flap::from(&flap)),
         },
         targets: shown,
         egress: egress.iter().map(|(name, egress)| (name.clone(), shown_egress(egress))).collect(),
@@ -247,7 +253,7 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
     if let Some(problems) = Problems::some(problems) {
         return Err(problems);
     }
-    let config = Config { targets, egress, budget, buckets, state_dir, web };
+    let config = Config { targets, egress, budget, buckets, flap, state_dir, web };
     Ok(Loaded { config, warnings, effective })
 }
 
@@ -283,6 +289,33 @@ fn defaults(file: &raw::Defaults, check: &mut Check<'_>, path: &KeyPath) -> (Def
         below = *bound;
     }
     (times, buckets)
+}
+
+fn flap(file: &raw::Flap, check: &mut Check<'_>, path: &KeyPath) -> Damping {
+    let usual = Damping::default();
+    let half_life = check.duration(&path.key("half_life"), file.half_life.as_ref(), HALF_LIFE);
+    let damping = Damping {
+        half_life: half_life.unwrap_or(usual.half_life),
+        suppress: file.suppress.unwrap_or(usual.suppress),
+        reuse: file.reuse.unwrap_or(usual.reuse),
+        ceiling: file.ceiling.unwrap_or(usual.ceiling),
+    };
+    let Damping { suppress, reuse, ceiling, .. } = damping;
+    if reuse >= suppress {
+        check.wrong(
+            &path.key("reuse"),
+            format!("must be below suppress, which is {suppress}"),
+            "else flapping ends as soon as it begins",
+        );
+    }
+    if ceiling < suppress {
+        check.wrong(
+            &path.key("ceiling"),
+            format!("must be at least suppress, which is {suppress}"),
+            "else nothing ever counts as flapping",
+        );
+    }
+    damping
 }
 
 fn budget(file: &raw::Budget, check: &mut Check<'_>, path: &KeyPath) -> Limits {

@@ -29,6 +29,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::budget::Limits;
+use crate::detect::flap::Damping;
 use crate::probe::{Kind, Spec};
 use crate::session::Plan;
 use crate::words;
@@ -47,6 +48,8 @@ pub struct Config {
     pub budget: Limits,
     /// Upper bounds of the round-trip histograms, in seconds, ascending.
     pub buckets: Vec<f64>,
+    /// How flaps are damped.
+    pub flap: Damping,
     /// Where state survives a restart; none if not set.
     pub state_dir: Option<PathBuf>,
     /// The HTTP side.
@@ -62,6 +65,7 @@ impl Config {
             egress: BTreeMap::from([("default".to_owned(), Egress::default())]),
             budget: Limits::default(),
             buckets: vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0],
+            flap: Damping::default(),
             state_dir: None,
             web: Web {
                 listen: vec![SocketAddr::from(([127, 0, 0, 1], 10069))],

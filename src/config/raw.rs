@@ -49,6 +49,31 @@ pub struct Defaults {
     /// Upper bounds of the round-trip histograms, in seconds, ascending; at most 30.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub buckets: Option<Vec<f64>>,
+    /// How flaps are damped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flap: Option<Flap>,
+}
+
+/// How flaps are damped (RFC 2439): each time a service falls silent or comes back adds 1000 to its
+/// penalty.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Flap {
+    /// After this long without a flap half of the penalty is left; from 1m to 1d.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub half_life: Option<Duration>,
+    /// From this penalty on a series is flapping.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub suppress: Option<u32>,
+    /// Below this penalty it is stable again; less than suppress.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub reuse: Option<u32>,
+    /// No penalty is higher; not less than suppress.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub ceiling: Option<u32>,
 }
 
 /// A concentrator, or an inside host.
@@ -420,13 +445,14 @@ impl File {
     /// What holds where nothing is written: the lowest layer.
     pub fn built_in() -> Self {
         let duration = |text: &str| Some(Duration(text.to_owned()));
-        let super::Config { buckets, budget, web, .. } = super::Config::empty();
+        let super::Config { buckets, budget, flap, web, .. } = super::Config::empty();
         Self {
             defaults: Defaults {
                 interval: duration("5s"),
                 timeout: duration("2s"),
                 full_interval: duration("1h"),
                 buckets: Some(buckets),
+                flap: Some(Flap::from(&flap)),
             },
             budget: Budget::from(&budget),
             web: Web::from(&web),
@@ -445,6 +471,17 @@ impl From<&super::Limits> for Budget {
             openvpn_per_minute: Some(limits.openvpn_per_minute),
             tcp_per_minute: Some(limits.tcp_per_minute),
             tls_per_minute: Some(limits.tls_per_minute),
+        }
+    }
+}
+
+impl From<&super::Damping> for Flap {
+    fn from(damping: &super::Damping) -> Self {
+        Self {
+            half_life: Some(damping.half_life.into()),
+            suppress: Some(damping.suppress),
+            reuse: Some(damping.reuse),
+            ceiling: Some(damping.ceiling),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Whether a probe, and a target, is up: hysteresis over a span of time, not over a count.
 //!
 //! Faster probing must not mean faster false alarms: a burst of loss kills five samples of a fast probe
-//! and one of a slow one, and is the same burst.
+//! and one of a slow one, and is the same burst. Nor must slower probing: two losses a minute apart are
+//! chance, at 1 % fifty times a year. So a row of losses must be both long and many.
 //! Invariant: a state changes only on evidence that spans [`Thresholds`], and never on a sample of ours.
 
 use std::time::Duration;
 
-use crate::sample::{Outcome, Sample};
 use crate::time::Timestamp;
 use crate::words;
 
@@ -24,20 +24,40 @@ words! {
     }
 }
 
-/// How long evidence must span to change a state.
+/// How much evidence changes a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Thresholds {
     /// From the first to the last of an unbroken row of failures.
     pub down: Duration,
+    /// How many of them, if they are silence; an explicit "no" is worth three.
+    pub misses: u32,
     /// From the first to the last of an unbroken row of successes.
     pub up: Duration,
 }
 
+impl Thresholds {
+    /// For a state that is shown and alarmed on. Five failures of a probe each 5 s: an outage of 25 s is
+    /// told within 27 s. Five losses in a row are chance twice a year at 5 %, and never at 1 %.
+    pub const OUTAGE: Self = Self { down: Duration::from_secs(20), misses: 5, up: Duration::from_secs(10) };
+    /// For what only several in a row can raise an alarm: a flap.
+    pub const BLIP: Self = Self { down: Duration::from_secs(10), misses: 3, up: Duration::from_secs(10) };
+    /// What an explicit "no" is worth in misses: it is no chance, and two of them are enough.
+    const EXPLICIT: u32 = 3;
+}
+
 impl Default for Thresholds {
-    /// Five failures of a probe each 5 s: an outage of 25 s is told within 27 s.
     fn default() -> Self {
-        Self { down: Duration::from_secs(20), up: Duration::from_secs(10) }
+        Self::OUTAGE
     }
+}
+
+/// An unbroken row of results.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    good: bool,
+    first: Timestamp,
+    last: Timestamp,
+    weight: u32,
 }
 
 /// The state of one series.
@@ -46,8 +66,7 @@ pub struct Liveness {
     thresholds: Thresholds,
     state: State,
     since: Timestamp,
-    /// The unbroken row of results: whether good, when its first and how many.
-    row: Option<(bool, Timestamp, u32)>,
+    row: Option<Row>,
 }
 
 impl Liveness {
@@ -57,35 +76,41 @@ impl Liveness {
         Self { thresholds, state: State::Unknown, since: now, row: None }
     }
 
-    /// The state and since when it holds.
+    /// The state (up, down or unknown) and since when it holds.
     #[must_use]
     pub const fn state(&self) -> (State, Timestamp) {
         (self.state, self.since)
     }
 
-    /// Takes a sample in; tells the new state if it changed.
-    pub fn observe(&mut self, sample: &Sample) -> Option<State> {
-        let at = sample.sent.unwrap_or(sample.due);
-        self.fold(sample.report.outcome, at)
-    }
-
-    fn fold(&mut self, outcome: Outcome, at: Timestamp) -> Option<State> {
-        let good = outcome.serving()?;
-        let (first, count) = match self.row {
-            Some((same, first, count)) if same == good => (first, count + 1),
-            _ => (at, 1),
+    /// Takes in whether the probe due at `at` was good, and if not, whether that was said; tells the
+    /// state before this if it changed.
+    pub fn observe(&mut self, good: bool, explicit: bool, at: Timestamp) -> Option<State> {
+        let weight = if explicit && !good { Thresholds::EXPLICIT } else { 1 };
+        let row = match &mut self.row {
+            Some(row) if row.good == good => {
+                // Two exchanges of one slot are one piece of evidence.
+                if at > row.last {
+                    row.last = at;
+                    row.weight = row.weight.saturating_add(weight);
+                }
+                *row
+            }
+            row => *row.insert(Row { good, first: at, last: at, weight }),
         };
-        self.row = Some((good, first, count));
-        let span = at.since(first);
+        let span = row.last.since(row.first);
         let next = match (self.state, good) {
             (State::Unknown, true) => State::Up,
             (State::Down, true) if span >= self.thresholds.up => State::Up,
-            (State::Up | State::Unknown, false) if span >= self.thresholds.down && count > 1 => State::Down,
+            (State::Up | State::Unknown, false)
+                if span >= self.thresholds.down && row.weight >= self.thresholds.misses =>
+            {
+                State::Down
+            }
             _ => return None,
         };
-        self.state = next;
-        self.since = first;
-        Some(next)
+        let before = std::mem::replace(&mut self.state, next);
+        self.since = row.first;
+        Some(before)
     }
 }
 
@@ -111,56 +136,66 @@ pub fn combine(states: impl IntoIterator<Item = State>) -> State {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-    use crate::sample::{Fault, Reason};
 
-    const LOST: Outcome = Outcome::Lost(Reason::NoAnswer);
-
-    fn play(liveness: &mut Liveness, step_ms: u64, outcomes: &[Outcome]) -> Vec<(u64, State)> {
+    /// Plays results: `o` good, `.` silence, `x` an explicit no, a space is a slot without evidence.
+    fn play(liveness: &mut Liveness, step_ms: u64, results: &str) -> Vec<(u64, State)> {
         let mut changes = Vec::new();
-        for (n, outcome) in outcomes.iter().enumerate() {
-            let at = step_ms * n as u64;
-            if let Some(state) = liveness.fold(*outcome, Timestamp::from_millis(at)) {
-                changes.push((at, state));
+        for (result, n) in results.chars().zip(0..) {
+            let at = step_ms * n;
+            if result != ' '
+                && liveness.observe(result == 'o', result == 'x', Timestamp::from_millis(at)).is_some()
+            {
+                changes.push((at, liveness.state().0));
             }
         }
         changes
     }
 
+    fn outage() -> Liveness {
+        Liveness::new(Thresholds::OUTAGE, Timestamp::ZERO)
+    }
+
     #[test]
     fn five_failures_at_five_seconds_are_an_outage_that_began_with_the_first() {
-        let mut liveness = Liveness::new(Thresholds::default(), Timestamp::ZERO);
-        let changes = play(&mut liveness, 5000, &[Outcome::OK, LOST, LOST, LOST, LOST, LOST]);
-        assert_eq!(changes, [(0, State::Up), (25_000, State::Down)]);
+        let mut liveness = outage();
+        assert_eq!(play(&mut liveness, 5000, "o....."), [(0, State::Up), (25_000, State::Down)]);
         assert_eq!(liveness.state(), (State::Down, Timestamp::from_secs(5)));
     }
 
     #[test]
     fn fast_probing_does_not_hurry_the_verdict() {
-        let mut liveness = Liveness::new(Thresholds::default(), Timestamp::ZERO);
-        let mut outcomes = vec![Outcome::OK];
-        outcomes.extend([LOST; 199]);
-        outcomes.push(Outcome::OK);
-        assert_eq!(play(&mut liveness, 100, &outcomes), [(0, State::Up)]);
+        let results = format!("o{}o", ".".repeat(200));
+        assert_eq!(play(&mut outage(), 100, &results), [(0, State::Up)]);
+        let results = format!("o{}", ".".repeat(201));
+        assert_eq!(play(&mut outage(), 100, &results), [(0, State::Up), (20_100, State::Down)]);
     }
 
-    proptest! {
-        #[test]
-        fn our_own_faults_change_nothing(
-            script in prop::collection::vec((any::<bool>(), 0usize..3), 1..60)
-        ) {
-            let mut plain = Liveness::new(Thresholds::default(), Timestamp::ZERO);
-            let mut faulty = Liveness::new(Thresholds::default(), Timestamp::ZERO);
-            for (n, (good, faults)) in script.into_iter().enumerate() {
-                let at = Timestamp::from_secs(5 * n as u64);
-                for _ in 0..faults {
-                    faulty.fold(Outcome::Unsent(Fault::Stalled), at);
-                }
-                let outcome = if good { Outcome::OK } else { LOST };
-                prop_assert_eq!(plain.fold(outcome, at), faulty.fold(outcome, at));
-            }
+    #[test]
+    fn slow_probing_needs_five_losses_as_well_and_two_refusals() {
+        assert_eq!(play(&mut outage(), 60_000, "o....o"), [(0, State::Up)]);
+        assert_eq!(play(&mut outage(), 60_000, "o....."), [(0, State::Up), (300_000, State::Down)]);
+        assert_eq!(play(&mut outage(), 60_000, "oxx"), [(0, State::Up), (120_000, State::Down)]);
+    }
+
+    #[test]
+    fn up_again_takes_ten_good_seconds() {
+        let mut liveness = outage();
+        let changes = play(&mut liveness, 5000, ".....oo.ooo");
+        assert_eq!(changes, [(20_000, State::Down), (50_000, State::Up)]);
+        assert_eq!(liveness.state(), (State::Up, Timestamp::from_secs(40)));
+    }
+
+    #[test]
+    fn two_exchanges_of_one_slot_are_one_piece_of_evidence() {
+        let mut liveness = outage();
+        for at in [0, 0, 60, 60, 120] {
+            assert_eq!(liveness.observe(false, false, Timestamp::from_secs(at)), None);
         }
+    }
+
+    #[test]
+    fn a_slot_without_evidence_is_neither_good_nor_bad() {
+        assert_eq!(play(&mut outage(), 5000, "o.. ..  ."), [(0, State::Up), (40_000, State::Down)]);
     }
 }

@@ -1,6 +1,19 @@
 //! Detectors: pure folds of samples into what they mean over time.
 //!
+//! ```text
+//!   Sample ─▶ Evidence ─▶ Order ─▶ Loss · Jitter · Liveness (state, outage) · Flap ─▶ Transition
+//!             (else nothing)       └──────────────── one Watch a series ────────┘
+//! ```
+//!
 //! Invariant: a sample that is no evidence ([`Outcome::Unsent`](crate::sample::Outcome::Unsent)) changes
 //! nothing.
 
+pub mod evidence;
+pub mod flap;
+pub mod jitter;
 pub mod liveness;
+pub mod loss;
+pub mod watch;
+
+pub use evidence::Evidence;
+pub use watch::{Transition, Watch};

@@ -21,7 +21,8 @@ use std::time::Duration;
 
 use crate::budget::Budget;
 use crate::config::{Address, Config, Egress, Target};
-use crate::detect::liveness::{Liveness, State, Thresholds, combine};
+use crate::detect::liveness::combine;
+use crate::detect::{Transition, Watch};
 use crate::entropy::Draw;
 use crate::export::metrics::{FlowAge, MemberInfo, Registry, SeriesKey, SeriesMetrics};
 use crate::net::{Driver, FlowId, Happening, Tag, Waker};
@@ -111,10 +112,10 @@ struct Series {
     egress: Arc<Egress>,
     flow: Option<FlowId>,
     learner: Learner,
+    watch: Watch,
     flows: Flows,
     /// The fresh flow of the slot that runs now.
     fresh: Option<FlowId>,
-    liveness: Liveness,
     metrics: Arc<SeriesMetrics>,
     seq: u64,
     /// Tells a rare form's appointment from one of the series that had this number before.
@@ -151,6 +152,8 @@ pub struct Engine {
     handle: Handle,
     told: Told,
     by_hand: HashMap<(SeriesId, u64), Reply>,
+    /// What a sample brought about; empty between samples.
+    transitions: Vec<Transition>,
     asked: u64,
     sessions: Sessions,
 }
@@ -181,6 +184,7 @@ impl Engine {
             handle,
             told: Told::default(),
             by_hand: HashMap::new(),
+            transitions: Vec::new(),
             asked: 0,
             sessions: Sessions::new(),
         }
@@ -419,13 +423,17 @@ impl Engine {
                 self.registry.target_info(target, series.member, Some(info));
             }
         }
-        if telling && series.liveness.observe(&sample).is_some() {
-            let (state, _) = series.liveness.state();
-            series.metrics.set_up(match state {
-                State::Up => Some(true),
-                State::Down => Some(false),
-                State::Degraded | State::Unknown => None,
-            });
+        if !telling || sample.report.outcome.received().is_none() {
+            return;
+        }
+        series.watch.observe(&sample, &mut self.transitions);
+        series.metrics.watched(&series.watch, sample.due);
+        let mut state_changed = false;
+        for transition in self.transitions.drain(..) {
+            series.metrics.transition(&transition);
+            state_changed |= matches!(transition, Transition::State { .. });
+        }
+        if state_changed {
             let target = Arc::clone(&series.target);
             self.update_target(&target);
         }
@@ -457,9 +465,9 @@ impl Engine {
         // A ping may be filtered while every service is well: it tells only where nothing else does.
         let telling = |series: &&Series| !matches!(series.spec.kind.name, "icmp" | "trace");
         let state = if of_target().any(|series| telling(&series)) {
-            combine(of_target().filter(telling).map(|series| series.liveness.state().0))
+            combine(of_target().filter(telling).map(|series| series.watch.state().0))
         } else {
-            combine(of_target().map(|series| series.liveness.state().0))
+            combine(of_target().map(|series| series.watch.state().0))
         };
         self.registry.target(&target.name).set_state(state);
     }
@@ -600,6 +608,8 @@ impl Engine {
         {
             series.target = Arc::clone(target);
             series.metrics = self.registry.series(key.clone(), spec.kind, &self.config.buckets);
+            series.watch.set_damping(self.config.flap);
+            series.metrics.watched(&series.watch, now);
             return;
         }
         self.remove(key, out);
@@ -610,7 +620,8 @@ impl Engine {
         self.incarnations += 1;
         let forms = (spec.kind.forms)(spec);
         let metrics = self.registry.series(key.clone(), spec.kind, &self.config.buckets);
-        metrics.set_up(None);
+        let watch = Watch::new(spec.interval, spec.timeout, self.config.flap, now);
+        metrics.watched(&watch, now);
         let series = Series {
             target: Arc::clone(target),
             spec: spec.clone(),
@@ -619,9 +630,9 @@ impl Engine {
             egress,
             flow,
             learner: Learner::new(forms),
+            watch,
             flows: Flows::default(),
             fresh: None,
-            liveness: Liveness::new(Thresholds::default(), now),
             metrics,
             seq: 0,
             incarnation: self.incarnations,

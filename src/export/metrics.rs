@@ -19,6 +19,7 @@ use prometheus::{Encoder, ProtobufEncoder, TextEncoder};
 use crate::probe::Kind;
 use crate::time::Clock;
 
+mod detected;
 mod families;
 mod histogram;
 mod own;
@@ -29,6 +30,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub use detected::Detected;
 use families::{Collected, Family};
 pub use histogram::Histogram;
 pub use own::OwnMetrics;

@@ -78,6 +78,12 @@ pub struct ProbeStatus {
     pub fault: Option<Fault>,
     /// The last round-trip time.
     pub rtt_seconds: Option<f64>,
+    /// The jitter of the round-trip time; null before two answers in a row.
+    pub jitter_seconds: Option<f64>,
+    /// The penalty for coming and going.
+    pub flap_penalty: f64,
+    /// How long until it is stable again, if nothing more happens; null if it is not flapping.
+    pub stable_in_seconds: Option<f64>,
     /// When the last exchange was begun.
     pub last_attempt: Option<String>,
     /// How long ago that was, at the time of this status.
@@ -153,6 +159,9 @@ impl ProbeStatus {
                 _ => None,
             }),
             rtt_seconds: last.and_then(|(_, rtt)| rtt).map(|rtt| rtt.as_secs_f64()),
+            jitter_seconds: series.detected().jitter(),
+            flap_penalty: series.detected().flap_penalty(),
+            stable_in_seconds: series.detected().stable_in().map(|left| left.as_secs_f64()),
             last_attempt: attempt.map(|at| at.to_string()),
             last_attempt_age_seconds: attempt.map(age),
             probes: series.probes(),

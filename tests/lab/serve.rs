@@ -98,6 +98,20 @@ fn an_outage() {
     assert!(daemon.metrics().get("vpnprobe_probe_failures_total", &failures) >= 3.0);
     lab.script("clear");
     until("all are up again", 60, all_up);
+    let metrics = daemon.metrics();
+    for (probe, outages) in [("ike_natt", 1.0), ("ike", 0.0), ("tcp", 0.0)] {
+        let label = format!("probe=\"{probe}\"");
+        for (name, expected) in [
+            ("vpnprobe_outage_duration_seconds_count", outages),
+            ("vpnprobe_flaps_total", 2.0 * outages),
+            ("vpnprobe_flapping", 0.0),
+        ] {
+            let is = metrics.sum(name, &[&label]);
+            assert_eq!(is, Some(expected), "{name} of {probe}");
+        }
+    }
+    let seconds = metrics.sum("vpnprobe_outage_duration_seconds_sum", &["probe=\"ike_natt\""]);
+    assert!(seconds >= Some(20.0) && seconds < Some(90.0), "{seconds:?}");
     daemon.stop();
 }
 

@@ -218,6 +218,27 @@ fn duplicates_and_late_replies_never_change_a_result() {
 }
 
 #[test]
+fn losses_in_a_row_are_told_as_one_run_and_answers_make_jitter() {
+    // The timeout is four intervals: answers are known before the losses sent earlier.
+    let mut asked = 0;
+    let patchy = Peer::new(move |request| {
+        asked += 1;
+        if (11..=13).contains(&asked) { vec![] } else { vec![invalid_major_version(request)] }
+    });
+    let bench = Bench::new(&format!("targets:\n{}", ike("patchy", patchy.port())));
+    let value = |name: &str| {
+        let text = String::from_utf8(bench.registry.encode_text()).unwrap();
+        let start = format!("vpnprobe_{name}{{target=\"patchy\"");
+        let line = text.lines().find(|line| line.starts_with(&start) && line.contains("probe=\"ike\""));
+        line.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+    };
+    until("the run", || value("loss_run_length_sum").filter(|sum| *sum >= 3.0));
+    until("jitter", || value("jitter_seconds"));
+    assert_eq!(value("flapping"), Some(0.0));
+    assert_eq!(bench.series("patchy", "ike").up(), Some(true));
+}
+
+#[test]
 fn a_flood_and_dead_peers_delay_nobody() {
     let good = Peer::new(|request| vec![invalid_major_version(request)]);
     let silent = Peer::new(|_| vec![]);

@@ -14,7 +14,7 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "app", "demo", "engine", "config", "diagnose", "net", "export", "budget", "probe", "session",
+            "app", "demo", "engine", "config", "detect", "diagnose", "net", "export", "budget", "probe", "session",
             "sample", "time", "entropy",
         ],
     ),

@@ -5,7 +5,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use vpnprobe::detect::flap::Damping;
 use vpnprobe::detect::liveness::State;
+use vpnprobe::detect::loss::{LossRun, LossWindow};
+use vpnprobe::detect::{Transition, Watch};
 use vpnprobe::export::metrics::{MemberInfo, Registry, SeriesKey, SessionKey};
 use vpnprobe::probe::{Kind, Mismatch};
 use vpnprobe::sample::{Fault, Outcome, Phase, Reason, Report, Sample, SeriesId, Text};
@@ -50,6 +53,20 @@ fn fill(registry: &Registry) {
     icmp.record(&sample(false, Report::new(Outcome::Unsent(Fault::NoRoute))));
     icmp.duplicate();
     icmp.late();
+    icmp.watched(&flapping(), Timestamp::from_secs(200));
+    let began = Timestamp::from_secs(100);
+    for transition in [
+        Transition::LossWindow(LossWindow { began, sent: 20, lost: 0 }),
+        Transition::LossWindow(LossWindow { began, sent: 20, lost: 1 }),
+        Transition::LossWindow(LossWindow { began, sent: 20, lost: 20 }),
+        Transition::LossRun(LossRun { began, length: 4 }),
+        Transition::OutageBegan { since: began },
+        Transition::OutageEnded { began, ended: Timestamp::from_secs(131) },
+        Transition::Flap { down: true, since: began },
+        Transition::Flap { down: false, since: began },
+    ] {
+        icmp.transition(&transition);
+    }
     icmp.set_up(Some(true));
     icmp.attempt(WallTime::from_unix_nanos(1_795_305_599_500_000_000));
 
@@ -81,6 +98,25 @@ fn fill(registry: &Registry) {
     session.record(&Note::Up { at, childless: false });
     registry.own().lag(Duration::from_micros(300));
     registry.own().unmatched(Mismatch::Token);
+}
+
+/// A watch over a series that was away twice for 15 s, a minute ago: 200 s of samples.
+fn flapping() -> Watch {
+    let second = Duration::from_secs(1);
+    let mut watch = Watch::new(second, second, Damping::default(), Timestamp::ZERO);
+    for seq in 0..=200 {
+        let due = Timestamp::from_secs(seq);
+        let report = match seq {
+            100..115 | 130..145 => Report::new(Outcome::Lost(Reason::NoAnswer)),
+            _ => Report::timed(Outcome::OK, Duration::from_millis(10 + seq % 2 * 16)),
+        };
+        let series = SeriesId(0);
+        watch.observe(
+            &Sample { series, seq, form: "echo", due, sent: Some(due), done: due, report },
+            &mut Vec::new(),
+        );
+    }
+    watch
 }
 
 /// `UPDATE_GOLDEN=1` writes the file anew; look at the difference before you keep it.

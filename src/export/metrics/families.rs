@@ -65,6 +65,22 @@ families! {
         "Time that a part of the exchange took.";
     Up = GAUGE "vpnprobe_probe_up", SERIES, [],
         "1 if the service answers and does not refuse, 0 if not, after hysteresis; absent while unknown.";
+    LossRatio = HISTOGRAM "vpnprobe_loss_ratio", SERIES, [],
+        "Share of probes lost, from 0 to 1, per window of 15 s or 20 intervals, whichever is longer.";
+    LossRun = HISTOGRAM "vpnprobe_loss_run_length", SERIES, [],
+        "How many probes in a row were lost, per row that has ended.";
+    Outage = HISTOGRAM "vpnprobe_outage_duration_seconds", SERIES, [],
+        "How long outages took that have ended.";
+    Jitter = GAUGE "vpnprobe_jitter_seconds", SERIES, [],
+        "Jitter of the round-trip time (RFC 3550); absent before two answers in a row.";
+    Flaps = COUNTER "vpnprobe_flaps_total", SERIES, [],
+        "How often the service fell silent or came back, if only for ten seconds.";
+    FlapPenalty = GAUGE "vpnprobe_flap_penalty", SERIES, [],
+        "Penalty for flaps (RFC 2439): each adds 1000, and half is left after a half-life.";
+    Flapping = GAUGE "vpnprobe_flapping", SERIES, [],
+        "1 from when the penalty reaches `suppress` until it falls below `reuse`, else 0.";
+    FlapPercent = GAUGE "vpnprobe_flap_percent_state_change", SERIES, [],
+        "Percent of state changes over the last 21 results, weighted as Nagios does.";
     FlowUp = GAUGE "vpnprobe_flow_up", SERIES, ["flow"],
         "1 if answers come back on the flow: pinned is the one kept all along, fresh a new one opened beside it after losses.";
     TargetState = GAUGE "vpnprobe_target_state", TARGET, ["state"],

@@ -1,4 +1,4 @@
-//! A histogram of durations that is written without a lock.
+//! A histogram of durations, or of plain numbers, that is written without a lock.
 //!
 //! Invariant: the count is derived from the buckets as they are read, so that within one scrape it
 //! always equals the `+Inf` bucket. The sum may be ahead by the samples of that instant.
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use prometheus::proto;
 
-/// A histogram of durations.
+/// A histogram of durations. A plain number counts as that many seconds.
 #[derive(Debug)]
 pub struct Histogram {
     /// Upper bounds as they are exported, in seconds, with the same in nanoseconds.

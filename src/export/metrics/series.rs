@@ -8,11 +8,14 @@ use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::detected::Detected;
 use super::families::{Collected, Family};
 use super::histogram::Histogram;
+use crate::detect::liveness::State;
+use crate::detect::{Transition, Watch};
 use crate::probe::Kind;
 use crate::sample::{Details, Fault, Findings, Outcome, Phase, Reason, Sample};
-use crate::time::WallTime;
+use crate::time::{Timestamp, WallTime};
 use crate::words;
 
 /// Which series: its four labels.
@@ -49,6 +52,7 @@ pub struct SeriesMetrics {
     rtt: Histogram,
     phases: Box<[(Phase, Histogram)]>,
     up: AtomicU8,
+    detected: Detected,
     /// By flow, as `up`.
     flows: [AtomicU8; FlowAge::ALL.len()],
     duplicates: AtomicU64,
@@ -91,6 +95,7 @@ impl SeriesMetrics {
             rtt: Histogram::new(buckets),
             phases: kind.phases.iter().map(|phase| (*phase, Histogram::new(buckets))).collect(),
             up: AtomicU8::new(0),
+            detected: Detected::new(),
             flows: Default::default(),
             duplicates: AtomicU64::new(0),
             late: AtomicU64::new(0),
@@ -174,6 +179,21 @@ impl SeriesMetrics {
         self.up.store(up.map_or(0, |up| 1 + u8::from(up)), Relaxed);
     }
 
+    /// Takes over what the detectors know at `at`.
+    pub fn watched(&self, watch: &Watch, at: Timestamp) {
+        self.set_up(match watch.state().0 {
+            State::Up | State::Degraded => Some(true),
+            State::Down => Some(false),
+            State::Unknown => None,
+        });
+        self.detected.watched(watch, at);
+    }
+
+    /// Counts what a detector told.
+    pub fn transition(&self, transition: &Transition) {
+        self.detected.count(transition);
+    }
+
     /// Sets whether answers come back on a flow.
     pub fn set_flow(&self, flow: FlowAge, up: bool) {
         if let Some(state) = self.flows.get(flow as usize) {
@@ -236,6 +256,11 @@ impl SeriesMetrics {
         Some(self.not_after.load(Relaxed)).filter(|nanos| *nanos != i64::MIN).map(WallTime::from_unix_nanos)
     }
 
+    /// What the detectors know.
+    pub fn detected(&self) -> &Detected {
+        &self.detected
+    }
+
     /// What the last exchanges found out, all forms together.
     pub fn details(&self) -> Details {
         let findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -270,6 +295,7 @@ impl SeriesMetrics {
         if let Some(up) = self.up() {
             out.gauge(Family::Up, &labels, f64::from(u8::from(up)));
         }
+        self.detected.collect(&labels, out);
         for (flow, state) in FlowAge::ALL.iter().zip(&self.flows) {
             let state = state.load(Relaxed);
             if state > 0 {

@@ -86,6 +86,18 @@ fn series_are_there_from_the_start_and_the_unknown_is_not_said() {
     }
     assert_eq!(value(&page, "vpnprobe_probe_up", "probe=\"ike\""), None);
     assert_eq!(value(&page, "vpnprobe_tls_certificate_not_after_timestamp_seconds", "probe=\"ike\""), None);
+    assert_eq!(value(&page, "vpnprobe_jitter_seconds", "probe=\"ike\""), None);
+    for name in [
+        "vpnprobe_loss_ratio_count",
+        "vpnprobe_loss_run_length_count",
+        "vpnprobe_outage_duration_seconds_count",
+        "vpnprobe_flaps_total",
+        "vpnprobe_flap_penalty",
+        "vpnprobe_flapping",
+        "vpnprobe_flap_percent_state_change",
+    ] {
+        assert_eq!(value(&page, name, "probe=\"ike\""), Some(0.0), "{name}");
+    }
     assert_eq!(value(&page, "vpnprobe_target_state", "state=\"unknown\""), Some(1.0));
     assert_eq!(value(&page, "vpnprobe_target_state", "state=\"down\""), Some(0.0));
 }

@@ -1,0 +1,75 @@
+//! Jitter: RFC 3550, section 6.4.1, over consecutive round-trip times.
+//!
+//! ```text
+//!   D = RTT(i) - RTT(i-1)        J += (|D| - J) / 16
+//! ```
+//!
+//! It is the variation of the whole round trip, about 1.4 to 2 times that of one way.
+//! Invariant: only two answers with no loss or refusal between them make a D.
+
+use std::time::Duration;
+
+/// The jitter of one series.
+#[derive(Debug, Clone, Default)]
+pub struct Jitter {
+    last: Option<(&'static str, Duration)>,
+    seconds: Option<f64>,
+}
+
+impl Jitter {
+    /// The jitter in seconds; nothing before two answers in a row.
+    #[must_use]
+    pub const fn seconds(&self) -> Option<f64> {
+        self.seconds
+    }
+
+    /// Takes a result in. Forms of an exchange have times of their own: they are not compared.
+    pub fn observe(&mut self, form: &'static str, rtt: Option<Duration>) {
+        let now = rtt.map(|rtt| (form, rtt));
+        if let (Some((before, earlier)), Some((form, rtt))) = (self.last, now)
+            && before == form
+        {
+            let d = rtt.abs_diff(earlier).as_secs_f64();
+            let jitter = self.seconds.get_or_insert(0.0);
+            *jitter += (d - *jitter) / 16.0;
+        }
+        self.last = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn played(rtts: &[Option<u64>]) -> Option<f64> {
+        let mut jitter = Jitter::default();
+        for rtt in rtts {
+            jitter.observe("x", rtt.map(Duration::from_millis));
+        }
+        jitter.seconds()
+    }
+
+    /// RFC 3550, appendix A.8: j += (1/16) * (|d| - j), from 0.
+    #[test]
+    fn the_formula_of_rfc_3550() {
+        assert_eq!(played(&[Some(20)]), None);
+        assert!((played(&[Some(20), Some(36)]).unwrap() - 0.001).abs() < 1e-12);
+        let expected = 0.001 + (0.016 - 0.001) / 16.0;
+        assert!((played(&[Some(20), Some(36), Some(20)]).unwrap() - expected).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_loss_makes_no_difference_across_its_gap() {
+        assert_eq!(played(&[Some(20), None, Some(900)]), None);
+        assert_eq!(played(&[Some(20), Some(36), None, Some(900)]), played(&[Some(20), Some(36)]));
+    }
+
+    #[test]
+    fn forms_are_not_compared() {
+        let mut jitter = Jitter::default();
+        for (form, rtt) in [("version", 10), ("init", 80), ("version", 10)] {
+            jitter.observe(form, Some(Duration::from_millis(rtt)));
+        }
+        assert_eq!(jitter.seconds(), None);
+    }
+}

@@ -1,0 +1,109 @@
+//! What the detectors know about one series, as metrics.
+//!
+//! Invariant: it follows the last sample that is evidence; time alone changes nothing.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use super::families::{Collected, Family};
+use super::histogram::Histogram;
+use crate::detect::{Transition, Watch};
+use crate::time::Timestamp;
+
+/// Bounds of the share of losses in a window: one of twenty is 0.05, and all of them are above 0.99.
+const LOSS_RATIO: &[f64] = &[0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.99];
+/// Bounds of rows of losses.
+const LOSS_RUN: &[f64] = &[1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0];
+/// Bounds of outages, in seconds: where dead peer detection of one vendor or another gives up.
+const OUTAGE: &[f64] = &[20.0, 30.0, 40.0, 60.0, 90.0, 120.0, 165.0, 300.0, 600.0, 1800.0, 3600.0, 14_400.0];
+
+/// What the detectors know about one series. The engine writes, the web side reads.
+#[derive(Debug)]
+pub struct Detected {
+    loss_ratio: Histogram,
+    loss_run: Histogram,
+    outage: Histogram,
+    flaps: AtomicU64,
+    /// Bits of doubles; jitter is not a number while it is unknown.
+    jitter: AtomicU64,
+    flap_penalty: AtomicU64,
+    flap_percent: AtomicU64,
+    /// Nanoseconds until it is stable again; [`u64::MAX`] if it is not flapping.
+    stable_in: AtomicU64,
+}
+
+fn double(word: &AtomicU64) -> f64 {
+    f64::from_bits(word.load(Relaxed))
+}
+
+impl Detected {
+    pub(super) fn new() -> Self {
+        Self {
+            loss_ratio: Histogram::new(LOSS_RATIO),
+            loss_run: Histogram::new(LOSS_RUN),
+            outage: Histogram::new(OUTAGE),
+            flaps: AtomicU64::new(0),
+            jitter: AtomicU64::new(f64::NAN.to_bits()),
+            flap_penalty: AtomicU64::new(0),
+            flap_percent: AtomicU64::new(0),
+            stable_in: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// Takes over what the detectors know at `at`.
+    pub(super) fn watched(&self, watch: &Watch, at: Timestamp) {
+        self.jitter.store(watch.jitter().unwrap_or(f64::NAN).to_bits(), Relaxed);
+        self.flap_penalty.store(watch.flap().penalty(at).to_bits(), Relaxed);
+        self.flap_percent.store(watch.percent_state_change().to_bits(), Relaxed);
+        let nanos = |left: Duration| u64::try_from(left.as_nanos()).unwrap_or(u64::MAX - 1);
+        self.stable_in.store(watch.flap().stable_in(at).map_or(u64::MAX, nanos), Relaxed);
+    }
+
+    /// Counts what a detector told.
+    pub(super) fn count(&self, transition: &Transition) {
+        match *transition {
+            Transition::LossWindow(window) => {
+                // A plain number counts as that many seconds.
+                self.loss_ratio.observe(Duration::from_secs(window.lost.into()) / window.sent.max(1));
+            }
+            Transition::LossRun(run) => self.loss_run.observe(Duration::from_secs(run.length.into())),
+            Transition::OutageEnded { began, ended } => self.outage.observe(ended.since(began)),
+            Transition::Flap { .. } => {
+                self.flaps.fetch_add(1, Relaxed);
+            }
+            Transition::State { .. }
+            | Transition::OutageBegan { .. }
+            | Transition::FlappingBegan { .. }
+            | Transition::FlappingEnded { .. } => {}
+        }
+    }
+
+    /// The jitter in seconds; nothing before two answers in a row.
+    pub fn jitter(&self) -> Option<f64> {
+        Some(double(&self.jitter)).filter(|jitter| !jitter.is_nan())
+    }
+
+    /// The penalty for flaps.
+    pub fn flap_penalty(&self) -> f64 {
+        double(&self.flap_penalty)
+    }
+
+    /// How long until the series is stable again; nothing if it is not flapping.
+    pub fn stable_in(&self) -> Option<Duration> {
+        Some(self.stable_in.load(Relaxed)).filter(|nanos| *nanos != u64::MAX).map(Duration::from_nanos)
+    }
+
+    /// Adds its metrics.
+    pub(super) fn collect(&self, labels: &[&str], out: &mut Collected) {
+        out.histogram(Family::LossRatio, labels, &self.loss_ratio);
+        out.histogram(Family::LossRun, labels, &self.loss_run);
+        out.histogram(Family::Outage, labels, &self.outage);
+        if let Some(jitter) = self.jitter() {
+            out.gauge(Family::Jitter, labels, jitter);
+        }
+        out.counter(Family::Flaps, labels, self.flaps.load(Relaxed));
+        out.gauge(Family::FlapPenalty, labels, self.flap_penalty());
+        out.gauge(Family::FlapPercent, labels, double(&self.flap_percent));
+        out.gauge(Family::Flapping, labels, f64::from(u8::from(self.stable_in().is_some())));
+    }
+}
