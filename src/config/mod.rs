@@ -9,6 +9,7 @@
 //! once, each with the place it was written at.
 
 mod check;
+mod dpd;
 mod layers;
 mod pace;
 mod problem;
@@ -31,6 +32,7 @@ use crate::budget::Limits;
 use crate::probe::{Kind, Spec};
 use crate::words;
 
+pub use dpd::Dpd;
 pub use layers::{PREFIX, environment};
 pub use problem::{KeyPath, Place, Problem, Problems, Step};
 
@@ -86,6 +88,9 @@ pub struct Target {
     pub egress: Vec<String>,
     /// Its probes, each with a name of its own.
     pub probes: Vec<Spec>,
+    /// Whose dead peer detection is replayed on which of them; none if no probe speaks a VPN's protocol
+    /// over UDP and none was named.
+    pub dpd: Option<Dpd>,
 }
 
 /// Where a target is.

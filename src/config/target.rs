@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::check::{Check, Defaults, FULL_INTERVAL, INTERVAL, TIMEOUT};
 use super::problem::{KeyPath, near, one_of, suggestion};
 use super::settings::{self, Written};
-use super::{Address, Egress, Family, Target, Vpn, pace, raw};
+use super::{Address, Egress, Family, Target, Vpn, dpd, pace, raw};
 use crate::budget::Limits;
 use crate::probe::{Kind, Spec};
 
@@ -21,6 +21,7 @@ pub(super) struct Around<'a> {
     pub defaults: &'a Defaults,
     pub budget: &'a Limits,
     pub egress: &'a BTreeMap<String, Egress>,
+    pub profiles: &'a dpd::Profiles,
 }
 
 /// The texts of a value that may be one or many, with their paths.
@@ -62,8 +63,10 @@ pub(super) fn target(
     shown.max_members = Some(max_members);
     shown.vpn.clone_from(&file.vpn);
     shown.egress = Some(egress.clone());
-    let probes = specs.into_iter().map(|(spec, _)| spec).collect();
-    (Target { name: name.to_owned(), addresses, family, max_members, vpn, egress, probes }, shown)
+    let probes: Vec<Spec> = specs.into_iter().map(|(spec, _)| spec).collect();
+    let dpd = around.profiles.of_target(file.dpd.as_ref(), &probes, check, &path.key("dpd"));
+    shown.dpd.clone_from(&file.dpd);
+    (Target { name: name.to_owned(), addresses, family, max_members, vpn, egress, probes, dpd }, shown)
 }
 
 fn addresses(

@@ -31,6 +31,7 @@ use crate::sample::{Details, Fault, Outcome, Reason, Report, Sample, SeriesId, T
 use crate::schedule::{Schedule, Slot};
 use crate::time::{Clock, Timestamp};
 
+mod dpd;
 pub mod members;
 pub mod survey;
 
@@ -105,6 +106,7 @@ struct Series {
     learner: Learner,
     liveness: Liveness,
     metrics: Arc<SeriesMetrics>,
+    dpd: Option<dpd::Replay>,
     seq: u64,
     /// Tells a rare form's appointment from one of the series that had this number before.
     incarnation: u64,
@@ -352,6 +354,9 @@ impl Engine {
                 self.registry.target_info(&series.target.name, series.member, Some(info));
             }
         }
+        if !beside && let Some(dpd) = &mut series.dpd {
+            dpd.observe(&sample);
+        }
         if !beside && series.liveness.observe(&sample).is_some() {
             let (state, _) = series.liveness.state();
             series.metrics.set_up(match state {
@@ -527,6 +532,8 @@ impl Engine {
         {
             series.target = Arc::clone(target);
             series.metrics = self.registry.series(key.clone(), spec.kind, &self.config.buckets);
+            let fed = (&*spec.name, spec.interval, spec.timeout);
+            series.dpd = dpd::replay(target.dpd.as_ref(), fed, &series.metrics, series.dpd.take());
             return;
         }
         self.remove(key, out);
@@ -538,6 +545,8 @@ impl Engine {
         let forms = (spec.kind.forms)(spec);
         let metrics = self.registry.series(key.clone(), spec.kind, &self.config.buckets);
         metrics.set_up(None);
+        let fed = (&*spec.name, spec.interval, spec.timeout);
+        let dpd = dpd::replay(target.dpd.as_ref(), fed, &metrics, None);
         let series = Series {
             target: Arc::clone(target),
             spec: spec.clone(),
@@ -548,6 +557,7 @@ impl Engine {
             learner: Learner::new(forms),
             liveness: Liveness::new(Thresholds::default(), now),
             metrics,
+            dpd,
             seq: 0,
             incarnation: self.incarnations,
         };

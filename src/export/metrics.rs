@@ -19,6 +19,7 @@ use prometheus::{Encoder, ProtobufEncoder, TextEncoder};
 use crate::probe::Kind;
 use crate::time::Clock;
 
+mod dpd;
 mod families;
 mod histogram;
 mod own;
@@ -29,6 +30,7 @@ mod target;
 mod tests;
 
 use families::{Collected, Family};
+pub use dpd::DpdMetrics;
 pub use histogram::Histogram;
 pub use own::OwnMetrics;
 pub use series::{SeriesKey, SeriesMetrics};
