@@ -1,6 +1,7 @@
 //! Dead peer detection: the profiles a user may name, his own among them, and which probe feeds them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::{Check, short};
@@ -20,14 +21,14 @@ const MOST: usize = 32;
 pub struct Dpd {
     /// The name of the probe.
     pub from: String,
-    /// The profiles.
-    pub profiles: Vec<Profile>,
+    /// The profiles; targets that name none share one list.
+    pub profiles: Arc<[Profile]>,
 }
 
 /// All profiles that may be named, and those of a target that names none.
 pub(super) struct Profiles {
     all: BTreeMap<String, Profile>,
-    usual: Vec<Profile>,
+    usual: Arc<[Profile]>,
 }
 
 impl Profiles {
@@ -48,8 +49,8 @@ impl Profiles {
             all.extend(known.map(|profile| (name.clone(), profile)));
         }
         let path = KeyPath::default().key("defaults").key("dpd_profiles");
-        let mut profiles = Self { all, usual: Vec::new() };
-        profiles.usual = profiles.named(file.defaults.dpd_profiles.as_deref(), check, &path);
+        let mut profiles = Self { all, usual: Arc::new([]) };
+        profiles.usual = profiles.named(file.defaults.dpd_profiles.as_deref(), check, &path).into();
         profiles
     }
 
@@ -57,7 +58,11 @@ impl Profiles {
         let names = names.unwrap_or_default();
         check.doubled(path, names);
         if names.len() > MOST {
-            check.wrong_key(path, format!("more than {MOST} profiles"), "each is three series of every address");
+            check.wrong_key(
+                path,
+                format!("more than {MOST} profiles"),
+                "each is three series of every address",
+            );
         }
         let mut found = Vec::new();
         for (index, name) in names.iter().enumerate() {
@@ -96,8 +101,8 @@ impl Profiles {
         let own = written.and_then(|written| written.profiles.as_deref());
         let profiles_path = path.key("profiles");
         let profiles = match own {
-            Some(_) => self.named(own, check, &profiles_path),
-            None => self.usual.clone(),
+            Some(_) => self.named(own, check, &profiles_path).into(),
+            None => Arc::clone(&self.usual),
         };
         let Some(probe) = probe else {
             if own.is_some() && named.is_none() {
@@ -111,7 +116,7 @@ impl Profiles {
         };
         // Of those that nobody named for this target, the metrics alone say that they are not judged.
         if own.is_some() {
-            for profile in &profiles {
+            for profile in profiles.iter() {
                 if let Err(TooCoarse { interval, coarsest }) = Survival::new(profile, probe.interval) {
                     check.doubt(
                         &profiles_path,

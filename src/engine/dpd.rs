@@ -11,7 +11,7 @@ use crate::sample::Sample;
 /// The profiles that one series feeds.
 pub(super) struct Replay {
     feed: Feed,
-    profiles: Vec<Profile>,
+    profiles: Arc<[Profile]>,
     /// Those that can be judged, with their places in `metrics`.
     survivals: Vec<(usize, Survival)>,
     metrics: Arc<[DpdMetrics]>,
@@ -22,7 +22,7 @@ impl Replay {
     pub fn new(dpd: &Dpd, interval: Duration, timeout: Duration, metrics: &SeriesMetrics) -> Self {
         let judge = |(place, profile)| Survival::new(profile, interval).ok().map(|one| (place, one));
         let survivals = dpd.profiles.iter().enumerate().filter_map(judge).collect();
-        let profiles = dpd.profiles.clone();
+        let profiles = Arc::clone(&dpd.profiles);
         let mut replay = Self { feed: Feed::new(timeout), profiles, survivals, metrics: Arc::new([]) };
         replay.count_in(metrics);
         replay

@@ -29,8 +29,8 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-use families::{Collected, Family};
 pub use dpd::DpdMetrics;
+use families::{Collected, Family};
 pub use histogram::Histogram;
 pub use own::OwnMetrics;
 pub use series::{SeriesKey, SeriesMetrics};

@@ -12,6 +12,7 @@
 mod calm;
 mod degraded;
 mod dns;
+mod dpd;
 mod harness;
 mod icmp;
 mod ike;

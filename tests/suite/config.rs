@@ -283,6 +283,35 @@ fn vpns_stand_for_their_probes() {
 }
 
 #[test]
+fn the_fastest_vpn_probe_over_udp_feeds_the_profiles() {
+    let loaded = text(
+        "targets:\n  a: {address: a.example, vpn: [ipsec], probes: {ike_natt: {interval: 1s}, icmp: {interval: 100ms}}}\n  \
+         b: {address: b.example, vpn: [ssl-vpn]}\n  \
+         c: {address: c.example, vpn: [ssl-vpn], dpd: {from: icmp, profiles: [mine, cisco_asa]}}\n\
+         dpd_profiles: {mine: {mode: keepalive, idle: 10s, timeout: 45s}}",
+    )
+    .unwrap();
+    let [a, b, c] = [0, 1, 2].map(|n| loaded.config.targets[n].dpd.as_ref());
+    assert_eq!(a.unwrap().from, "ike_natt");
+    assert_eq!(a.unwrap().profiles.len(), vpnprobe::detect::dpd::USUAL.len());
+    assert_eq!(b, None);
+    let c = c.unwrap();
+    assert_eq!((c.from.as_str(), c.profiles.len()), ("icmp", 2));
+    assert_eq!(c.profiles[0].waits, [10, 10, 10, 5].map(Duration::from_secs));
+    // Only what was asked for is warned of; for the rest the metrics say it.
+    assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
+    let warning = loaded.warnings[0].to_string();
+    assert!(
+        warning.ends_with(
+            ":4:63: targets.c.dpd.profiles: cisco_asa has no verdict: probe icmp runs every 5s, and 2s or less is needed; shorten its interval, or name a faster probe with \"from\""
+        ),
+        "{warning}"
+    );
+    let again = text(&loaded.to_yaml()).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(again.config, loaded.config);
+}
+
+#[test]
 fn one_host_can_be_asked_without_any_file() {
     for host in ["vpn.example.com", "192.0.2.1", "::1"] {
         let config = Config::single(host).unwrap_or_else(|problems| panic!("{problems}"));

@@ -29,9 +29,9 @@ use crate::time::Timestamp;
 
 /// Above this many stretches, those between two rounds are spread out anew. Only long partial loss gets
 /// there, and phases are well mixed then.
-const STRETCHES: usize = 64;
+const STRETCHES: usize = 192;
 /// Below this many, joining them costs more than it saves.
-const FEW: usize = 16;
+const FEW: usize = 24;
 /// A hole in the evidence longer than this many intervals says nothing about what was in it.
 const HOLE: u32 = 3;
 
@@ -94,7 +94,8 @@ struct Outage {
 #[derive(Debug, Clone)]
 pub struct Survival {
     idle: u64,
-    waits: Box<[u64]>,
+    /// After each transmission: the wait, and how long it is until the teardown.
+    waits: Box<[(u64, u64)]>,
     patience: u64,
     hole: u64,
     /// The last evidence.
@@ -120,9 +121,15 @@ impl Survival {
         if interval > coarsest || interval.is_zero() || profile.validate().is_err() {
             return Err(TooCoarse { interval, coarsest });
         }
+        let mut left = nanos(profile.patience());
+        let mut counted = |wait: Duration| {
+            let (wait, ahead) = (nanos(wait), left);
+            left = left.saturating_sub(wait);
+            (wait, ahead)
+        };
         Ok(Self {
             idle: nanos(profile.idle),
-            waits: profile.waits.iter().copied().map(nanos).collect(),
+            waits: profile.waits.iter().copied().map(&mut counted).collect(),
             patience: nanos(profile.patience()),
             hole: nanos(interval.saturating_mul(HOLE)),
             last: None,
@@ -210,8 +217,7 @@ impl Survival {
 
     /// Sessions of every phase meet an outage whose first probe was lost at `lost`.
     fn begin(&mut self, from: u64, lost: u64) {
-        let all =
-            Stretch { from, to: from.saturating_add(self.idle), lost: 0, again: false, weight: 1.0 };
+        let all = Stretch { from, to: from.saturating_add(self.idle), lost: 0, again: false, weight: 1.0 };
         let verdict = Verdict {
             began: Timestamp::from_nanos(lost),
             last_loss: Timestamp::from_nanos(lost),
@@ -234,7 +240,7 @@ impl Survival {
     /// When the first session is torn down if nothing more is answered.
     fn first_death(&self, outage: &Outage) -> u64 {
         let death = |stretch: &Stretch| {
-            let ahead: u64 = self.waits.iter().skip(usize::from(stretch.lost)).sum();
+            let ahead = self.waits.get(usize::from(stretch.lost)).map_or(0, |(_, ahead)| *ahead);
             stretch.from.saturating_add(ahead)
         };
         outage.stretches.iter().map(death).min().unwrap_or(0)
@@ -281,7 +287,7 @@ impl Survival {
 
     /// A stretch transmits, or is torn down.
     fn transmit(&mut self, outage: &mut Outage, now: Stretch, fate: Fate) {
-        let Some(wait) = self.waits.get(usize::from(now.lost)).copied() else {
+        let Some((wait, _)) = self.waits.get(usize::from(now.lost)).copied() else {
             let share = self.share(&now);
             outage.down += share;
             outage.verdict.expected += share;

@@ -110,7 +110,7 @@ fn a_stall_of_ours_is_no_teardown() {
             survival.observe(Timestamp::from_secs(1), Some(true));
             survival.observe(Timestamp::from_secs(2), Some(before));
             survival.observe(Timestamp::from_secs(2 + stall), Some(after));
-            for n in 0..100 {
+            for n in 0..40 {
                 survival.observe(Timestamp::from_secs(3 + stall + n), Some(true));
             }
             assert_eq!((survival.sure(), survival.expected()), (0, 0.0));
@@ -177,10 +177,9 @@ fn closed_form(profile: &Profile, interval: u64, lost: u64) -> (f64, f64) {
 fn single_blackouts_agree_with_the_closed_form() {
     for profile in built_in() {
         let interval = u64::try_from(profile.coarsest_interval().as_millis().min(1000) / 2).unwrap();
-        let enough = usize::try_from(
-            (profile.idle + profile.patience()).as_millis() / u128::from(interval) * 2 + 10,
-        )
-        .unwrap();
+        let enough =
+            usize::try_from((profile.idle + profile.patience()).as_millis() / u128::from(interval) * 2 + 10)
+                .unwrap();
         let steps = enough / 60 + 1;
         let mut before = 0.0;
         for lost in (1..enough).step_by(steps) {
@@ -208,8 +207,7 @@ struct Sampled {
 
 fn sampled(profile: &Profile, interval: u64, fates: &[bool], phases: u64) -> Sampled {
     let idle = u64::try_from(profile.idle.as_millis()).unwrap() * MS;
-    let waits: Vec<u64> =
-        profile.waits.iter().map(|wait| u64::try_from(wait.as_nanos()).unwrap()).collect();
+    let waits: Vec<u64> = profile.waits.iter().map(|wait| u64::try_from(wait.as_nanos()).unwrap()).collect();
     let first_lost = fates.iter().position(|fate| !fate).unwrap() as u64;
     // The slot before the first lost one; slot n is at (n + 1) intervals.
     let start = first_lost * interval * MS;
@@ -235,8 +233,8 @@ fn sampled(profile: &Profile, interval: u64, fates: &[bool], phases: u64) -> Sam
             while slot * interval * MS < end && fate(slot * interval * MS) == 0 {
                 slot += 1;
             }
-            for n in 0..20 {
-                open.push((slot * interval * MS + idle * (2 * n + 1) / 40, 0, weight / 20.0, true));
+            for n in 0..40 {
+                open.push((slot * interval * MS + idle * (2 * n + 1) / 80, 0, weight / 40.0, true));
             }
         } else {
             let fate = fate(at);
@@ -253,8 +251,9 @@ fn sampled(profile: &Profile, interval: u64, fates: &[bool], phases: u64) -> Sam
 }
 
 fn any_profile() -> impl Strategy<Value = Profile> {
-    (20u64..80, prop::collection::vec(5u64..60, 2..5))
-        .prop_map(|(idle, waits)| profile(idle * 100, &waits.iter().map(|wait| wait * 100).collect::<Vec<_>>()))
+    (20u64..80, prop::collection::vec(5u64..60, 2..5)).prop_map(|(idle, waits)| {
+        profile(idle * 100, &waits.iter().map(|wait| wait * 100).collect::<Vec<_>>())
+    })
 }
 
 /// Runs of lost and answered probes after each other.
@@ -282,7 +281,7 @@ fn one_outage(profile: &Profile, interval: u64, fates: &[bool]) -> (Verdict, usi
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn single_sessions_agree(profile in any_profile(), fates in runs(40)) {
@@ -291,7 +290,7 @@ proptest! {
         let (verdict, length) = one_outage(&profile, interval, &fates);
         let sampled = sampled(&profile, interval, &fates[..length], 400);
         let off = (verdict.expected - sampled.expected).abs();
-        prop_assert!(off < 0.03, "{} against {}", verdict.expected, sampled.expected);
+        prop_assert!(off < 0.04, "{} against {}", verdict.expected, sampled.expected);
         // No phase that was tried lives if none does, and none dies if none can.
         prop_assert!(!verdict.sure || sampled.all);
         prop_assert!(verdict.expected > 0.0 || !sampled.any);
@@ -395,6 +394,11 @@ proptest! {
         prop_assert_eq!(plain.margin(Timestamp::from_millis(end)), other.margin(Timestamp::from_millis(end + shift)));
         prop_assert_eq!(told.len(), told_other.len());
     }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     /// Long partial loss stays bounded, and no share is lost or made.
     #[test]

@@ -113,6 +113,12 @@ impl SeriesMetrics {
         self.kind == kind && self.rtt.bounds().eq(Histogram::new(buckets).bounds())
     }
 
+    /// What its profiles of dead peer detection make of it.
+    #[must_use]
+    pub fn dpd_now(&self) -> Arc<[DpdMetrics]> {
+        Arc::clone(&self.dpd.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Counts a sample.
     pub fn record(&self, sample: &Sample) {
         let report = &sample.report;
@@ -275,8 +281,7 @@ impl SeriesMetrics {
         ] {
             out.counter(family, &labels, counter.load(Relaxed));
         }
-        let dpd = Arc::clone(&self.dpd.lock().unwrap_or_else(PoisonError::into_inner));
-        for profile in dpd.iter() {
+        for profile in self.dpd_now().iter() {
             profile.collect(&labels, out);
         }
         let attempt = self.last_attempt().unwrap_or_default();
