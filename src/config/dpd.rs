@@ -25,6 +25,12 @@ pub struct Dpd {
     pub profiles: Arc<[Profile]>,
 }
 
+/// The names of the built-in profiles.
+#[must_use]
+pub fn dpd_profiles() -> Vec<String> {
+    built_in().into_iter().map(|profile| profile.name).collect()
+}
+
 /// All profiles that may be named, and those of a target that names none.
 pub(super) struct Profiles {
     all: BTreeMap<String, Profile>,

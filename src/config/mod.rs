@@ -32,7 +32,7 @@ use crate::budget::Limits;
 use crate::probe::{Kind, Spec};
 use crate::words;
 
-pub use dpd::Dpd;
+pub use dpd::{Dpd, dpd_profiles};
 pub use layers::{PREFIX, environment};
 pub use problem::{KeyPath, Place, Problem, Problems, Step};
 

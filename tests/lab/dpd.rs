@@ -219,7 +219,7 @@ fn lines(rows: &[Row]) -> String {
 
 fn table(rows: &[Row]) -> String {
     let mut text = String::from("cut              took s profile         said   expect seen\n");
-    for profile in 0..PROFILES.len() {
+    for (profile, name) in PROFILES.iter().enumerate() {
         let mut of: Vec<Row> = rows
             .iter()
             .filter(|row| row.profile == profile)
@@ -233,8 +233,7 @@ fn table(rows: &[Row]) -> String {
             let (low, high) = interval(&of, 0.05);
             writeln!(
                 text,
-                "{} {verdict}: {torn} of {} torn down, {low} to {high} in 95 of 100 runs",
-                PROFILES[profile],
+                "{name} {verdict}: {torn} of {} torn down, {low} to {high} in 95 of 100 runs",
                 of.len()
             )
             .unwrap();
@@ -244,8 +243,7 @@ fn table(rows: &[Row]) -> String {
         let torn = of.iter().filter(|row| row.torn_down).count();
         writeln!(
             text,
-            "{}: {} cuts, {near} near the edge, {partial} with partial loss, {torn} torn down, {} not",
-            PROFILES[profile],
+            "{name}: {} cuts, {near} near the edge, {partial} with partial loss, {torn} torn down, {} not",
             of.len(),
             of.len() - torn
         )

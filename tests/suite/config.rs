@@ -303,7 +303,7 @@ fn the_fastest_vpn_probe_over_udp_feeds_the_profiles() {
     let warning = loaded.warnings[0].to_string();
     assert!(
         warning.ends_with(
-            ":4:63: targets.c.dpd.profiles: cisco_asa has no verdict: probe icmp runs every 5s, and 2s or less is needed; shorten its interval, or name a faster probe with \"from\""
+            ":4:61: targets.c.dpd.profiles: cisco_asa has no verdict: probe icmp runs every 5s, and 2s or less is needed; shorten its interval, or name a faster probe with \"from\""
         ),
         "{warning}"
     );

@@ -1,5 +1,11 @@
 //! The fold against what it must equal: a closed form for one blackout, and single sessions played one
 //! by one. Neither shares a line with it.
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "small numbers"
+)]
 
 use std::time::Duration;
 
