@@ -242,11 +242,9 @@ impl Shared {
         let Source::File(path) = self.source.clone() else {
             return Err("this configuration was made by the program and cannot change".to_owned());
         };
-        let since_start = i64::try_from(self.clock.now().as_nanos() / 1000).unwrap_or(i64::MAX);
-        notify(&[
-            sd_notify::NotifyState::Reloading,
-            sd_notify::NotifyState::MonotonicUsec(since_start.into()),
-        ]);
+        let mut reloading = vec![sd_notify::NotifyState::Reloading];
+        reloading.extend(sd_notify::NotifyState::monotonic_usec_now());
+        notify(&reloading);
         let read = move || Config::load(Path::new(&path), crate::config::environment());
         let result = match tokio::task::spawn_blocking(read).await {
             Ok(Ok(loaded)) => Ok(loaded),

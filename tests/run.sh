@@ -15,7 +15,7 @@ PACKAGES=(
     charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-extra-plugins
     libstrongswan-standard-plugins openvpn xl2tpd ocserv nginx-light unbound
     ike-scan bind9-dnsutils                                             # clients that are not ours
-    prometheus                                                          # promtool
+    prometheus systemd                                                  # promtool, systemd-analyze
 )
 
 only=

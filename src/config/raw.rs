@@ -26,7 +26,7 @@ pub struct File {
     pub budget: Budget,
     /// Timers of dead peer detection beside the built-in ones, by name; the name is the label `profile`.
     pub dpd_profiles: BTreeMap<String, DpdProfile>,
-    /// Directory where state survives a restart; nothing is kept if it is not set.
+    /// Directory for what is to survive a restart; this version keeps nothing there yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_dir: Option<PathBuf>,
     /// The HTTP side.

@@ -15,6 +15,7 @@ use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -122,16 +123,15 @@ fn demo(args: &DemoArgs) -> io::Result<()> {
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
     };
     let options = args.options()?;
+    let listeners = if args.concentrator_only { Vec::new() } else { web(&args.listen)? };
     let clock = SystemClock::start();
-    let start = clock.now();
-    let concentrator = Concentrator::start(&options, clock, start, Box::new(Generator::from_os()))?;
+    let concentrator = Concentrator::start(&options, clock, Duration::ZERO, Box::new(Generator::from_os()))?;
     let ports = concentrator.ports();
     say(&moved(options.ports, ports));
     let daemon = if args.concentrator_only {
         say(&format!("the concentrator answers on {}: {}\n", options.address, listed(ports)));
         None
     } else {
-        let listeners = web(&args.listen)?;
         let loaded =
             config(options.address, ports).map_err(|problems| io::Error::other(problems.to_string()))?;
         let daemon = Daemon::start(loaded, listeners)?;
@@ -140,7 +140,7 @@ fn demo(args: &DemoArgs) -> io::Result<()> {
     };
     runtime.block_on(async {
         tokio::select! {
-            () = tell(options.story, clock, start) => {}
+            () = tell(options.story, clock) => {}
             _ = signals.0.recv() => {}
             _ = signals.1.recv() => {}
         }
@@ -152,12 +152,12 @@ fn demo(args: &DemoArgs) -> io::Result<()> {
 }
 
 /// Tells each chapter as it begins; never ends.
-async fn tell(story: Story, clock: SystemClock, start: Timestamp) {
-    let mut from = std::time::Duration::ZERO;
+async fn tell(story: Story, clock: SystemClock) {
+    let mut from = Duration::ZERO;
     while let Some((begins, chapter)) = story.next(from) {
-        tokio::time::sleep((start + begins).since(clock.now())).await;
+        tokio::time::sleep((Timestamp::ZERO + begins).since(clock.now())).await;
         say(&format!("{} {}\n", Clock(begins), chapter.sentence));
-        from = begins + std::time::Duration::from_nanos(1);
+        from = begins + Duration::from_nanos(1);
     }
     std::future::pending().await
 }

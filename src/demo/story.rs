@@ -45,7 +45,7 @@ pub enum Fault {
     CertificateExpired,
     /// Nothing gets through to port 4500.
     NattBlocked,
-    /// IKE asks every whole handshake for a cookie.
+    /// IKE answers every first message with a cookie.
     Cookies,
 }
 
@@ -76,15 +76,16 @@ pub const CHAPTERS: &[Chapter] = &[
     chapter(
         40,
         Fault::IkeSilent,
-        "the concentrator stops answering IKE on both ports for 35 s: an outage; watch \
-         vpnprobe_probe_up{probe=\"ike\"} and vpnprobe_dpd_timeouts_total",
+        "the concentrator stops answering IKE on both ports for 35 s; watch \
+         vpnprobe_probe_failures_total{probe=\"ike\"}, and vpnprobe_probe_up{probe=\"ike\"}, which falls \
+         when 20 s of losses make it an outage",
     ),
-    chapter(75, Fault::None, "IKE answers again; watch vpnprobe_outage_duration_seconds"),
+    chapter(75, Fault::None, "IKE answers again; vpnprobe_probe_up{probe=\"ike\"} believes it after 10 s"),
     chapter(
         90,
         Fault::OpenvpnFlaps,
-        "OpenVPN over UDP is silent 5 s, answers 5 s, and so on: it flaps; watch \
-         vpnprobe_flapping{probe=\"openvpn_udp\"}; OpenVPN over TCP does not",
+        "OpenVPN over UDP is silent 5 s, answers 5 s, and so on; watch \
+         vpnprobe_probe_failures_total{probe=\"openvpn_udp\"} rise in steps; OpenVPN over TCP is steady",
     ),
     chapter(150, Fault::None, "OpenVPN over UDP is steady again"),
     chapter(
@@ -98,15 +99,15 @@ pub const CHAPTERS: &[Chapter] = &[
     chapter(
         210,
         Fault::NattBlocked,
-        "a firewall drops UDP 4500 and nothing else: the tunnels of everyone behind NAT; watch \
+        "a firewall drops what goes to IKE's port for clients behind NAT, and nothing else; watch \
          vpnprobe_probe_up{probe=\"ike_natt\"} beside {probe=\"ike\"}",
     ),
-    chapter(240, Fault::None, "UDP 4500 is open again"),
+    chapter(240, Fault::None, "that port is open again"),
     chapter(
         250,
         Fault::Cookies,
-        "the concentrator is under load and asks whole IKE handshakes for a cookie: no failure; the \
-         probes still answer",
+        "the concentrator is under load and answers IKE with a cookie first: no failure; watch \
+         vpnprobe_probe_under_load_total{probe=\"ike\"}",
     ),
     chapter(290, Fault::None, "the load is gone; the story begins again in 10 s"),
 ];

@@ -23,19 +23,23 @@ use crate::budget::Budget;
 use crate::config::{Address, Config, Egress, Target};
 use crate::detect::liveness::{Liveness, State, Thresholds, combine};
 use crate::entropy::Draw;
-use crate::export::metrics::{MemberInfo, Registry, SeriesKey, SeriesMetrics};
+use crate::export::metrics::{FlowAge, MemberInfo, Registry, SeriesKey, SeriesMetrics};
 use crate::net::{Driver, FlowId, Happening, Tag, Waker};
 use crate::probe::forms::Learner;
-use crate::probe::{Flow, Form, Spec};
-use crate::sample::{Details, Fault, Outcome, Reason, Report, Sample, SeriesId, Text};
+use crate::probe::{Charge, Flow, Form, Spec};
+use crate::sample::{Fault, Outcome, Reason, Report, Sample, SeriesId};
 use crate::schedule::{Schedule, Slot};
 use crate::time::{Clock, Timestamp};
 
 mod dpd;
+pub mod flows;
 pub mod members;
 pub mod survey;
+mod told;
 
+use flows::Flows;
 use members::Members;
+use told::Told;
 
 /// The longest sleep: commands and the sign of life wait no longer.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -48,6 +52,8 @@ const FIRST_RARE: Duration = Duration::from_secs(60);
 const RESTART_HOLD: Duration = Duration::from_secs(35);
 /// Sequence numbers of exchanges that were asked for by hand.
 const BY_HAND: u64 = 1 << 63;
+/// Marks those of exchanges on a fresh flow beside the kept one.
+const FRESH: u64 = 1 << 62;
 
 /// What the engine can be asked for, from other threads.
 pub enum Command {
@@ -104,6 +110,9 @@ struct Series {
     egress: Arc<Egress>,
     flow: Option<FlowId>,
     learner: Learner,
+    flows: Flows,
+    /// The fresh flow of the slot that runs now.
+    fresh: Option<FlowId>,
     liveness: Liveness,
     metrics: Arc<SeriesMetrics>,
     dpd: Option<dpd::Replay>,
@@ -140,6 +149,7 @@ pub struct Engine {
     incarnations: u64,
     commands: mpsc::Receiver<Command>,
     handle: Handle,
+    told: Told,
     by_hand: HashMap<(SeriesId, u64), Reply>,
     asked: u64,
 }
@@ -168,6 +178,7 @@ impl Engine {
             incarnations: 0,
             commands,
             handle,
+            told: Told::default(),
             by_hand: HashMap::new(),
             asked: 0,
         }
@@ -253,6 +264,15 @@ impl Engine {
         } else {
             self.driver.begin(flow, tag, &series.spec, out);
         }
+        if series.flows.doubtful()
+            && series.spec.kind.flow == Flow::PinnedUdp
+            && series.fresh.is_none()
+            && self.budget.draw(address, form, now).is_ok()
+        {
+            let fresh = self.driver.open(address, series.spec.port, Flow::Fresh, Arc::clone(&series.egress));
+            series.fresh = Some(fresh);
+            self.driver.begin(fresh, Tag { seq: tag.seq | FRESH, ..tag }, &series.spec, out);
+        }
         // The gentle forms are silent: the one that opens state may tell a silent box from a dead one.
         if let Some(form) = trial
             && self.budget.draw(address, form, now).is_ok()
@@ -292,8 +312,12 @@ impl Engine {
     }
 
     fn take(&mut self, happenings: &mut Vec<Happening>) {
+        let mut more = Vec::new();
         for happening in happenings.drain(..) {
             match happening {
+                Happening::Done { tag, report, .. } if tag.seq & (BY_HAND | FRESH) == FRESH => {
+                    self.fresh_done(tag, &report, &mut more);
+                }
                 Happening::Done { tag, sent, done, report } => self.done(tag, sent, done, report),
                 Happening::Late(id) => self.with(id, |series| series.metrics.late()),
                 Happening::Duplicate(id) => self.with(id, |series| series.metrics.duplicate()),
@@ -301,6 +325,30 @@ impl Engine {
                 Happening::Overflow(packets) => self.registry.own().receive_overflow(packets),
                 Happening::ClockFallback => self.registry.own().clock_fallback(),
             }
+        }
+        happenings.append(&mut more);
+    }
+
+    /// Folds the result of a fresh flow: it tells about the kept one, and is not counted itself.
+    fn fresh_done(&mut self, tag: Tag, report: &Report, out: &mut Vec<Happening>) {
+        let Some(series) = self.series.get_mut(tag.series.0 as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        if let Some(fresh) = series.fresh.take() {
+            self.driver.close(fresh, out);
+        }
+        let Some(received) = report.outcome.received() else { return };
+        series.metrics.set_flow(FlowAge::Fresh, received);
+        if series.flows.fresh(tag.seq & !FRESH, received)
+            && let Some(flow) = series.flow
+        {
+            tracing::warn!(
+                target = series.target.name,
+                probe = series.spec.name,
+                "the kept flow is dead and fresh ones are answered: a firewall or NAT on the way dropped it; \
+                 going on with a new source port"
+            );
+            self.driver.renew(flow);
         }
     }
 
@@ -348,16 +396,25 @@ impl Engine {
             report,
         };
         series.metrics.record(&sample);
+        let mut telling = !beside;
+        if series.spec.kind.flow == Flow::PinnedUdp
+            && !tag.form.rare
+            && let Some(received) = sample.report.outcome.received()
+        {
+            series.metrics.set_flow(FlowAge::Pinned, received);
+            telling &= series.flows.kept(tag.seq, received);
+        }
         if let Some(findings) = &sample.report.findings {
-            let info = member_info(series.address, &findings.details);
-            if info.vendor.is_some() || info.versions.is_some() {
-                self.registry.target_info(&series.target.name, series.member, Some(info));
+            let (target, kind) = (&series.target.name, series.spec.kind.name);
+            let news = self.told.hear(target, series.member, series.address, kind, &findings.details);
+            if let Some(info) = news {
+                self.registry.target_info(target, series.member, Some(info));
             }
         }
         if !beside && let Some(dpd) = &mut series.dpd {
             dpd.observe(&sample);
         }
-        if !beside && series.liveness.observe(&sample).is_some() {
+        if telling && series.liveness.observe(&sample).is_some() {
             let (state, _) = series.liveness.state();
             series.metrics.set_up(match state {
                 State::Up => Some(true),
@@ -376,6 +433,9 @@ impl Engine {
         }
         let under_load = report.findings.as_ref().is_some_and(|findings| findings.under_load);
         match report.outcome {
+            // A box that has enough of our handshakes falls silent. Tunnels and resets go on at their pace:
+            // a dead box keeps no state of them, and its return is to be seen.
+            Outcome::Lost(_) if !form.charges.contains(&Charge::HalfOpen) => {}
             Outcome::Lost(_) | Outcome::Refused(Reason::FullOrThrottled) => {
                 self.budget.back_off(address, form)
             }
@@ -465,6 +525,7 @@ impl Engine {
         self.rebuild(out);
         for name in gone {
             self.by_target.remove(&name);
+            self.told.forget(&name);
             self.registry.remove_target(&name);
         }
     }
@@ -555,6 +616,8 @@ impl Engine {
             egress,
             flow,
             learner: Learner::new(forms),
+            flows: Flows::default(),
+            fresh: None,
             liveness: Liveness::new(Thresholds::default(), now),
             metrics,
             dpd,
@@ -581,10 +644,10 @@ impl Engine {
         if let Some(ids) = self.by_target.get_mut(&key.target) {
             ids.retain(|other| *other != id);
         }
-        if let Some(series) = self.series.get_mut(id.0 as usize).and_then(Option::take)
-            && let Some(flow) = series.flow
-        {
-            self.driver.close(flow, out);
+        if let Some(series) = self.series.get_mut(id.0 as usize).and_then(Option::take) {
+            for flow in series.flow.into_iter().chain(series.fresh) {
+                self.driver.close(flow, out);
+            }
         }
     }
 
@@ -610,10 +673,4 @@ fn insert<T>(slots: &mut Vec<Option<T>>, free: &mut Vec<u32>, value: T) -> u32 {
     }
     slots.push(Some(value));
     u32::try_from(slots.len() - 1).unwrap_or(u32::MAX)
-}
-
-/// What a member said of itself, for its `info` series.
-fn member_info(address: Option<IpAddr>, details: &Details) -> MemberInfo {
-    let text = |key| details.get_text(key).map(Text::from);
-    MemberInfo { address, vendor: text("vendor"), versions: text("versions") }
 }

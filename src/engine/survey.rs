@@ -40,6 +40,20 @@ impl Default for Options {
 /// How long a survey waits for the budget.
 const PATIENCE: Duration = Duration::from_secs(4);
 
+/// How long it waits for what was asked for by name.
+const PATIENCE_ON_REQUEST: Duration = Duration::from_secs(120);
+
+/// When a form has its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// First, all cases at once: it leaves no state at the peer.
+    Gentle,
+    /// Then, one case after the other, so that no concentrator meets two of our handshakes at a time.
+    Stateful,
+    /// Last, and only because it was asked for.
+    Requested,
+}
+
 /// One probe of one member over one way out, and what is still to be tried.
 struct Case {
     spec: Spec,
@@ -47,7 +61,7 @@ struct Case {
     address: IpAddr,
     egress: String,
     flow: FlowId,
-    todo: VecDeque<&'static Form>,
+    todo: VecDeque<(Turn, &'static Form)>,
     best: Option<(&'static str, Report)>,
 }
 
@@ -68,11 +82,11 @@ pub fn survey(config: &Config, target: &Target, options: &Options) -> io::Result
     let routes = members.iter().map(|address| (*address, Driver::source_towards(*address, way))).collect();
     let mut cases = cases(config, target, options, &members, &mut driver);
     let mut happenings = Vec::new();
-    // First what leaves no state, all at once; then what does, one case after the other, so that one
-    // concentrator never meets two of our handshakes at the same time.
-    run(&mut driver, &mut budget, &mut cases, &mut happenings, Form::stateless)?;
+    run(&mut driver, &mut budget, &mut cases, &mut happenings, Turn::Gentle)?;
     prune(&mut cases);
-    run(&mut driver, &mut budget, &mut cases, &mut happenings, |form| !form.stateless())?;
+    run(&mut driver, &mut budget, &mut cases, &mut happenings, Turn::Stateful)?;
+    request(&mut cases, options);
+    run(&mut driver, &mut budget, &mut cases, &mut happenings, Turn::Requested)?;
     let deadline = clock.now() + Duration::from_secs(2);
     while driver.unfinished() > 0 && clock.now() < deadline {
         driver.turn(deadline, &mut happenings)?;
@@ -142,14 +156,12 @@ fn cases(
                 let forms = (spec.kind.forms)(spec);
                 let mut todo = VecDeque::new();
                 for form in forms {
-                    let times = if form.stateless() { options.attempts.max(1) } else { 1 };
-                    todo.extend(std::iter::repeat_n(form, times as usize));
-                }
-                if options.audit && matches!(spec.kind.name, "ike" | "ike_natt") {
-                    todo.push_back(&ike::AUDIT);
-                }
-                if options.aggressive && matches!(spec.kind.name, "ikev1" | "ikev1_natt") {
-                    todo.push_back(&ikev1::AGGRESSIVE);
+                    let (turn, times) = if form.stateless() {
+                        (Turn::Gentle, options.attempts.max(1))
+                    } else {
+                        (Turn::Stateful, 1)
+                    };
+                    todo.extend(std::iter::repeat_n((turn, form), times as usize));
                 }
                 cases.push(Case {
                     spec: spec.clone(),
@@ -169,7 +181,7 @@ fn cases(
 /// Of the handshakes that would leave a half-open session, keeps one per address: of a case that was
 /// silent so far if there is one (it may be its only form), else of the first that answered.
 fn prune(cases: &mut [Case]) {
-    let opens = |case: &Case| case.todo.iter().any(|form| form.charges.contains(&Charge::HalfOpen));
+    let opens = |case: &Case| case.todo.iter().any(|(_, form)| form.charges.contains(&Charge::HalfOpen));
     let addresses: Vec<IpAddr> = cases.iter().map(|case| case.address).collect();
     for (index, address) in addresses.iter().enumerate() {
         if addresses.iter().position(|other| other == address) != Some(index) {
@@ -183,7 +195,24 @@ fn prune(cases: &mut [Case]) {
             let wanted = !kept && received(case) == any_answered;
             kept |= wanted;
             if !wanted {
-                case.todo.retain(|form| !form.charges.contains(&Charge::HalfOpen));
+                case.todo.retain(|(_, form)| !form.charges.contains(&Charge::HalfOpen));
+            }
+        }
+    }
+}
+
+/// Adds what was asked for by name, to the first case of each address that can tell.
+fn request(cases: &mut [Case], options: &Options) {
+    let wanted = [
+        (options.audit, &ike::AUDIT, ["ike", "ike_natt"]),
+        (options.aggressive, &ikev1::AGGRESSIVE, ["ikev1", "ikev1_natt"]),
+    ];
+    for (_, form, kinds) in wanted.into_iter().filter(|(asked, ..)| *asked) {
+        let mut done: Vec<IpAddr> = Vec::new();
+        for case in cases.iter_mut().filter(|case| kinds.contains(&case.spec.kind.name)) {
+            if received(case) && !done.contains(&case.address) {
+                done.push(case.address);
+                case.todo.push_back((Turn::Requested, form));
             }
         }
     }
@@ -198,15 +227,15 @@ fn run(
     budget: &mut Budget,
     cases: &mut [Case],
     out: &mut Vec<Happening>,
-    now_is_for: fn(&Form) -> bool,
+    turn: Turn,
 ) -> io::Result<()> {
-    let together = now_is_for(&ANY_STATELESS);
+    let together = turn == Turn::Gentle;
     let mut running = 0usize;
     let mut next = 0usize;
     loop {
         // Begins what may begin: everything at once, or one case at a time.
         while next < cases.len() && (together || running == 0) {
-            if begin(driver, budget, cases, next, now_is_for, out)? {
+            if begin(driver, budget, cases, next, turn, out)? {
                 running += 1;
             }
             next += 1;
@@ -225,32 +254,31 @@ fn run(
             if let Some(case) = cases.get_mut(index) {
                 learn(case, tag.form, report);
             }
-            if begin(driver, budget, cases, index, now_is_for, out)? {
+            if begin(driver, budget, cases, index, turn, out)? {
                 running += 1;
             }
         }
     }
 }
 
-static ANY_STATELESS: Form = Form { name: "any", charges: &[], packets: 1, rare: false };
-
-/// Begins the next form of a case that is of the wanted sort, if there is one.
+/// Begins the next form of a case that has its turn, if there is one.
 fn begin(
     driver: &mut Driver,
     budget: &mut Budget,
     cases: &mut [Case],
     index: usize,
-    now_is_for: fn(&Form) -> bool,
+    turn: Turn,
     out: &mut Vec<Happening>,
 ) -> io::Result<bool> {
     let Some(case) = cases.get_mut(index) else { return Ok(false) };
-    while let Some(form) = case.todo.front().copied().filter(|form| now_is_for(form)) {
-        case.todo.pop_front();
+    let patience = if turn == Turn::Requested { PATIENCE_ON_REQUEST } else { PATIENCE };
+    while let Some(place) = case.todo.iter().position(|(other, _)| *other == turn) {
+        let Some((_, form)) = case.todo.remove(place) else { break };
         let now = driver.clock().now();
         // Everybody waits a little for the packet rate; what opens state is left out if it is too early.
         let mut drawn = budget.draw(case.address, form, now);
         if let Err(held) = drawn
-            && held.until.since(now) <= PATIENCE
+            && held.until.since(now) <= patience
         {
             while driver.clock().now() < held.until {
                 driver.turn(held.until, out)?;
@@ -274,8 +302,7 @@ fn learn(case: &mut Case, form: &'static Form, mut report: Report) {
     let received = report.outcome.received() == Some(true);
     if received {
         // What is answered needs no second try, nor another gentle form.
-        case.todo
-            .retain(|other| !other.stateless() || other.name == ike::AUDIT.name && form.name != other.name);
+        case.todo.retain(|(turn, _)| *turn != Turn::Gentle);
     }
     let Some((best_form, best)) = case.best.take() else {
         case.best = Some((form.name, report));

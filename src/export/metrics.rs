@@ -33,7 +33,7 @@ pub use dpd::DpdMetrics;
 use families::{Collected, Family};
 pub use histogram::Histogram;
 pub use own::OwnMetrics;
-pub use series::{SeriesKey, SeriesMetrics};
+pub use series::{FlowAge, SeriesKey, SeriesMetrics};
 pub use target::{MemberInfo, TargetMetrics};
 
 /// The names of all metrics of ours, `process_*` apart.

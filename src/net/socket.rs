@@ -5,7 +5,9 @@ use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
+};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::config::Egress;
@@ -75,7 +77,8 @@ pub(super) fn local_address(socket: &Socket) -> Option<SocketAddr> {
 }
 
 fn prepare(socket: &Socket, peer: IpAddr, egress: &Egress, receive_buffer: usize) -> io::Result<()> {
-    if peer.is_ipv6() {
+    // A raw ICMPv6 socket is of one family anyway, and refuses the option.
+    if peer.is_ipv6() && socket.r#type()? != Type::RAW {
         socket.set_only_v6(true)?;
     }
     if receive_buffer > 0 {
@@ -213,4 +216,40 @@ fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
         return Some(SocketAddr::new(v4.ip().into(), v4.port()));
     }
     storage.as_sockaddr_in6().map(|v6| SocketAddr::new(v6.ip().into(), v6.port()))
+}
+
+/// Sends one datagram, to `to` if the socket is not connected, with a hop limit of its own if there is one.
+pub(super) fn datagram(
+    socket: &Socket,
+    bytes: &[u8],
+    to: Option<SocketAddr>,
+    ttl: Option<u8>,
+) -> io::Result<()> {
+    let Some(ttl) = ttl else {
+        return match to {
+            Some(to) => socket.send_to(bytes, &to.into()).map(drop),
+            None => socket.send(bytes).map(drop),
+        };
+    };
+    let ttl = i32::from(ttl);
+    let v6 = to.map_or_else(
+        || socket.domain().is_ok_and(|domain| domain == socket2::Domain::IPV6),
+        |to| to.is_ipv6(),
+    );
+    let control = if v6 { ControlMessage::Ipv6HopLimit(&ttl) } else { ControlMessage::Ipv4Ttl(&ttl) };
+    let to = to.map(SockaddrStorage::from);
+    sendmsg(socket.as_raw_fd(), &[io::IoSlice::new(bytes)], &[control], MsgFlags::empty(), to.as_ref())?;
+    Ok(())
+}
+
+/// Sends what a stream's socket takes of `unsent`.
+pub(super) fn flush(socket: &Socket, unsent: &mut Vec<u8>) -> io::Result<()> {
+    while !unsent.is_empty() {
+        match socket.send(unsent) {
+            Ok(sent) => drop(unsent.drain(..sent)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }

@@ -118,7 +118,11 @@ impl Learner {
                 // A gentle form that was never answered says nothing while another form answers, or
                 // while one has not been tried yet.
                 let all_silent = self.memory.iter().all(|memory| memory.silent > 0);
-                if proven || all_silent { outcome } else { Outcome::Unsent(Fault::FormUnproven) }
+                // While the form that used to be answered is silent too, the others' silence confirms it:
+                // an outage is not sampled thinner than good times.
+                let current = self.memory(self.current);
+                let outage = current.answered && current.silent >= DOUBT;
+                if proven || all_silent || outage { outcome } else { Outcome::Unsent(Fault::FormUnproven) }
             }
             // An ICMP error or a reset is an answer of its own kind, whatever the form; a fault of ours
             // is none at all.
@@ -182,6 +186,15 @@ mod tests {
         }
         assert!(learner.stateful());
         assert_eq!(learner.form(51).name, "init");
+    }
+
+    #[test]
+    fn an_outage_is_sampled_in_every_slot() {
+        let mut learner = Learner::new(FORMS);
+        play(&mut learner, &["policy", "version", "init"], 0..5);
+        for (form, outcome) in play(&mut learner, &[], 5..40) {
+            assert_eq!(outcome, SILENT, "{form}");
+        }
     }
 
     #[test]

@@ -61,7 +61,7 @@ fn never_answered(kind: &str, paths: &[&str]) {
     assert_eq!(answered, 0, "{kind} took something made up for an answer");
 }
 
-/// How many exchanges ended well.
+/// How many exchanges ended well by what somebody made up who does not see what we send.
 fn walk(kind: &str, paths: &[&str]) -> u64 {
     let kind = Kind::named(kind).unwrap();
     let spec = Spec {
@@ -78,26 +78,32 @@ fn walk(kind: &str, paths: &[&str]) -> u64 {
     let answered = Cell::new(0);
     let number = Cell::new(0);
     // Eight packets an exchange.
-    each_input(u64::from(kind.port), &goldens, inputs() / 80, |bytes| {
+    each_input(u64::from(kind.port), &goldens, inputs() / 40, |bytes| {
         let n = number.replace(number.get() + 1);
         let forms = (kind.forms)(&spec);
         let form = &forms[usize::try_from(n).unwrap() % forms.len()];
         let mut run = Run::begin(&spec, form, n);
         run.receive(bytes);
-        // The hardest ones to tell from an answer are made of what we sent.
+        // Half of them are fed by somebody who sees what we send: he may answer in the peer's name, but
+        // not bring us down. The others only know what was once said to somebody else.
+        let sees = n % 2 == 1;
         let mut seeds = goldens.clone();
-        seeds.truncate(4);
-        seeds.extend(std::iter::repeat_n(run.sent.clone(), 8));
+        if sees {
+            seeds.truncate(4);
+            seeds.extend(std::iter::repeat_n(run.sent.clone(), 8));
+        }
         let mut mutator = Mutator::new(n, &seeds);
         for _ in 0..7 {
             run.receive(&mutator.input());
         }
         run.icmp(&mutator.input());
         let outcome = run.end();
-        answered.set(answered.get() + u64::from(matches!(outcome, Outcome::Answered(_))));
-        // Nobody who does not know our ids has refused anything in the peer's name.
-        if !matches!(outcome, Outcome::Answered(_)) && run.stream.is_none() && kind.name.starts_with("ike") {
-            assert_eq!(outcome, Outcome::Lost(Reason::NoAnswer), "{}", form.name);
+        if !sees {
+            answered.set(answered.get() + u64::from(matches!(outcome, Outcome::Answered(_))));
+            // Nor has he refused anything in the peer's name.
+            if run.stream.is_none() && kind.name.starts_with("ike") {
+                assert_eq!(outcome, Outcome::Lost(Reason::NoAnswer), "{}", form.name);
+            }
         }
     });
     answered.get()

@@ -23,10 +23,14 @@ fn default_probing_of_strongswan() {
     let mut daemon = lab.serve(CONFIG);
     daemon.ready();
     let end = Instant::now() + Duration::from_secs(60 * u64::from(minutes));
-    let mut most = 0;
     while Instant::now() < end {
-        most = most.max(half_open(&lab));
-        assert!(most <= 1, "{most} half-open SAs at once\n{}", daemon.metrics().0);
+        // A refused first message, too, is an SA for the moment in which strongSwan thinks about it. What
+        // is left behind stays for 30 s.
+        if half_open(&lab) > 1 {
+            std::thread::sleep(Duration::from_millis(50));
+            let count = half_open(&lab);
+            assert!(count <= 1, "{count} half-open SAs\n{}", lab.script("vici --list-sas"));
+        }
         std::thread::sleep(Duration::from_secs(1));
     }
     let metrics = daemon.metrics();

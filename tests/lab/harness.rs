@@ -96,6 +96,11 @@ impl Lab {
         path
     }
 
+    /// The name of a namespace of the lab.
+    pub fn namespace(&self, role: &str) -> String {
+        format!("{}-{role}", self.name)
+    }
+
     /// A command inside a namespace of the lab.
     pub fn command(&self, role: &str, program: impl AsRef<Path>) -> Command {
         let mut command = limited(120, "ip");

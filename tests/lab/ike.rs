@@ -3,10 +3,12 @@
 use crate::harness::{CONC, Lab};
 use crate::ways::Way;
 
-/// What the lab's strongSwan accepts.
-pub const ACCEPTED: &str = "    ike: {proposals: [aes256-sha256-modp2048]}\n";
+/// What the lab's strongSwan accepts, for both versions.
+pub const ACCEPTED: &str =
+    "    ike: {proposals: [aes256-sha256-modp2048]}\n    ikev1: {proposals: [aes256-sha256-modp2048]}\n";
 /// What it refuses.
-const REFUSED: &str = "    ike: {proposals: [aes128-sha1-modp1024]}\n";
+const REFUSED: &str =
+    "    ike: {proposals: [aes128-sha1-modp1024]}\n    ikev1: {proposals: [aes128-sha1-modp1024]}\n";
 
 const KINDS: [&str; 2] = ["ike", "ike_natt"];
 const KINDS_V1: [&str; 2] = ["ikev1", "ikev1_natt"];

@@ -23,6 +23,7 @@
 set -euo pipefail
 
 ROLES=(client r1 r2 conc void)
+# shellcheck disable=SC2034
 CONC=203.0.113.10 CONC6=2001:db8:3::10 FQDN=vpn.example.test
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -59,7 +60,8 @@ up() {
     cable r2 lan 203.0.113.1/24 2001:db8:3::1/64 conc eth0 "$CONC/24" "$CONC6/64"
     for n in 11 12 13 14; do
         ip -n "$LAB-conc" addr add "203.0.113.$n/24" dev eth0
-        ip -n "$LAB-conc" addr add "2001:db8:3::$n/64" dev eth0
+        # Deprecated: never the source of what a server sends on its own account.
+        ip -n "$LAB-conc" addr add "2001:db8:3::$n/64" dev eth0 preferred_lft 0
     done
     route client default 192.0.2.1 2001:db8:1::1
     route conc default 203.0.113.1 2001:db8:3::1
@@ -206,9 +208,11 @@ stop() {
 }
 
 gone() { # PID...: all have ended (a zombie has)
+    # shellcheck disable=SC2046
     ! grep -qs '^State:[[:space:]][^ZX]' $(printf '/proc/%s/status ' "$@")
 }
 
+# shellcheck source=tests/lab/servers.sh
 source "$HERE/servers.sh"
 
 verb=${1:-}; shift || true

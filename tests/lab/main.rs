@@ -11,6 +11,7 @@
 
 mod calm;
 mod degraded;
+mod demo;
 mod dns;
 mod dpd;
 mod harness;

@@ -24,7 +24,7 @@ unconfined() {
 
 # pki: a CA and the certificates it signed. The names are those of the concentrator, or of another host.
 pki() {
-    local dir=$STATE/pki now
+    local dir=$STATE/pki
     [[ ! -e $dir/done ]] || return 0
     mkdir -p "$dir/new"
     : >"$dir/index.txt"

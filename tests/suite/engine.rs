@@ -24,6 +24,11 @@ struct Peer {
 
 impl Peer {
     fn new(mut behave: impl FnMut(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> Self {
+        Self::of_ports(move |request, _| behave(request))
+    }
+
+    /// The same for one that looks at our source port.
+    fn of_ports(mut behave: impl FnMut(&[u8], u16) -> Vec<Vec<u8>> + Send + 'static) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let address = socket.local_addr().unwrap();
@@ -33,7 +38,7 @@ impl Peer {
             let mut bytes = [0; 2048];
             while !stopped.load(Ordering::Relaxed) {
                 let Ok((len, from)) = socket.recv_from(&mut bytes) else { continue };
-                for answer in behave(&bytes[..len]) {
+                for answer in behave(&bytes[..len], from.port()) {
                     let _ = socket.send_to(&answer, from);
                 }
             }
@@ -264,6 +269,33 @@ fn an_unresolved_name_is_our_fault_until_it_resolves() {
     bench.handle.send(Command::Resolved { target: "named".to_owned(), addresses });
     probes(&series, 3);
     assert_eq!(failures(&series, Reason::NoAnswer), 0);
+}
+
+#[test]
+fn a_flow_that_a_middlebox_dropped_is_told_from_a_dead_peer_and_replaced() {
+    // After five answers the port that asked first is never answered again.
+    let (mut first, mut answers) = (None, 0);
+    let condemned = Peer::of_ports(move |request, port| {
+        answers += 1;
+        let first = *first.get_or_insert(port);
+        if port == first && answers > 5 { vec![] } else { vec![invalid_major_version(request)] }
+    });
+    let bench = Bench::new(&format!("targets:\n{}", ike("stale", condemned.port())));
+    let series = bench.series("stale", "ike");
+    until("losses", || (failures(&series, Reason::NoAnswer) >= 3).then_some(()));
+    let flow = |age: &str| {
+        let text = String::from_utf8(bench.registry.encode_text()).unwrap();
+        let line =
+            text.lines().find(|l| l.starts_with("vpnprobe_flow_up") && l.contains(age)).map(str::to_owned);
+        line.map(|line| line.ends_with(" 1"))
+    };
+    until("the fresh flow is answered", || flow("fresh").filter(|up| *up));
+    until("the kept flow is replaced", || flow("pinned").filter(|up| *up));
+    probes(&series, series.probes() + 10); // what was in flight on the old port is lost by then
+    let lost = failures(&series, Reason::NoAnswer);
+    probes(&series, series.probes() + 20);
+    assert_eq!(failures(&series, Reason::NoAnswer), lost, "it goes on with the new port");
+    assert_eq!(series.up(), Some(true), "never down: the peer was there all along");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod check;
 mod config;
+mod demo;
 mod engine;
 mod layering;
 mod metrics;

@@ -24,6 +24,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -266,14 +267,14 @@ pub struct Concentrator {
 }
 
 impl Concentrator {
-    /// Binds its ports and starts its thread. Its story begins at `start` of that clock.
+    /// Binds its ports and starts its thread. Its story is `told` along already at the clock's zero.
     ///
     /// # Errors
     /// A port that cannot be bound, or a thread that cannot be started.
     pub fn start(
         options: &Options,
         clock: SystemClock,
-        start: Timestamp,
+        told: Duration,
         mut entropy: Box<dyn Entropy>,
     ) -> io::Result<Self> {
         let (sockets, ports) = Sockets::bind(options)?;
@@ -287,7 +288,7 @@ impl Concentrator {
         let stopped = stop.clone();
         let story = options.story;
         let thread = std::thread::Builder::new().name("concentrator".to_owned()).spawn(move || {
-            let stage = serve::Stage::new(clock, start, story, entropy);
+            let stage = serve::Stage::new(clock, told, story, entropy);
             if let Err(error) = serve::run(sockets, stage, ike, setup, certificates, &stopped) {
                 tracing::error!(%error, "the concentrator ended");
             }

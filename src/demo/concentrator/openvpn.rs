@@ -271,6 +271,11 @@ impl OpenvpnUdp {
         Self { setup, secret: entropy.array(), sessions: Vec::new() }
     }
 
+    #[cfg(test)]
+    pub(super) fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// The id we give a client; windows count back from the present one.
     fn id(&self, theirs: SessionId, call: &Call<'_>, windows_ago: i64) -> SessionId {
         let window = call.wall.as_unix_secs().div_euclid(ID_WINDOW) - windows_ago;

@@ -39,19 +39,19 @@ const REQUEST: usize = 16 * 1024;
 /// Time, story and randomness, as all tasks share them.
 pub(super) struct Stage {
     clock: SystemClock,
-    start: Timestamp,
+    told: Duration,
     story: Story,
     entropy: RefCell<Box<dyn Entropy>>,
     connections: Cell<usize>,
 }
 
 impl Stage {
-    pub(super) fn new(clock: SystemClock, start: Timestamp, story: Story, entropy: Box<dyn Entropy>) -> Self {
-        Self { clock, start, story, entropy: RefCell::new(entropy), connections: Cell::new(0) }
+    pub(super) fn new(clock: SystemClock, told: Duration, story: Story, entropy: Box<dyn Entropy>) -> Self {
+        Self { clock, told, story, entropy: RefCell::new(entropy), connections: Cell::new(0) }
     }
 
     fn scene(&self) -> Scene {
-        self.story.at(self.clock.now().since(self.start))
+        self.story.at(self.clock.now().since(Timestamp::ZERO).saturating_add(self.told))
     }
 
     fn call<R>(&self, from: SocketAddr, local: SocketAddr, work: impl FnOnce(&mut Call<'_>) -> R) -> R {

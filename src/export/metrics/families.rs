@@ -63,6 +63,8 @@ families! {
         "Time that a part of the exchange took.";
     Up = GAUGE "vpnprobe_probe_up", SERIES, [],
         "1 if the service answers and does not refuse, 0 if not, after hysteresis; absent while unknown.";
+    FlowUp = GAUGE "vpnprobe_flow_up", SERIES, ["flow"],
+        "1 if answers come back on the flow: pinned is the one kept all along, fresh a new one opened beside it after losses.";
     TargetState = GAUGE "vpnprobe_target_state", TARGET, ["state"],
         "1 for the state the target is in, 0 for the others.";
     Duplicates = COUNTER "vpnprobe_duplicates_total", SERIES, [],

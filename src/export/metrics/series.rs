@@ -14,6 +14,7 @@ use super::histogram::Histogram;
 use crate::probe::Kind;
 use crate::sample::{Details, Fault, Findings, Outcome, Phase, Reason, Sample};
 use crate::time::WallTime;
+use crate::words;
 
 /// Which series: its four labels.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +29,16 @@ pub struct SeriesKey {
     pub egress: String,
 }
 
+words! {
+    /// Which flow of a probe that keeps one: a stateful firewall or NAT may have condemned the old one.
+    pub enum FlowAge {
+        /// The flow the probe has kept all along, as a VPN client does.
+        Pinned = "pinned",
+        /// A flow from a new source port, opened beside it after several losses.
+        Fresh = "fresh",
+    }
+}
+
 /// The metrics of one series. The engine writes, the web side reads.
 #[derive(Debug)]
 pub struct SeriesMetrics {
@@ -39,6 +50,8 @@ pub struct SeriesMetrics {
     rtt: Histogram,
     phases: Box<[(Phase, Histogram)]>,
     up: AtomicU8,
+    /// By flow, as `up`.
+    flows: [AtomicU8; FlowAge::ALL.len()],
     duplicates: AtomicU64,
     late: AtomicU64,
     under_load: AtomicU64,
@@ -81,6 +94,7 @@ impl SeriesMetrics {
             rtt: Histogram::new(buckets),
             phases: kind.phases.iter().map(|phase| (*phase, Histogram::new(buckets))).collect(),
             up: AtomicU8::new(0),
+            flows: Default::default(),
             duplicates: AtomicU64::new(0),
             late: AtomicU64::new(0),
             under_load: AtomicU64::new(0),
@@ -183,6 +197,13 @@ impl SeriesMetrics {
         self.up.store(up.map_or(0, |up| 1 + u8::from(up)), Relaxed);
     }
 
+    /// Sets whether answers come back on a flow.
+    pub fn set_flow(&self, flow: FlowAge, up: bool) {
+        if let Some(state) = self.flows.get(flow as usize) {
+            state.store(1 + u8::from(up), Relaxed);
+        }
+    }
+
     /// Notes that an exchange was begun.
     pub fn attempt(&self, wall: WallTime) {
         self.last_attempt.store(wall.as_unix_nanos().max(1), Relaxed);
@@ -271,6 +292,12 @@ impl SeriesMetrics {
         }
         if let Some(up) = self.up() {
             out.gauge(Family::Up, &labels, f64::from(u8::from(up)));
+        }
+        for (flow, state) in FlowAge::ALL.iter().zip(&self.flows) {
+            let state = state.load(Relaxed);
+            if state > 0 {
+                out.gauge(Family::FlowUp, &with(flow.as_str()), f64::from(state - 1));
+            }
         }
         for (family, counter) in [
             (Family::Duplicates, &self.duplicates),

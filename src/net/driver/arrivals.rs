@@ -1,0 +1,392 @@
+//! What arrives: read, stamped, and handed to the exchange it belongs to.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use socket2::Socket;
+
+use super::super::socket::flush;
+use super::super::{fault, icmp};
+use super::{
+    Channel, Clock, Driver, Duration, Event, FlowState, Handled, Happening, Mismatch, Outcome, Owner, POLLS,
+    Pending, READS_PER_FLOW, READS_PER_SHARED, Ready, Receiver, Run, Timestamp,
+};
+
+impl Driver {
+    pub(super) fn hand_out_pending(&mut self, out: &mut Vec<Happening>) {
+        for _ in 0..POLLS {
+            let Some(pending) = self.pending.pop() else { return };
+            let event = Event::Icmp { from: pending.from, error: pending.error, quoted: &pending.quoted };
+            match pending.owner {
+                Owner::Icmp(_) => {
+                    match icmp::token_of(&pending.quoted).and_then(|t| self.tokens.get(&t).copied()) {
+                        Some(index) => self.offer(&[index], event, pending.at, out),
+                        None => out.push(Happening::Unmatched(Mismatch::Token)),
+                    }
+                }
+                Owner::Flow(flow) => {
+                    let runs = self.runs_of(flow);
+                    self.offer(&runs, event, pending.at, out);
+                }
+                Owner::Run(index) => self.offer(&[index], event, pending.at, out),
+            }
+        }
+        self.pending.clear();
+    }
+
+    pub(super) fn read_icmp(&mut self, index: usize, ready: Ready, out: &mut Vec<Happening>) {
+        if ready.error
+            && let Some(shared) = self.icmp.get(index)
+        {
+            queue_errors(
+                &mut self.errors,
+                &shared.socket,
+                Owner::Icmp(index),
+                self.clock.now(),
+                &mut self.pending,
+            );
+        }
+        if !ready.readable {
+            return;
+        }
+        let mut receiver = std::mem::replace(&mut self.receiver, Receiver::empty());
+        for _ in 0..READS_PER_SHARED {
+            let Some(shared) = self.icmp.get_mut(index) else { break };
+            let (v6, raw) = (shared.v6, shared.raw);
+            let Ok(arrival) = receiver.receive(&shared.socket) else { break };
+            if let Some(count) = arrival.dropped {
+                let new = shared.drops.note(count);
+                if new > 0 {
+                    out.push(Happening::Overflow(new));
+                }
+            }
+            let at = self.stamp(arrival.stamp, out);
+            let Some(from) = arrival.from else { continue };
+            if !raw {
+                let owner = icmp::token_of(arrival.bytes).and_then(|token| self.tokens.get(&token).copied());
+                match owner {
+                    Some(run) => {
+                        self.offer(&[run], Event::Received { from, bytes: arrival.bytes }, at, out);
+                    }
+                    None => out.push(Happening::Unmatched(Mismatch::Token)),
+                }
+                continue;
+            }
+            let Ok(packet) = icmp::read(v6, arrival.bytes) else {
+                // Answers to other programs on this host may be shorter than a token of ours.
+                out.push(Happening::Unmatched(Mismatch::Malformed));
+                continue;
+            };
+            let (token, event) = match packet {
+                icmp::Packet::Reply { token, message } => (token, Event::Received { from, bytes: message }),
+                icmp::Packet::Error { token, error, destination, quoted } => {
+                    // The quoted packet must have gone to the peer of the run it claims to be about.
+                    let ours =
+                        self.tokens.get(&token).and_then(|run| self.peer_of(*run)) == Some(destination);
+                    if !ours {
+                        out.push(Happening::Unmatched(Mismatch::Token));
+                        continue;
+                    }
+                    (token, Event::Icmp { from: Some(from.ip()), error, quoted })
+                }
+            };
+            match self.tokens.get(&token).copied() {
+                Some(run) => self.offer(&[run], event, at, out),
+                None => out.push(Happening::Unmatched(Mismatch::Token)),
+            }
+        }
+        self.receiver = receiver;
+    }
+
+    pub(super) fn read_flow(&mut self, flow: u32, ready: Ready, out: &mut Vec<Happening>) {
+        if ready.error {
+            self.drain_flow(flow);
+        }
+        if ready.readable {
+            self.read_socket(flow, |state| state.pinned.as_ref(), out);
+            self.read_socket(flow, |state| state.previous.as_ref(), out);
+        }
+    }
+
+    fn read_socket(&mut self, flow: u32, which: fn(&FlowState) -> Option<&Socket>, out: &mut Vec<Happening>) {
+        let mut receiver = std::mem::replace(&mut self.receiver, Receiver::empty());
+        for _ in 0..READS_PER_FLOW {
+            let Some(state) = self.flows.get_mut(flow as usize).and_then(Option::as_mut) else { break };
+            let Some(socket) = which(state) else { break };
+            let current = state.pinned.as_ref().is_some_and(|pinned| std::ptr::eq(pinned, socket));
+            let arrival = match receiver.receive(socket) {
+                Ok(arrival) => arrival,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    // The kernel repeats a queued error here once; the queue itself tells whose it is.
+                    self.drain_flow(flow);
+                    continue;
+                }
+            };
+            if let Some(count) = arrival.dropped.filter(|_| current) {
+                let new = state.drops.note(count);
+                if new > 0 {
+                    out.push(Happening::Overflow(new));
+                }
+            }
+            let at = self.stamp(arrival.stamp, out);
+            let Some(from) = arrival.from else { continue };
+            let runs = self.runs_of(flow);
+            self.offer(&runs, Event::Received { from, bytes: arrival.bytes }, at, out);
+        }
+        self.receiver = receiver;
+    }
+
+    fn drain_flow(&mut self, flow: u32) {
+        let now = self.clock.now();
+        let Some(state) = self.flows.get(flow as usize).and_then(Option::as_ref) else { return };
+        for socket in state.pinned.iter().chain(&state.previous) {
+            queue_errors(&mut self.errors, socket, Owner::Flow(flow), now, &mut self.pending);
+        }
+    }
+
+    pub(super) fn read_run(&mut self, index: u32, ready: Ready, out: &mut Vec<Happening>) {
+        let Some(run) = self.take_run(index) else { return };
+        if matches!(run.channel, Channel::Tcp { .. }) {
+            self.read_stream(index, run, ready, out);
+            return;
+        }
+        let mut receiver = std::mem::replace(&mut self.receiver, Receiver::empty());
+        let now = self.clock.now();
+        let Channel::Udp { socket, .. } = &run.channel else {
+            self.receiver = receiver;
+            self.put_back(index, run);
+            return;
+        };
+        let Ok(socket) = socket.try_clone() else {
+            self.receiver = receiver;
+            self.put_back(index, run);
+            return;
+        };
+        self.put_back(index, run);
+        if ready.error {
+            queue_errors(&mut self.errors, &socket, Owner::Run(index), now, &mut self.pending);
+        }
+        for _ in 0..READS_PER_FLOW {
+            let arrival = match receiver.receive(&socket) {
+                Ok(arrival) => arrival,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    queue_errors(&mut self.errors, &socket, Owner::Run(index), now, &mut self.pending);
+                    continue;
+                }
+            };
+            let at = self.stamp(arrival.stamp, out);
+            let Some(from) = arrival.from else { continue };
+            let peer = self.peer_of(index);
+            if peer != Some(from.ip()) {
+                out.push(Happening::Unmatched(Mismatch::Source));
+                continue;
+            }
+            self.offer(&[index], Event::Received { from, bytes: arrival.bytes }, at, out);
+        }
+        self.receiver = receiver;
+    }
+
+    pub(super) fn read_stream(&mut self, index: u32, mut run: Run, ready: Ready, out: &mut Vec<Happening>) {
+        let now = self.clock.now();
+        let peer = self.peer_and_port(&run);
+        let Channel::Tcp { socket, connected, unsent, watching } = &mut run.channel else {
+            self.put_back(index, run);
+            return;
+        };
+        if !*connected {
+            match socket.take_error() {
+                Ok(None) if ready.writable && !ready.error => {
+                    *connected = true;
+                    let _ = flush(socket, unsent);
+                    if unsent.is_empty()
+                        && self.poller.modify(&*socket, Owner::Run(index).key(), false).is_ok()
+                    {
+                        *watching = false;
+                    }
+                    run.exchange.handle(Event::Connected, now);
+                }
+                Ok(None) if ready.error => {
+                    self.queued_errors(index, &mut run, now);
+                }
+                Ok(None) => {}
+                Ok(Some(error)) | Err(error) => {
+                    self.stream_failed(index, &mut run, &error, now);
+                }
+            }
+            self.advance(index, run, out);
+            return;
+        }
+        if ready.writable {
+            let _ = flush(socket, unsent);
+        }
+        if ready.readable || ready.error {
+            for _ in 0..READS_PER_FLOW {
+                let Channel::Tcp { socket, .. } = &run.channel else { break };
+                match self.receiver.receive(socket) {
+                    Ok(arrival) if arrival.bytes.is_empty() => {
+                        run.exchange.handle(Event::Closed, now);
+                        // A closed stream stays readable: it is not watched any more.
+                        self.unwatch(&run);
+                        break;
+                    }
+                    Ok(arrival) => {
+                        let stamp = arrival.stamp;
+                        let at =
+                            if now < self.distrust_until { None } else { believe(stamp, self.offset, now) };
+                        let event = Event::Received { from: peer, bytes: arrival.bytes };
+                        run.exchange.handle(event, at.unwrap_or(now));
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) => {
+                        // An ICMP error does not end an open stream; anything else does.
+                        if self.stream_failed(index, &mut run, &error, now) {
+                            self.unwatch(&run);
+                        }
+                        break;
+                    }
+                }
+            }
+        }
+        if ready.error {
+            self.queued_errors(index, &mut run, now);
+        }
+        self.watch_writes(index, &mut run);
+        self.advance(index, run, out);
+    }
+
+    /// Hands a stream's exchange the ICMP errors of its queue; tells whether there were any.
+    fn queued_errors(&mut self, index: u32, run: &mut Run, now: Timestamp) -> bool {
+        let Channel::Tcp { socket, .. } = &run.channel else { return false };
+        let mut queued = Vec::new();
+        queue_errors(&mut self.errors, socket, Owner::Run(index), now, &mut queued);
+        for error in &queued {
+            let event = Event::Icmp { from: error.from, error: error.error, quoted: &error.quoted };
+            run.exchange.handle(event, now);
+        }
+        !queued.is_empty()
+    }
+
+    pub(super) fn unwatch(&self, run: &Run) {
+        if let Channel::Tcp { socket, .. } = &run.channel {
+            self.poller.remove(socket);
+        }
+    }
+
+    /// Tells a stream's exchange what its socket's error means. Whether that is the end of the stream.
+    pub(super) fn stream_failed(
+        &mut self,
+        index: u32,
+        run: &mut Run,
+        error: &io::Error,
+        now: Timestamp,
+    ) -> bool {
+        // The queue has the ICMP error's own type and code; the error number is only its shadow.
+        if self.queued_errors(index, run, now) {
+            return false;
+        }
+        let (event, ended) = match fault::of_socket(error) {
+            fault::Verdict::Reset => (Event::Reset, true),
+            fault::Verdict::Icmp(error) => (Event::Icmp { from: None, error, quoted: &[] }, false),
+            fault::Verdict::Ours(fault) => (Event::Failed(fault), true),
+        };
+        run.exchange.handle(event, now);
+        ended
+    }
+
+    /// Offers an event to runs, in their order, until one takes it.
+    pub(super) fn offer(&mut self, runs: &[u32], event: Event<'_>, at: Timestamp, out: &mut Vec<Happening>) {
+        let mut mismatch = Mismatch::Source;
+        for index in runs {
+            let Some(mut run) = self.take_run(*index) else { continue };
+            match run.exchange.handle(event, at) {
+                Handled::NotMine(why) => {
+                    mismatch = why;
+                    self.put_back(*index, run);
+                }
+                Handled::Taken => {
+                    if run.ended {
+                        if matches!(event, Event::Received { .. }) && !self.closing(run.flow) {
+                            let duplicate = run.reported.and_then(Outcome::received) == Some(true);
+                            let series = run.tag.series;
+                            out.push(if duplicate {
+                                Happening::Duplicate(series)
+                            } else {
+                                Happening::Late(series)
+                            });
+                        }
+                        self.put_back(*index, run);
+                    } else {
+                        self.advance(*index, run, out);
+                    }
+                    return;
+                }
+            }
+        }
+        out.push(Happening::Unmatched(mismatch));
+    }
+
+    /// When a packet arrived: the kernel's stamp where it can be believed.
+    pub(super) fn stamp(&self, stamp: Option<i64>, out: &mut Vec<Happening>) -> Timestamp {
+        let now = self.clock.now();
+        let believed = if now < self.distrust_until { None } else { believe(stamp, self.offset, now) };
+        believed.unwrap_or_else(|| {
+            out.push(Happening::ClockFallback);
+            now
+        })
+    }
+
+    /// The runs of a flow, the newest first.
+    pub(super) fn runs_of(&self, flow: u32) -> Vec<u32> {
+        self.flows
+            .get(flow as usize)
+            .and_then(Option::as_ref)
+            .map(|state| state.runs.iter().rev().copied().collect())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn peer_of(&self, index: u32) -> Option<IpAddr> {
+        let run = self.run_ref(index)?;
+        self.flows.get(run.flow.0 as usize).and_then(Option::as_ref).map(|state| state.peer)
+    }
+
+    pub(super) fn peer_and_port(&self, run: &Run) -> SocketAddr {
+        let state = self.flows.get(run.flow.0 as usize).and_then(Option::as_ref);
+        state.map_or_else(
+            || SocketAddr::new(IpAddr::from([0; 4]), 0),
+            |state| SocketAddr::new(state.peer, state.port),
+        )
+    }
+}
+
+/// A kernel stamp as monotonic time, unless it lies in the future or too far in the past to be true.
+fn believe(stamp: Option<i64>, offset: i64, now: Timestamp) -> Option<Timestamp> {
+    let at = Timestamp::from_nanos(u64::try_from(stamp?.checked_sub(offset)?).ok()?);
+    // The two clocks are read one after the other: a few microseconds of future are rounding.
+    if at > now + Duration::from_micros(100) { None } else { Some(at.min(now)) }
+}
+
+pub(super) fn queue_errors(
+    receiver: &mut Receiver,
+    socket: &Socket,
+    owner: Owner,
+    now: Timestamp,
+    pending: &mut Vec<Pending>,
+) {
+    for _ in 0..READS_PER_FLOW {
+        match receiver.queued_error(socket) {
+            Ok(Some(queued)) => pending.push(Pending {
+                owner,
+                error: queued.error,
+                from: queued.offender,
+                quoted: queued.quoted.to_vec(),
+                at: now,
+            }),
+            Ok(None) => {}
+            Err(_) => break,
+        }
+    }
+    // An error whose queue entry was dropped for want of room would keep the socket ready for ever.
+    let _ = socket.take_error();
+}

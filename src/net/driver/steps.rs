@@ -1,0 +1,276 @@
+//! What an exchange asks for, done: channels opened and closed, bytes sent, results reported.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::socket::{datagram, flush};
+use super::super::{fault, socket};
+use super::arrivals::queue_errors;
+use super::{
+    Channel, Clock, Driver, Drops, Event, Fault, FlowId, Happening, Outcome, Owner, POLLS, Reason, Report,
+    Reverse, Run, Step, Timestamp, Transport,
+};
+
+/// The shortest pause between two polls of an exchange that waits.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+
+impl Driver {
+    pub(super) fn open_channel(&mut self, index: u32, run: &mut Run, transport: Transport) {
+        self.close_channel(run);
+        let now = self.clock.now();
+        match self.channel(index, run.flow, transport) {
+            Ok(channel) => {
+                if matches!(channel, Channel::Tcp { .. }) {
+                    self.streams += 1;
+                    run.sent.get_or_insert(now);
+                }
+                run.channel = channel;
+            }
+            Err(fault) => {
+                run.exchange.handle(Event::Failed(fault), now);
+            }
+        }
+    }
+
+    pub(super) fn channel(
+        &mut self,
+        index: u32,
+        flow: FlowId,
+        transport: Transport,
+    ) -> Result<Channel, Fault> {
+        let state = self.flows.get(flow.0 as usize).and_then(Option::as_ref).ok_or(Fault::Internal)?;
+        let (peer, egress) = (state.peer, Arc::clone(&state.egress));
+        let pinned = state.pinned.is_some();
+        let opened = match transport {
+            Transport::Icmp => self.shared_icmp(peer.is_ipv6(), &egress).map(Channel::Icmp),
+            Transport::Udp { connected: true, port } if pinned && port == state.port => Ok(Channel::Pinned),
+            Transport::Udp { port, connected } => {
+                socket::udp(SocketAddr::new(peer, port), connected, &egress).and_then(|socket| {
+                    self.poller.add(&socket, Owner::Run(index).key(), false)?;
+                    Ok(Channel::Udp { socket, port, connected })
+                })
+            }
+            Transport::Tcp { port } => socket::tcp(SocketAddr::new(peer, port), &egress).and_then(|socket| {
+                self.poller.add(&socket, Owner::Run(index).key(), true)?;
+                Ok(Channel::Tcp { socket, connected: false, unsent: Vec::new(), watching: true })
+            }),
+        };
+        opened.map_err(|error| match transport {
+            // Starting a connection sends its first packet.
+            Transport::Tcp { .. } => fault::of_send(&error),
+            _ => fault::of_open(&error),
+        })
+    }
+
+    pub(super) fn close_channel(&mut self, run: &mut Run) {
+        if matches!(run.channel, Channel::Tcp { .. }) {
+            self.streams = self.streams.saturating_sub(1);
+        }
+        run.channel = Channel::Closed; // closing a descriptor takes it out of the poller
+    }
+
+    /// Polls a run until it waits, and puts it back unless it is over.
+    pub(super) fn advance(&mut self, index: u32, mut run: Run, out: &mut Vec<Happening>) {
+        let mut now = self.clock.now();
+        for _ in 0..POLLS {
+            let mut bytes = std::mem::take(&mut self.out);
+            bytes.clear();
+            let step = run.exchange.poll(now, &mut bytes);
+            match step {
+                Step::Send => self.send(index, &mut run, &bytes, None, None),
+                Step::SendTtl(ttl) => self.send(index, &mut run, &bytes, Some(ttl), None),
+                Step::SendTo(port) => self.send(index, &mut run, &bytes, None, Some(port)),
+                Step::Open(transport) => self.open_channel(index, &mut run, transport),
+                Step::Wait(until) => {
+                    self.out = bytes;
+                    self.wait(index, &mut run, until);
+                    self.put_back(index, run);
+                    return;
+                }
+                Step::Report(report) => self.report(&mut run, now, report, out),
+                Step::End => {
+                    self.out = bytes;
+                    self.end(index, run, now, out);
+                    return;
+                }
+            }
+            self.out = bytes;
+            now = self.clock.now();
+        }
+        // An exchange that never waits is a defect of ours.
+        self.report(&mut run, now, Report::new(Outcome::Unsent(Fault::Internal)), out);
+        self.end(index, run, now, out);
+    }
+
+    pub(super) fn wait(&mut self, index: u32, run: &mut Run, until: Timestamp) {
+        // An exchange that waits for the past is polled again, but not in a tight loop.
+        let now = self.clock.now();
+        let until = if until > now { until } else { now + SHORTEST_WAIT };
+        if run.wait != until {
+            run.wait = until;
+            self.timers.push(Reverse((until, index, run.generation)));
+        }
+    }
+
+    pub(super) fn report(
+        &mut self,
+        run: &mut Run,
+        now: Timestamp,
+        mut report: Report,
+        out: &mut Vec<Happening>,
+    ) {
+        if run.reported.is_some() {
+            return;
+        }
+        let (from, to) = self.stall;
+        let stalled = run.began < to && now > from && to > Timestamp::ZERO;
+        if stalled && matches!(run.channel, Channel::Tcp { .. }) {
+            // Parts of a stream are timed by our own reading of the clock, which was late.
+            report.rtt = None;
+            report.phases.clear();
+        }
+        if report.outcome == Outcome::Lost(Reason::NoAnswer) {
+            if stalled {
+                report.outcome = Outcome::Unsent(Fault::Stalled);
+            } else if self.drops_of(run).is_some_and(Drops::explain) {
+                report.outcome = Outcome::Unsent(Fault::ReceiveOverflow);
+            }
+        }
+        if matches!(report.outcome, Outcome::Unsent(Fault::NoRoute | Fault::Egress | Fault::Permission))
+            && let Some(state) = self.flows.get_mut(run.flow.0 as usize).and_then(Option::as_mut)
+        {
+            state.stale = true;
+        }
+        run.reported = Some(report.outcome);
+        out.push(Happening::Done { tag: run.tag, sent: run.sent, done: now, report });
+    }
+
+    pub(super) fn drops_of(&mut self, run: &Run) -> Option<&mut Drops> {
+        match run.channel {
+            Channel::Icmp(index) => self.icmp.get_mut(index).map(|shared| &mut shared.drops),
+            Channel::Pinned => {
+                self.flows.get_mut(run.flow.0 as usize).and_then(Option::as_mut).map(|state| &mut state.drops)
+            }
+            _ => None,
+        }
+    }
+
+    /// Ends a run: a datagram flow lingers, to tell late replies and duplicates from strangers.
+    pub(super) fn end(&mut self, index: u32, mut run: Run, now: Timestamp, out: &mut Vec<Happening>) {
+        if run.reported.is_none() {
+            self.report(&mut run, now, Report::new(Outcome::Unsent(Fault::Internal)), out);
+        }
+        run.ended = true;
+        match run.channel {
+            _ if self.closing(run.flow) => {
+                self.close_channel(&mut run);
+                self.forget(index, &run);
+            }
+            Channel::Icmp(_) | Channel::Pinned | Channel::Udp { .. } => {
+                let until = now + run.timeout;
+                self.wait(index, &mut run, until);
+                self.put_back(index, run);
+            }
+            Channel::Closed | Channel::Tcp { .. } => {
+                self.close_channel(&mut run);
+                self.forget(index, &run);
+            }
+        }
+    }
+
+    pub(super) fn send(
+        &mut self,
+        index: u32,
+        run: &mut Run,
+        bytes: &[u8],
+        ttl: Option<u8>,
+        port: Option<u16>,
+    ) {
+        let mut tried_again = false;
+        loop {
+            let at = self.clock.now();
+            match self.transmit(run, bytes, ttl, port) {
+                Ok(()) => {
+                    run.sent.get_or_insert(at);
+                    run.exchange.handle(Event::Sent, at);
+                    self.watch_writes(index, run);
+                    return;
+                }
+                Err(error) if !tried_again && fault::may_be_queued(&error) => {
+                    // An ICMP error about an earlier packet makes this send fail; it says nothing of this one.
+                    tried_again = true;
+                    self.drain_errors(index, run);
+                }
+                Err(error) => {
+                    run.exchange.handle(Event::Failed(fault::of_send(&error)), at);
+                    return;
+                }
+            }
+        }
+    }
+
+    pub(super) fn transmit(
+        &mut self,
+        run: &mut Run,
+        bytes: &[u8],
+        ttl: Option<u8>,
+        port: Option<u16>,
+    ) -> io::Result<()> {
+        let state =
+            self.flows.get(run.flow.0 as usize).and_then(Option::as_ref).ok_or(io::ErrorKind::NotFound)?;
+        let peer = state.peer;
+        match &mut run.channel {
+            Channel::Closed => Err(io::ErrorKind::NotConnected.into()),
+            Channel::Icmp(index) => {
+                let shared = self.icmp.get(*index).ok_or(io::ErrorKind::NotFound)?;
+                datagram(&shared.socket, bytes, Some(SocketAddr::new(peer, 0)), ttl)
+            }
+            Channel::Pinned => {
+                let socket = state.pinned.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+                datagram(socket, bytes, None, ttl)
+            }
+            Channel::Udp { socket, port: own, connected } => {
+                let to = port.unwrap_or(*own);
+                datagram(socket, bytes, (!*connected).then_some(SocketAddr::new(peer, to)), ttl)
+            }
+            Channel::Tcp { socket, unsent, connected, .. } => {
+                unsent.extend_from_slice(bytes);
+                if *connected { flush(socket, unsent) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// Watches a stream for room to write exactly while something is unsent.
+    pub(super) fn watch_writes(&mut self, index: u32, run: &mut Run) {
+        if let Channel::Tcp { socket, connected: true, unsent, watching } = &mut run.channel {
+            let want = !unsent.is_empty();
+            if want != *watching && self.poller.modify(&*socket, Owner::Run(index).key(), want).is_ok() {
+                *watching = want;
+            }
+        }
+    }
+
+    /// Empties the error queue of a run's socket into the pending list.
+    pub(super) fn drain_errors(&mut self, index: u32, run: &Run) {
+        let owner = match &run.channel {
+            Channel::Icmp(shared) => Owner::Icmp(*shared),
+            Channel::Pinned => Owner::Flow(run.flow.0),
+            _ => Owner::Run(index),
+        };
+        let socket = match &run.channel {
+            Channel::Icmp(shared) => self.icmp.get(*shared).map(|shared| &shared.socket),
+            Channel::Pinned => self
+                .flows
+                .get(run.flow.0 as usize)
+                .and_then(Option::as_ref)
+                .and_then(|state| state.pinned.as_ref()),
+            Channel::Udp { socket, .. } | Channel::Tcp { socket, .. } => Some(socket),
+            Channel::Closed => None,
+        };
+        if let Some(socket) = socket {
+            queue_errors(&mut self.errors, socket, owner, self.clock.now(), &mut self.pending);
+        }
+    }
+}
