@@ -15,7 +15,8 @@
 //!
 //! So a teardown is *sure* when no session is left in any branch, *impossible* while none has died in
 //! any, and in between the *expected* share is the mean over phase and branches. The first two hold for
-//! every session there can be; the third takes all phases for equally likely.
+//! every session there can be, as far as a run of lost probes is a cut and not heavy random loss; the
+//! third takes all phases for equally likely.
 //! Invariant: the weights of all stretches, dead ones included, always sum to one.
 //!
 //! An outage begins with a lost probe and ends when everyone is settled: no round is open, and no probe
