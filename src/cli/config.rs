@@ -99,6 +99,8 @@ pub fn enums() -> String {
         "vpn": Vpn,
     });
     all.insert("kind", Kind::all().map(|kind| kind.name).collect());
+    let profiles = crate::config::dpd_profiles();
+    all.insert("profile", profiles.iter().map(String::as_str).collect());
     all.insert("outcome", vec!["answered", "refused", "lost", "unsent"]);
     crate::config::to_yaml(&all)
 }

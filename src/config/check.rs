@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::layers::Places;
 use super::problem::{KeyPath, Problem};
-use super::{Config, Egress, Loaded, Problems, Web, raw, target};
+use super::{Config, Egress, Loaded, Problems, Web, dpd, raw, target};
 use crate::budget::Limits;
 use crate::detect::flap::Damping;
 
@@ -223,7 +223,9 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
     let web = web(&file.web, &mut check, &top.key("web"));
     let state_dir = file.state_dir.as_ref().map(|path| check.absolute(path));
     let (mut targets, mut shown) = (Vec::new(), BTreeMap::new());
-    let around = target::Around { defaults: &defaults, budget: &budget, egress: &egress };
+    let profiles = dpd::Profiles::read(file, &mut check);
+    let around =
+        target::Around { defaults: &defaults, budget: &budget, egress: &egress, profiles: &profiles };
     for (name, written) in &file.targets {
         let path = top.key("targets").key(name);
         check.label(&path, name);
@@ -241,10 +243,12 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
             full_interval: Some(defaults.full_interval.into()),
             buckets: Some(buckets.clone()),
             flap: Some(raw::Flap::from(&flap)),
+            dpd_profiles: file.defaults.dpd_profiles.clone(),
         },
         targets: shown,
         egress: egress.iter().map(|(name, egress)| (name.clone(), shown_egress(egress))).collect(),
         budget: raw::Budget::from(&budget),
+        dpd_profiles: file.dpd_profiles.clone(),
         state_dir: state_dir.clone(),
         web: raw::Web::from(&web),
     };

@@ -9,6 +9,7 @@
 //! once, each with the place it was written at.
 
 mod check;
+mod dpd;
 mod layers;
 mod pace;
 mod problem;
@@ -34,6 +35,7 @@ use crate::probe::{Kind, Spec};
 use crate::session::Plan;
 use crate::words;
 
+pub use dpd::{Dpd, dpd_profiles};
 pub use layers::{PREFIX, environment};
 pub use problem::{KeyPath, Place, Problem, Problems, Step};
 
@@ -94,6 +96,9 @@ pub struct Target {
     pub probes: Vec<Spec>,
     /// The real session that is kept with its first member, if one is.
     pub session: Option<Arc<Plan>>,
+    /// Whose dead peer detection is replayed on which of them; none if no probe speaks a VPN's protocol
+    /// over UDP and none was named.
+    pub dpd: Option<Dpd>,
 }
 
 /// Where a target is.

@@ -24,6 +24,8 @@ pub struct File {
     pub egress: BTreeMap<String, Egress>,
     /// What each address of a concentrator is spared from, over all its probes together.
     pub budget: Budget,
+    /// Timers of dead peer detection beside the built-in ones, by name; the name is the label `profile`.
+    pub dpd_profiles: BTreeMap<String, DpdProfile>,
     /// Directory for what is to survive a restart; this version keeps nothing there yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_dir: Option<PathBuf>,
@@ -52,6 +54,9 @@ pub struct Defaults {
     /// How flaps are damped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flap: Option<Flap>,
+    /// Whose dead peer detection is replayed on every target with a VPN, by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dpd_profiles: Option<Vec<String>>,
 }
 
 /// How flaps are damped (RFC 2439): each time a service falls silent or comes back adds 1000 to its
@@ -96,6 +101,9 @@ pub struct Target {
     /// Over which ways out it is probed, by name; default [default].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub egress: Option<Vec<String>>,
+    /// Whose dead peer detection is replayed on which probe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dpd: Option<Dpd>,
     /// Settings for its probes, one block a protocol.
     #[serde(flatten)]
     pub blocks: Blocks,
@@ -355,6 +363,48 @@ pub struct Budget {
     pub tls_per_minute: Option<u32>,
 }
 
+/// Whose dead peer detection is replayed on which probe of a target.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dpd {
+    /// The probe whose answers and losses stand for those of a user's session; default is the fastest
+    /// over UDP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The profiles, by name; default is `defaults.dpd_profiles`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profiles: Option<Vec<String>>,
+}
+
+/// Timers of dead peer detection.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DpdProfile {
+    /// When it asks; default periodic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<DpdMode>,
+    /// From the last sign of life to the first question; with keepalive, from one packet of the peer to
+    /// the next. From 100ms to 1d.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Duration>,
+    /// From the first question to the second, from 100ms to 1h.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Duration>,
+    /// How many unanswered questions there are in all, the first included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 64))]
+    pub tries: Option<u8>,
+    /// By how much each wait is longer than the one before; default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<f64>,
+    /// The longest wait; any if not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_limit: Option<Duration>,
+    /// With keepalive: the silence that ends the session, from 200ms to 1d.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+}
+
 /// The HTTP side.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -422,6 +472,15 @@ choices! {
         /// HMAC-SHA512.
         Sha512 = "SHA512",
     }
+    /// When dead peer detection asks.
+    DpdMode {
+        /// Only while there is something to send and nothing comes back.
+        OnDemand = "on_demand",
+        /// Whenever nothing has come for the idle time.
+        Periodic = "periodic",
+        /// The peer sends by itself, and silence for `timeout` ends the session.
+        Keepalive = "keepalive",
+    }
     /// Over what DNS is asked.
     DnsTransport {
         /// UDP.
@@ -453,6 +512,7 @@ impl File {
                 full_interval: duration("1h"),
                 buckets: Some(buckets),
                 flap: Some(Flap::from(&flap)),
+                dpd_profiles: Some(crate::detect::dpd::USUAL.iter().map(ToString::to_string).collect()),
             },
             budget: Budget::from(&budget),
             web: Web::from(&web),

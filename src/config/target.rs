@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::check::{Check, Defaults, FULL_INTERVAL, INTERVAL, TIMEOUT};
 use super::problem::{KeyPath, near, one_of, suggestion};
 use super::settings::{self, Written};
-use super::{Address, Egress, Family, Target, Vpn, pace, raw, session};
+use super::{Address, Egress, Family, Target, Vpn, dpd, pace, raw, session};
 use crate::budget::Limits;
 use crate::probe::{Kind, Spec};
 
@@ -21,6 +21,7 @@ pub(super) struct Around<'a> {
     pub defaults: &'a Defaults,
     pub budget: &'a Limits,
     pub egress: &'a BTreeMap<String, Egress>,
+    pub profiles: &'a dpd::Profiles,
 }
 
 /// The texts of a value that may be one or many, with their paths.
@@ -64,8 +65,11 @@ pub(super) fn target(
     shown.egress = Some(egress.clone());
     let (session, shown_session) = session::session(file.session.as_ref(), check, path);
     shown.session = shown_session;
-    let probes = specs.into_iter().map(|(spec, _)| spec).collect();
-    (Target { name: name.to_owned(), addresses, family, max_members, vpn, egress, probes, session }, shown)
+    let probes: Vec<Spec> = specs.into_iter().map(|(spec, _)| spec).collect();
+    let dpd = around.profiles.of_target(file.dpd.as_ref(), &probes, check, &path.key("dpd"));
+    shown.dpd.clone_from(&file.dpd);
+    let name = name.to_owned();
+    (Target { name, addresses, family, max_members, vpn, egress, probes, session, dpd }, shown)
 }
 
 fn addresses(

@@ -8,6 +8,7 @@
 //! Invariant: a sample that is no evidence ([`Outcome::Unsent`](crate::sample::Outcome::Unsent)) changes
 //! nothing.
 
+pub mod dpd;
 pub mod evidence;
 pub mod flap;
 pub mod jitter;

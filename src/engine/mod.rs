@@ -32,6 +32,7 @@ use crate::sample::{Fault, Outcome, Reason, Report, Sample, SeriesId};
 use crate::schedule::{Schedule, Slot};
 use crate::time::{Clock, Timestamp};
 
+mod dpd;
 pub mod flows;
 pub mod members;
 mod session;
@@ -117,6 +118,7 @@ struct Series {
     /// The fresh flow of the slot that runs now.
     fresh: Option<FlowId>,
     metrics: Arc<SeriesMetrics>,
+    dpd: Option<dpd::Replay>,
     seq: u64,
     /// Tells a rare form's appointment from one of the series that had this number before.
     incarnation: u64,
@@ -423,6 +425,9 @@ impl Engine {
                 self.registry.target_info(target, series.member, Some(info));
             }
         }
+        if !beside && let Some(dpd) = &mut series.dpd {
+            dpd.observe(&sample);
+        }
         if !telling || sample.report.outcome.received().is_none() {
             return;
         }
@@ -610,6 +615,8 @@ impl Engine {
             series.metrics = self.registry.series(key.clone(), spec.kind, &self.config.buckets);
             series.watch.set_damping(self.config.flap);
             series.metrics.watched(&series.watch, now);
+            let fed = (&*spec.name, spec.interval, spec.timeout);
+            series.dpd = dpd::replay(target.dpd.as_ref(), fed, &series.metrics, series.dpd.take());
             return;
         }
         self.remove(key, out);
@@ -622,6 +629,8 @@ impl Engine {
         let metrics = self.registry.series(key.clone(), spec.kind, &self.config.buckets);
         let watch = Watch::new(spec.interval, spec.timeout, self.config.flap, now);
         metrics.watched(&watch, now);
+        let fed = (&*spec.name, spec.interval, spec.timeout);
+        let dpd = dpd::replay(target.dpd.as_ref(), fed, &metrics, None);
         let series = Series {
             target: Arc::clone(target),
             spec: spec.clone(),
@@ -634,6 +643,7 @@ impl Engine {
             flows: Flows::default(),
             fresh: None,
             metrics,
+            dpd,
             seq: 0,
             incarnation: self.incarnations,
         };

@@ -20,6 +20,7 @@ use crate::probe::Kind;
 use crate::time::Clock;
 
 mod detected;
+mod dpd;
 mod families;
 mod histogram;
 mod own;
@@ -31,6 +32,7 @@ mod target;
 mod tests;
 
 pub use detected::Detected;
+pub use dpd::DpdMetrics;
 use families::{Collected, Family};
 pub use histogram::Histogram;
 pub use own::OwnMetrics;

@@ -72,6 +72,13 @@ impl Lab {
         text(&output.stdout)
     }
 
+    /// The same for what may fail; whether it did not.
+    pub fn try_script(&self, words: &str) -> bool {
+        let mut command = limited(60, SCRIPT);
+        command.args(words.split_whitespace()).env("LAB", &self.name).env("LAB_STATE", &self.state);
+        run(&mut command).status.success()
+    }
+
     /// A file of the lab.
     pub fn path(&self, file: &str) -> PathBuf {
         self.state.join(file)

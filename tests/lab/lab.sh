@@ -226,6 +226,6 @@ case $verb in
     fault) fault "$@" ;;
     clear) clear_faults ;;
     exec) in_ns "$@" ;;
-    vici) vici "$@" ;;
+    vici | swan) "$verb" "$@" ;;
     *) sed -n '2,/^set/s/^# \?//p' "$0"; exit 2 ;;
 esac

@@ -13,6 +13,7 @@ mod calm;
 mod degraded;
 mod demo;
 mod dns;
+mod dpd;
 mod harness;
 mod icmp;
 mod ike;

@@ -1,10 +1,12 @@
 # shellcheck shell=bash disable=SC2154
 # The servers of the lab; sourced by lab.sh. A start returns when the server answers. Names for stop,
-# freeze and thaw are strongswan, openvpn_udp, openvpn_tcp, xl2tpd, ocserv, nginx, unbound.
+# freeze and thaw are swan_client, openvpn_client, strongswan, openvpn_udp, openvpn_tcp, xl2tpd, ocserv, nginx, unbound.
 #
 #   strongswan [PROPOSALS [CHILDLESS]]      IKEv1 and IKEv2 on UDP 500, 4500, both families; pre-shared key
 #                                           lab-psk; DPD after 5 s; CHILDLESS: allow, never, force
-#   openvpn udp|tcp plain|tls-auth|tls-crypt|tls-crypt-v2    port 1194, both families
+#   openvpn udp|tcp plain|tls-auth|tls-crypt|tls-crypt-v2 [PING RESTART]    port 1194, both families
+#   swan_client DELAY TIMEOUT BASE TRIES    a strongSwan client with these timers, in the client's place
+#   openvpn_client                          an OpenVPN client of `openvpn udp plain`, likewise
 #   xl2tpd                                  UDP 1701, IPv4 only (xl2tpd has no IPv6)
 #   ocserv [CERTIFICATE]                    AnyConnect on TCP 443, both families
 #   nginx                                   TLS, both families: 443 good, 8443 expired, 8444 not valid yet,
@@ -137,7 +139,7 @@ vici() {
 }
 
 start_openvpn() {
-    local proto=$1 wrap=$2 dir=$STATE/openvpn
+    local proto=$1 wrap=$2 keepalive="${3:-5} ${4:-15}" dir=$STATE/openvpn
     pki
     if [[ ! -e $dir/v2-client.key ]]; then
         mkdir -p "$dir"
@@ -157,7 +159,7 @@ dev-type tun
 disable-dco
 topology subnet
 server 10.30.2.0 255.255.255.0
-keepalive 5 15
+keepalive $keepalive
 dh none
 ca $STATE/pki/ca.crt
 cert $STATE/pki/server.crt
@@ -173,6 +175,93 @@ CONF
     esac >>"$dir/$proto.conf"
     spawn "openvpn_$proto" conc openvpn "$dir/$proto.conf"
     ready "openvpn_$proto" grep "Initialization Sequence Completed" "$STATE/openvpn_$proto.log"
+}
+
+# The session is an IKE SA without a child: nothing of it needs the kernel.
+start_swan_client() {
+    local dir=$STATE/swan_client
+    mkdir -p "$dir"
+    cat >"$dir/strongswan.conf" <<CONF
+charon-systemd {
+    load = random nonce openssl gcrypt pem pkcs1 pkcs8 x509 pubkey curve25519 kdf kernel-libipsec kernel-netlink socket-default vici
+    retransmit_timeout = $2
+    retransmit_base = $3
+    retransmit_tries = $4
+    plugins {
+        vici {
+            socket = unix://$dir/vici
+        }
+    }
+    filelog {
+        stderr {
+            time_format = %H:%M:%S
+            time_add_ms = yes
+            default = 1
+            ike = 1
+            job = 1
+        }
+    }
+}
+CONF
+    cat >"$dir/swanctl.conf" <<CONF
+connections {
+    lab {
+        version = 2
+        local_addrs = 192.0.2.10
+        remote_addrs = $CONC
+        proposals = aes256-sha256-modp2048
+        dpd_delay = $1s
+        mobike = no
+        childless = force
+        rekey_time = 0
+        local {
+            auth = psk
+            id = client.example.test
+        }
+        remote {
+            auth = psk
+            id = $FQDN
+        }
+    }
+}
+secrets {
+    ike {
+        secret = lab-psk
+    }
+}
+CONF
+    spawn swan_client client env STRONGSWAN_CONF="$dir/strongswan.conf" "$(unconfined charon-systemd)"
+    ready swan_client swan --stats
+    swan --load-all --noprompt >"$dir/load.log" 2>&1 || die "the client refuses its configuration: $(tail -n 3 "$dir/load.log")"
+}
+
+# swan --COMMAND ARGUMENT...: swanctl on the client
+swan() {
+    local dir=$STATE/swan_client command=$1; shift
+    SWANCTL_DIR=$dir STRONGSWAN_CONF=$dir/strongswan.conf "$(unconfined swanctl)" "$command" --uri "unix://$dir/vici" "$@"
+}
+
+start_openvpn_client() {
+    local dir=$STATE/openvpn
+    cat >"$dir/client.conf" <<CONF
+verb 3
+client
+proto udp4
+remote $CONC 1194
+nobind
+dev ovpn-client
+dev-type tun
+disable-dco
+persist-tun
+persist-key
+connect-retry 1 1
+connect-timeout 3
+ca $STATE/pki/ca.crt
+cert $STATE/pki/server.crt
+key $STATE/pki/server.key
+CONF
+    spawn openvpn_client client openvpn "$dir/client.conf"
+    ready openvpn_client grep "Initialization Sequence Completed" "$STATE/openvpn_client.log"
 }
 
 start_xl2tpd() {

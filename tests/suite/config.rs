@@ -87,7 +87,7 @@ fn uncommented(depth: usize) -> String {
     let shipped = std::fs::read_to_string("config/vpnprobe.yml").unwrap();
     let mut lines = Vec::new();
     for line in shipped.lines() {
-        if matches!(line, "targets: {}" | "egress: {}") {
+        if matches!(line, "targets: {}" | "egress: {}" | "dpd_profiles: {}") {
             continue;
         }
         let mut line = line.to_owned();
@@ -281,6 +281,35 @@ fn vpns_stand_for_their_probes() {
     assert_eq!(names(2), ["icmp", "trace"]);
     assert_eq!(config.targets[1].probes[0].host.as_deref(), Some("a.example"));
     assert_eq!(config.targets[2].probes[0].host, None);
+}
+
+#[test]
+fn the_fastest_vpn_probe_over_udp_feeds_the_profiles() {
+    let loaded = text(
+        "targets:\n  a: {address: a.example, vpn: [ipsec], probes: {ike_natt: {interval: 1s}, icmp: {interval: 100ms}}}\n  \
+         b: {address: b.example, vpn: [ssl-vpn]}\n  \
+         c: {address: c.example, vpn: [ssl-vpn], dpd: {from: icmp, profiles: [mine, cisco_asa]}}\n\
+         dpd_profiles: {mine: {mode: keepalive, idle: 10s, timeout: 45s}}",
+    )
+    .unwrap();
+    let [a, b, c] = [0, 1, 2].map(|n| loaded.config.targets[n].dpd.as_ref());
+    assert_eq!(a.unwrap().from, "ike_natt");
+    assert_eq!(a.unwrap().profiles.len(), vpnprobe::detect::dpd::USUAL.len());
+    assert_eq!(b, None);
+    let c = c.unwrap();
+    assert_eq!((c.from.as_str(), c.profiles.len()), ("icmp", 2));
+    assert_eq!(c.profiles[0].waits, [10, 10, 10, 5].map(Duration::from_secs));
+    // Only what was asked for is warned of; for the rest the metrics say it.
+    assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
+    let warning = loaded.warnings[0].to_string();
+    assert!(
+        warning.ends_with(
+            ":4:61: targets.c.dpd.profiles: cisco_asa has no verdict: probe icmp runs every 5s, and 2s or less is needed; shorten its interval, or name a faster probe with \"from\""
+        ),
+        "{warning}"
+    );
+    let again = text(&loaded.to_yaml()).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(again.config, loaded.config);
 }
 
 #[test]

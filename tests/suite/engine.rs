@@ -350,3 +350,39 @@ fn a_probe_asked_for_by_hand_is_answered_and_not_counted() {
     assert!(report.rtt.is_some());
     assert_eq!(series.probes(), 0);
 }
+
+/// What a target's probe meets is replayed through the profiles it feeds, and what they counted outlives a
+/// reload.
+#[test]
+fn an_outage_is_replayed_through_the_profiles() {
+    let silent = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&silent);
+    let peer = Peer::new(move |request| {
+        if told.load(Ordering::Relaxed) { Vec::new() } else { vec![invalid_major_version(request)] }
+    });
+    let yaml = |more: &str| {
+        format!(
+            "dpd_profiles: {{mine: {{idle: 500ms, retry: 300ms, tries: 3}}}}\n\
+             targets: {{hq: {{address: 127.0.0.1, dpd: {{profiles: [mine, strongswan{more}]}}, \
+             probes: {{ike: {{port: {}, interval: 100ms, timeout: 200ms}}}}}}}}",
+            peer.port()
+        )
+    };
+    let bench = Bench::new(&yaml(""));
+    let series = bench.series("hq", "ike");
+    until("a first answer", || {
+        matches!(series.last(), Some((Outcome::Answered(_) | Outcome::Refused(_), _))).then_some(())
+    });
+    let dpd = || series.dpd_now();
+    until("there is a margin", || dpd()[0].margin());
+    assert!(dpd().iter().all(|profile| profile.judged() && profile.sure() == 0));
+    silent.store(true, Ordering::Relaxed);
+    until("the session is surely gone", || (dpd()[0].sure() == 1).then_some(()));
+    silent.store(false, Ordering::Relaxed);
+    assert!(dpd()[0].expected() > 0.99);
+    assert_eq!((dpd()[1].sure(), dpd()[1].expected()), (0, 0.0));
+    bench.apply(&yaml(", cisco_asa"));
+    until("the third profile", || (dpd().len() == 3).then_some(()));
+    assert_eq!(dpd()[0].sure(), 1);
+    assert!(bench.registry.encode_text().windows(10).any(|text| text == b"cisco_asa\""));
+}

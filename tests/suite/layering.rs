@@ -14,8 +14,8 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "app", "demo", "engine", "config", "detect", "diagnose", "net", "export", "budget", "probe", "session",
-            "sample", "time", "entropy",
+            "app", "demo", "engine", "config", "detect", "diagnose", "net", "export", "budget", "probe",
+            "session", "sample", "time", "entropy",
         ],
     ),
     (

@@ -111,6 +111,14 @@ families! {
         "Transmissions of liveness checks that were not answered in their time.";
     SessionTeardowns = COUNTER "vpnprobe_session_teardowns_total", SESSION, ["reason"],
         "Sessions that ended or could not be set up, by reason.";
+    DpdTimeouts = COUNTER "vpnprobe_dpd_timeouts_total", SERIES, ["profile"],
+        "Outages in which this dead peer detection surely tears a session down, whatever its phase.";
+    DpdExpected = COUNTER "vpnprobe_dpd_expected_timeouts_total", SERIES, ["profile"],
+        "Teardowns of a session by this dead peer detection, averaged over its phase.";
+    DpdMargin = GAUGE "vpnprobe_dpd_margin_seconds", SERIES, ["profile"],
+        "Silence left before this dead peer detection tears down a session of the least favourable phase.";
+    DpdJudged = GAUGE "vpnprobe_dpd_judged", SERIES, ["profile"],
+        "1 if the probes are frequent enough to judge by this profile, 0 if there is no verdict.";
     ScheduleLag = HISTOGRAM "vpnprobe_schedule_lag_seconds", OWN, [],
         "How much later than due an exchange was begun.";
     MissedSlots = COUNTER "vpnprobe_missed_slots_total", OWN, [],
@@ -155,6 +163,15 @@ impl Collected {
         let mut metric = Metric::default();
         let mut counter = Counter::default();
         counter.set_value(value as f64);
+        metric.set_counter(counter);
+        self.push(family, values, metric);
+    }
+
+    /// Adds the value of a counter that counts in fractions.
+    pub(super) fn fractions(&mut self, family: Family, values: &[&str], value: f64) {
+        let mut metric = Metric::default();
+        let mut counter = Counter::default();
+        counter.set_value(value);
         metric.set_counter(counter);
         self.push(family, values, metric);
     }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::detected::Detected;
+use super::dpd::DpdMetrics;
 use super::families::{Collected, Family};
 use super::histogram::Histogram;
 use crate::detect::liveness::State;
@@ -66,6 +67,8 @@ pub struct SeriesMetrics {
     not_after: AtomicI64,
     /// The last outcome and its round-trip time in one word, so that they fit each other.
     last: AtomicU64,
+    /// What the profiles of dead peer detection that this series feeds make of it.
+    dpd: Mutex<Arc<[DpdMetrics]>>,
     /// What each form found out last.
     findings: Mutex<BTreeMap<&'static str, Arc<Findings>>>,
 }
@@ -105,13 +108,34 @@ impl SeriesMetrics {
             last_attempt: AtomicI64::new(0),
             not_after: AtomicI64::new(i64::MIN),
             last: AtomicU64::new(0),
+            dpd: Mutex::new(Arc::new([])),
             findings: Mutex::new(BTreeMap::new()),
         }
+    }
+
+    /// Has a place for each of these profiles of dead peer detection, and no others. One that was there
+    /// before goes on counting.
+    #[must_use]
+    pub fn dpd<'a>(&self, profiles: impl Iterator<Item = &'a str>) -> Arc<[DpdMetrics]> {
+        let mut all = self.dpd.lock().unwrap_or_else(PoisonError::into_inner);
+        *all = profiles
+            .map(|name| match all.iter().find(|known| known.profile() == name) {
+                Some(known) => known.clone(),
+                None => DpdMetrics::new(name),
+            })
+            .collect();
+        Arc::clone(&all)
     }
 
     /// Whether a series of this kind with these buckets can go on in this one.
     pub(super) fn fits(&self, kind: Kind, buckets: &[f64]) -> bool {
         self.kind == kind && self.rtt.bounds().eq(Histogram::new(buckets).bounds())
+    }
+
+    /// What its profiles of dead peer detection make of it.
+    #[must_use]
+    pub fn dpd_now(&self) -> Arc<[DpdMetrics]> {
+        Arc::clone(&self.dpd.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Counts a sample.
@@ -310,6 +334,9 @@ impl SeriesMetrics {
             (Family::BudgetDeferred, &self.deferred),
         ] {
             out.counter(family, &labels, counter.load(Relaxed));
+        }
+        for profile in self.dpd_now().iter() {
+            profile.collect(&labels, out);
         }
         let attempt = self.last_attempt().unwrap_or_default();
         out.gauge(Family::LastAttempt, &labels, attempt.as_unix_seconds_f64());

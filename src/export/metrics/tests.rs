@@ -263,3 +263,33 @@ fn a_scrape_is_consistent_while_samples_come_in() {
         stop.store(true, Relaxed);
     });
 }
+
+#[test]
+fn a_profile_without_a_verdict_says_so_and_nothing_else() {
+    let registry = registry();
+    let series = registry.series(key("ike"), kind("ike"), BUCKETS);
+    let dpd = series.dpd(["strongswan", "cisco_asa"].into_iter());
+    dpd[0].set_judged(true);
+    let page = text(&registry);
+    let of = |page: &str, name: &str, profile: &str| {
+        value(page, name, &format!("probe=\"ike\",profile=\"{profile}\""))
+    };
+    assert_eq!(of(&page, "vpnprobe_dpd_judged", "strongswan"), Some(1.0));
+    assert_eq!(of(&page, "vpnprobe_dpd_timeouts_total", "strongswan"), Some(0.0));
+    assert_eq!(of(&page, "vpnprobe_dpd_expected_timeouts_total", "strongswan"), Some(0.0));
+    assert_eq!(of(&page, "vpnprobe_dpd_margin_seconds", "strongswan"), None);
+    assert_eq!(of(&page, "vpnprobe_dpd_judged", "cisco_asa"), Some(0.0));
+    assert_eq!(of(&page, "vpnprobe_dpd_timeouts_total", "cisco_asa"), None);
+
+    dpd[0].add(1, 1.25);
+    dpd[0].add(0, 0.5);
+    dpd[0].set_margin(Duration::from_millis(165_057));
+    // Another set: what stays goes on counting, what is gone is not shown.
+    let again = series.dpd(["aws", "strongswan"].into_iter());
+    again[1].add(1, 1.0);
+    let page = text(&registry);
+    assert_eq!(of(&page, "vpnprobe_dpd_timeouts_total", "strongswan"), Some(2.0));
+    assert_eq!(of(&page, "vpnprobe_dpd_expected_timeouts_total", "strongswan"), Some(2.75));
+    assert_eq!(of(&page, "vpnprobe_dpd_margin_seconds", "strongswan"), Some(165.057));
+    assert_eq!(of(&page, "vpnprobe_dpd_judged", "cisco_asa"), None);
+}

@@ -1,0 +1,348 @@
+//! What a dead peer detection would have done: one probe stream replayed through one profile, at every
+//! phase at once.
+//!
+//! Nobody knows when a user's session last heard from its peer, so the state here is not one session but
+//! all of them: stretches of sessions, each stretch with the times at which they transmit next and how
+//! many transmissions of the round they have lost. Each transmission meets the fate of the probes around
+//! it: answered between two answered probes, lost between two lost ones, and *either* between a lost and
+//! an answered one, where a stretch goes both ways with half its weight.
+//!
+//! ```text
+//!   probes        o   o   x   x   x   x   o   o          o answered  x lost
+//!   fates       answered|either| lost  |either|answered
+//!   sessions   [--- next transmission, one idle time long ---)        before the outage
+//! ```
+//!
+//! So a teardown is *sure* when no session is left in any branch, *impossible* while none has died in
+//! any, and in between the *expected* share is the mean over phase and branches. The first two hold for
+//! every session there can be, as far as a run of lost probes is a cut and not heavy random loss; the
+//! third takes all phases for equally likely.
+//! Invariant: the weights of all stretches, dead ones included, always sum to one.
+//!
+//! An outage begins with a lost probe and ends when everyone is settled: no round is open, and no probe
+//! was lost for an idle time. Then phases are anyone's guess again. A session that died comes back with
+//! the next answered probe and may die again: that adds to the expected teardowns, not to the sure ones.
+
+use std::time::Duration;
+
+use super::profiles::Profile;
+use crate::time::Timestamp;
+
+/// Above this many stretches, those between two rounds are spread out anew. Only long partial loss gets
+/// there, and phases are well mixed then.
+const STRETCHES: usize = 192;
+/// Below this many, joining them costs more than it saves.
+const FEW: usize = 24;
+/// A hole in the evidence longer than this many intervals says nothing about what was in it.
+const HOLE: u32 = 3;
+
+/// The probes come too seldom to foretell anything about this profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a probe every {interval:?} is too coarse: {coarsest:?} or less is needed")]
+pub struct TooCoarse {
+    /// How often there is a probe.
+    pub interval: Duration,
+    /// How often there would have to be one.
+    pub coarsest: Duration,
+}
+
+/// What an outage did to the sessions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Verdict {
+    /// When its first probe was lost.
+    pub began: Timestamp,
+    /// When its last probe was lost, so far.
+    pub last_loss: Timestamp,
+    /// When the first session can have been torn down; nothing if none can.
+    pub first_teardown: Option<Timestamp>,
+    /// Whether every session was torn down.
+    pub sure: bool,
+    /// Teardowns of a session, averaged over its phase.
+    pub expected: f64,
+    /// The least margin that was left.
+    pub least_margin: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Answered,
+    Lost,
+    Either,
+}
+
+/// Sessions that transmit next, evenly, from `from` on and before `to`; nanoseconds.
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
+    from: u64,
+    to: u64,
+    /// Transmissions of this round that were lost; all of them, and the next event is the teardown.
+    lost: u8,
+    /// Whether these have been torn down in this outage before.
+    again: bool,
+    /// Share of all sessions per nanosecond, times the idle time: 1 before the outage.
+    weight: f64,
+}
+
+#[derive(Debug, Clone)]
+struct Outage {
+    verdict: Verdict,
+    stretches: Vec<Stretch>,
+    /// Share of sessions that are torn down and not back yet.
+    down: f64,
+}
+
+/// One profile's view of one probe stream.
+#[derive(Debug, Clone)]
+pub struct Survival {
+    idle: u64,
+    /// After each transmission: the wait, and how long it is until the teardown.
+    waits: Box<[(u64, u64)]>,
+    patience: u64,
+    hole: u64,
+    /// The last evidence.
+    last: Option<(u64, bool)>,
+    outage: Option<Box<Outage>>,
+    sure: u64,
+    expected: f64,
+}
+
+fn nanos(duration: Duration) -> u64 {
+    // A year is enough for any timer, and leaves room to add some.
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX).min(365 * 86_400 * 1_000_000_000)
+}
+
+impl Survival {
+    /// Judges by `profile` a stream with a probe every `interval`.
+    ///
+    /// # Errors
+    /// If two probes do not fit into the shortest silence that can end a session, or none into an idle time; also for a profile that
+    /// is not [valid](Profile::validate), whose sessions one lost packet ends.
+    pub fn new(profile: &Profile, interval: Duration) -> Result<Self, TooCoarse> {
+        let coarsest = profile.coarsest_interval();
+        if interval > coarsest || interval.is_zero() || profile.validate().is_err() {
+            return Err(TooCoarse { interval, coarsest });
+        }
+        let mut left = nanos(profile.patience());
+        let mut counted = |wait: Duration| {
+            let (wait, ahead) = (nanos(wait), left);
+            left = left.saturating_sub(wait);
+            (wait, ahead)
+        };
+        Ok(Self {
+            idle: nanos(profile.idle),
+            waits: profile.waits.iter().copied().map(&mut counted).collect(),
+            patience: nanos(profile.patience()),
+            hole: nanos(interval.saturating_mul(HOLE)),
+            last: None,
+            outage: None,
+            sure: 0,
+            expected: 0.0,
+        })
+    }
+
+    /// Outages in which every session was torn down, so far.
+    #[must_use]
+    pub const fn sure(&self) -> u64 {
+        self.sure
+    }
+
+    /// Teardowns of a session averaged over its phase, so far.
+    #[must_use]
+    pub const fn expected(&self) -> f64 {
+        self.expected
+    }
+
+    /// The silence left from `now` until the first session can be torn down.
+    #[must_use]
+    pub fn margin(&self, now: Timestamp) -> Duration {
+        let death = match (&self.outage, self.last) {
+            (None, None) => return Duration::from_nanos(self.patience),
+            (None, Some((at, _))) => at.saturating_add(self.patience),
+            (Some(outage), _) => self.first_death(outage),
+        };
+        Duration::from_nanos(death.saturating_sub(now.as_nanos()).min(self.patience))
+    }
+
+    /// The outage that is under way, as far as the evidence goes.
+    #[must_use]
+    pub fn current(&self) -> Option<Verdict> {
+        self.outage.as_ref().map(|outage| outage.verdict)
+    }
+
+    /// Takes the fate of a probe sent at `at` in; no evidence (`None`) changes nothing. Fates must come
+    /// in the order of their sending; one that does not is left out. Tells of an outage that is over.
+    pub fn observe(&mut self, at: Timestamp, received: Option<bool>) -> Option<Verdict> {
+        let (Some(received), at) = (received, at.as_nanos()) else { return None };
+        let before = self.last.filter(|(before, _)| at > *before);
+        if self.last.is_some() && before.is_none() {
+            return None;
+        }
+        self.last = Some((at, received));
+        let Some((before, was)) = before else {
+            if !received {
+                self.begin(at, at);
+            }
+            return None;
+        };
+        if at - before > self.hole {
+            let over = self.outage.take().map(|outage| outage.verdict);
+            if !received {
+                self.begin(at, at);
+            }
+            return over;
+        }
+        if self.outage.is_none() {
+            if received {
+                return None;
+            }
+            self.begin(before, at);
+        }
+        let fate = match (was, received) {
+            (true, true) => Fate::Answered,
+            (false, false) => Fate::Lost,
+            _ => Fate::Either,
+        };
+        let mut outage = self.outage.take()?;
+        self.advance(&mut outage, (before, at), fate);
+        if !received {
+            outage.verdict.last_loss = Timestamp::from_nanos(at);
+        }
+        let left = self.first_death(&outage).saturating_sub(at);
+        outage.verdict.least_margin = outage.verdict.least_margin.min(Duration::from_nanos(left));
+        if received && self.settled(&outage, at) {
+            return Some(outage.verdict);
+        }
+        self.outage = Some(outage);
+        None
+    }
+
+    /// Sessions of every phase meet an outage whose first probe was lost at `lost`.
+    fn begin(&mut self, from: u64, lost: u64) {
+        let all = Stretch { from, to: from.saturating_add(self.idle), lost: 0, again: false, weight: 1.0 };
+        let verdict = Verdict {
+            began: Timestamp::from_nanos(lost),
+            last_loss: Timestamp::from_nanos(lost),
+            first_teardown: None,
+            sure: false,
+            expected: 0.0,
+            least_margin: Duration::from_nanos(self.patience),
+        };
+        self.outage = Some(Box::new(Outage { verdict, stretches: vec![all], down: 0.0 }));
+    }
+
+    fn settled(&self, outage: &Outage, at: u64) -> bool {
+        if outage.verdict.sure {
+            return true;
+        }
+        let quiet = at.saturating_sub(outage.verdict.last_loss.as_nanos()) >= self.idle;
+        quiet && outage.stretches.iter().all(|stretch| stretch.lost == 0)
+    }
+
+    /// When the first session is torn down if nothing more is answered.
+    fn first_death(&self, outage: &Outage) -> u64 {
+        let death = |stretch: &Stretch| {
+            let ahead = self.waits.get(usize::from(stretch.lost)).map_or(0, |(_, ahead)| *ahead);
+            stretch.from.saturating_add(ahead)
+        };
+        outage.stretches.iter().map(death).min().unwrap_or(0)
+    }
+
+    /// Everything that happens at or after `start` and before `end`.
+    fn advance(&mut self, outage: &mut Outage, (start, end): (u64, u64), fate: Fate) {
+        if fate != Fate::Lost && outage.down > 0.0 {
+            // Whoever was torn down comes back when something is answered: somewhere in here.
+            let to = start.saturating_add(self.idle);
+            let back = Stretch { from: start, to, lost: 0, again: true, weight: outage.down };
+            outage.stretches.push(back);
+            outage.down = 0.0;
+        }
+        let mut at = 0;
+        while let Some(stretch) = outage.stretches.get(at).copied() {
+            if stretch.from >= end {
+                at += 1;
+                continue;
+            }
+            // Before `end`: these transmit now; the rest stays.
+            let now = Stretch { to: stretch.to.min(end), ..stretch };
+            if stretch.to > end {
+                if let Some(rest) = outage.stretches.get_mut(at) {
+                    rest.from = end;
+                }
+            } else {
+                outage.stretches.swap_remove(at);
+            }
+            self.transmit(outage, now, fate);
+        }
+        if outage.stretches.len() > FEW {
+            merge(&mut outage.stretches);
+        }
+        if outage.stretches.len() > STRETCHES {
+            self.spread(&mut outage.stretches, end);
+        }
+        let verdict = &mut outage.verdict;
+        if !verdict.sure && outage.stretches.iter().all(|stretch| stretch.again) {
+            verdict.sure = true;
+            self.sure += 1;
+        }
+    }
+
+    /// A stretch transmits, or is torn down.
+    fn transmit(&mut self, outage: &mut Outage, now: Stretch, fate: Fate) {
+        let Some((wait, _)) = self.waits.get(usize::from(now.lost)).copied() else {
+            let share = self.share(&now);
+            outage.down += share;
+            outage.verdict.expected += share;
+            self.expected += share;
+            let first = Timestamp::from_nanos(now.from);
+            outage.verdict.first_teardown =
+                Some(outage.verdict.first_teardown.map_or(first, |earlier| earlier.min(first)));
+            return;
+        };
+        let weight = if fate == Fate::Either { now.weight / 2.0 } else { now.weight };
+        let later = |by: u64| (now.from.saturating_add(by), now.to.saturating_add(by));
+        if fate != Fate::Lost {
+            let (from, to) = later(self.idle);
+            outage.stretches.push(Stretch { from, to, lost: 0, weight, ..now });
+        }
+        if fate != Fate::Answered {
+            let (from, to) = later(wait);
+            outage.stretches.push(Stretch { from, to, lost: now.lost + 1, weight, ..now });
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a share of a whole; 53 bits of nanoseconds are plenty")]
+    fn share(&self, stretch: &Stretch) -> f64 {
+        stretch.weight * stretch.to.saturating_sub(stretch.from) as f64 / self.idle as f64
+    }
+
+    /// Lays whoever is between two rounds evenly over the next idle time.
+    fn spread(&self, stretches: &mut Vec<Stretch>, now: u64) {
+        for again in [false, true] {
+            let between = |stretch: &Stretch| stretch.lost == 0 && stretch.again == again;
+            let weight: f64 =
+                stretches.iter().filter(|stretch| between(stretch)).map(|stretch| self.share(stretch)).sum();
+            stretches.retain(|stretch| !between(stretch));
+            if weight > 0.0 {
+                let to = now.saturating_add(self.idle);
+                stretches.push(Stretch { from: now, to, lost: 0, again, weight });
+            }
+        }
+    }
+}
+
+/// Joins stretches that touch, or lie on each other, and are otherwise alike.
+fn merge(stretches: &mut Vec<Stretch>) {
+    stretches.sort_unstable_by_key(|stretch| (stretch.lost, stretch.again, stretch.from, stretch.to));
+    stretches.dedup_by(|next, kept| {
+        let alike = next.lost == kept.lost && next.again == kept.again;
+        if alike && next.from == kept.from && next.to == kept.to {
+            kept.weight += next.weight;
+            return true;
+        }
+        let touch = alike && next.from == kept.to && next.weight.to_bits() == kept.weight.to_bits();
+        if touch {
+            kept.to = next.to;
+        }
+        touch
+    });
+}
