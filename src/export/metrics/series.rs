@@ -148,7 +148,8 @@ impl SeriesMetrics {
         if let Some(reason) = report.outcome.reason() {
             add_at(&self.failures, reason as usize);
         }
-        if let Some(rtt) = report.rtt {
+        // A refusal is no round trip of the service, however fast it came.
+        if let (Outcome::Answered(_), Some(rtt)) = (report.outcome, report.rtt) {
             self.rtt.observe(rtt);
         }
         for (phase, took) in &report.phases {
