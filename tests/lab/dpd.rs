@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Daemon, Lab, long, until};
+use crate::harness::{Daemon, Lab, until};
 
 /// Both sessions' timers, shortened. strongSwan: asks after 4 s, again after 1.0, 1.4 and 1.96 s, dead
 /// 2.74 s later. OpenVPN: a ping each 3 s, dead after 11 s without.
@@ -77,16 +77,6 @@ fn cuts() -> Vec<Cut> {
         let name = plan.iter().map(|seconds| format!("{seconds}")).collect::<Vec<_>>().join("/");
         Cut { name, plan: plan.to_vec(), percent: 100 }
     };
-    if !long() {
-        return vec![
-            blackout(20),
-            blackout(60),
-            blackout(130),
-            holes(&[5.0, 1.0, 9.0]),
-            blackout(75),
-            blackout(110),
-        ];
-    }
     let mut cuts: Vec<Cut> = (0..36).map(|n| blackout(20 + n * 3)).collect();
     for plan in [
         &[3.0, 2.5, 3.0][..],
@@ -322,11 +312,9 @@ fn judge(rows: &[Row], table: &str) {
         let (low, high) = interval(&maybe, 0.001);
         let torn = maybe.iter().filter(|row| row.torn_down).count();
         assert!((low..=high).contains(&torn), "{name}: {torn} torn down, not {low} to {high}\n{table}");
-        if long() {
-            let torn = of.iter().filter(|row| row.torn_down).count();
-            assert!(of.len() >= 40 && torn >= 10 && of.len() - torn >= 10, "{table}");
-            assert!(of.iter().filter(|row| row.near_the_edge()).count() >= 30, "{table}");
-            assert!(of.iter().filter(|row| row.partial).count() >= 10, "{table}");
-        }
+        let torn = of.iter().filter(|row| row.torn_down).count();
+        assert!(of.len() >= 40 && torn >= 10 && of.len() - torn >= 10, "{table}");
+        assert!(of.iter().filter(|row| row.near_the_edge()).count() >= 30, "{table}");
+        assert!(of.iter().filter(|row| row.partial).count() >= 10, "{table}");
     }
 }
