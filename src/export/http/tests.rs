@@ -479,9 +479,6 @@ async fn it_stops_when_told_also_with_open_connections() {
     let _idle = TcpStream::connect(server.at).await.unwrap();
     assert_eq!(server.get("/-/healthy").await.status, 200);
     let _ = server.stop.take().unwrap().send(());
-    tokio::time::timeout(Duration::from_secs(30), &mut server.task)
-        .await
-        .expect("does not stop")
-        .unwrap();
+    tokio::time::timeout(Duration::from_secs(30), &mut server.task).await.expect("does not stop").unwrap();
     assert!(TcpStream::connect(server.at).await.is_err());
 }
