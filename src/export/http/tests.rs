@@ -427,7 +427,7 @@ async fn slow_and_silent_clients_are_cut_off_and_keep_nobody_out() {
     slow.write_all(b"GET /metrics HTTP/1.1\r\nHost: local").await.unwrap();
     let mut silent = TcpStream::connect(server.at).await.unwrap();
     for stream in [&mut slow, &mut silent] {
-        let end = tokio::time::timeout(Duration::from_secs(2), read(stream)).await.expect("not cut off");
+        let end = tokio::time::timeout(Duration::from_secs(30), read(stream)).await.expect("not cut off");
         assert!(end.is_empty() || Reply::parse(&end).status == 408, "{end}");
     }
 
@@ -439,7 +439,8 @@ async fn slow_and_silent_clients_are_cut_off_and_keep_nobody_out() {
         stream.write_all(b"GET /metrics HTTP/1.1\r\n").await.unwrap();
         idle.push(stream);
     }
-    let good = tokio::time::timeout(Duration::from_secs(1), server.get("/metrics")).await;
+    // Before the header timeout of 5 s has made room by itself.
+    let good = tokio::time::timeout(Duration::from_secs(4), server.get("/metrics")).await;
     assert_eq!(good.expect("kept out").status, 200);
 }
 
@@ -462,8 +463,14 @@ async fn clients_that_do_not_read_hold_no_place_for_long() {
         }
         stuck.push(stream);
     }
-    tokio::time::sleep(Duration::from_millis(1200)).await;
-    assert_eq!(server.get("/metrics").await.status, 200);
+    // Their places come back when their time is over, however long this machine takes for it.
+    for _ in 0..300 {
+        if server.get("/metrics").await.status == 200 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the places never came back");
 }
 
 #[tokio::test]
@@ -472,9 +479,6 @@ async fn it_stops_when_told_also_with_open_connections() {
     let _idle = TcpStream::connect(server.at).await.unwrap();
     assert_eq!(server.get("/-/healthy").await.status, 200);
     let _ = server.stop.take().unwrap().send(());
-    tokio::time::timeout(Duration::from_millis(1500), &mut server.task)
-        .await
-        .expect("does not stop")
-        .unwrap();
+    tokio::time::timeout(Duration::from_secs(30), &mut server.task).await.expect("does not stop").unwrap();
     assert!(TcpStream::connect(server.at).await.is_err());
 }
