@@ -282,11 +282,6 @@ impl Driver {
         self.tick = tick;
     }
 
-    /// How many runs have no result yet.
-    pub fn in_flight(&self) -> usize {
-        self.runs.iter().flatten().filter(|run| run.reported.is_none()).count()
-    }
-
     /// How many runs still have something to clean up at their peer, or no result yet.
     pub fn unfinished(&self) -> usize {
         self.runs.iter().flatten().filter(|run| !run.ended).count()
