@@ -21,18 +21,18 @@ use std::time::Duration;
 
 use crate::budget::Budget;
 use crate::config::{Address, Config, Egress, Target};
+use crate::detect::dpd::Survival;
 use crate::detect::liveness::combine;
-use crate::detect::{Transition, Watch};
+use crate::detect::{About, Bearing, Collector, Found, Input, Placed, Transition};
 use crate::entropy::Draw;
-use crate::export::metrics::{FlowAge, MemberInfo, Registry, SeriesKey, SeriesMetrics};
+use crate::export::metrics::{DpdMetrics, FlowAge, MemberInfo, Registry, SeriesKey, SeriesMetrics};
 use crate::net::{Driver, FlowId, Happening, Tag, Waker};
 use crate::probe::forms::Learner;
 use crate::probe::{Charge, Flow, Form, Spec};
-use crate::sample::{Fault, Outcome, Reason, Report, Sample, SeriesId};
+use crate::sample::{Carrier, Fault, Outcome, Reason, Report, Sample, SeriesId};
 use crate::schedule::{Schedule, Slot};
 use crate::time::{Clock, Timestamp};
 
-mod dpd;
 pub mod flows;
 pub mod members;
 mod session;
@@ -111,14 +111,15 @@ struct Series {
     member: u8,
     address: Option<IpAddr>,
     egress: Arc<Egress>,
+    egress_name: String,
     flow: Option<FlowId>,
     learner: Learner,
-    watch: Watch,
     flows: Flows,
     /// The fresh flow of the slot that runs now.
     fresh: Option<FlowId>,
     metrics: Arc<SeriesMetrics>,
-    dpd: Option<dpd::Replay>,
+    /// Those of its profiles of dead peer detection, in their places.
+    dpd: Arc<[DpdMetrics]>,
     seq: u64,
     /// Tells a rare form's appointment from one of the series that had this number before.
     incarnation: u64,
@@ -154,8 +155,9 @@ pub struct Engine {
     handle: Handle,
     told: Told,
     by_hand: HashMap<(SeriesId, u64), Reply>,
-    /// What a sample brought about; empty between samples.
-    transitions: Vec<Transition>,
+    collector: Collector,
+    /// What the collector found; empty between samples.
+    found: Vec<Found>,
     asked: u64,
     sessions: Sessions,
 }
@@ -186,7 +188,8 @@ impl Engine {
             handle,
             told: Told::default(),
             by_hand: HashMap::new(),
-            transitions: Vec::new(),
+            collector: Collector::new(),
+            found: Vec::new(),
             asked: 0,
             sessions: Sessions::new(),
         }
@@ -410,7 +413,7 @@ impl Engine {
             report,
         };
         series.metrics.record(&sample);
-        let mut telling = !beside;
+        let mut telling = true;
         if series.spec.kind.flow == Flow::PinnedUdp
             && !tag.form.rare
             && let Some(received) = sample.report.outcome.received()
@@ -425,22 +428,51 @@ impl Engine {
                 self.registry.target_info(target, series.member, Some(info));
             }
         }
-        if !beside && let Some(dpd) = &mut series.dpd {
-            dpd.observe(&sample);
-        }
-        if !telling || sample.report.outcome.received().is_none() {
+        if beside {
             return;
         }
-        series.watch.observe(&sample, &mut self.transitions);
-        series.metrics.watched(&series.watch, sample.due);
-        let mut state_changed = false;
-        for transition in self.transitions.drain(..) {
-            series.metrics.transition(&transition);
-            state_changed |= matches!(transition, Transition::State { .. });
+        let bearing = if telling { Bearing::Target } else { Bearing::Flow };
+        let evidence = sample.report.outcome.received().is_some();
+        self.collector.take(Input::Sample(&sample, bearing), &mut self.found);
+        if evidence {
+            self.show(tag.series, sample.due, telling);
         }
-        if state_changed {
-            let target = Arc::clone(&series.target);
-            self.update_target(&target);
+        self.heed();
+    }
+
+    /// Brings the metrics of a series up to what its detectors know.
+    fn show(&self, id: SeriesId, at: Timestamp, watched: bool) {
+        let Some(track) = self.collector.track(id) else { return };
+        self.with(id, |series| {
+            if watched {
+                series.metrics.watched(track.watch(), at);
+            }
+            for ((_, survival), metrics) in track.dpd().zip(series.dpd.iter()) {
+                if let Some(margin) = survival.and_then(Survival::margin_now) {
+                    metrics.set_margin(margin);
+                }
+            }
+        });
+    }
+
+    /// Acts on what the collector found.
+    fn heed(&mut self) {
+        for found in std::mem::take(&mut self.found) {
+            match found {
+                Found::Transition(id, transition) => {
+                    self.with(id, |series| series.metrics.transition(&transition));
+                    let series = self.series.get(id.0 as usize).and_then(Option::as_ref);
+                    if let (Transition::State { .. }, Some(series)) = (transition, series) {
+                        self.update_target(&series.target);
+                    }
+                }
+                Found::Teardown { series, place, sure, expected } => self.with(series, |series| {
+                    if let Some(metrics) = series.dpd.get(place) {
+                        metrics.add(sure, expected);
+                    }
+                }),
+                Found::Verdict { .. } => {}
+            }
         }
     }
 
@@ -465,15 +497,13 @@ impl Engine {
 
     fn update_target(&self, target: &Arc<Target>) {
         let ids = self.by_target.get(&target.name).map_or(&[][..], Vec::as_slice);
-        let of_target =
-            || ids.iter().filter_map(|id| self.series.get(id.0 as usize).and_then(Option::as_ref));
+        let of_target = || ids.iter().filter_map(|id| Some((*id, self.series.get(id.0 as usize)?.as_ref()?)));
         // A ping may be filtered while every service is well: it tells only where nothing else does.
-        let telling = |series: &&Series| !matches!(series.spec.kind.name, "icmp" | "trace");
-        let state = if of_target().any(|series| telling(&series)) {
-            combine(of_target().filter(telling).map(|series| series.watch.state().0))
-        } else {
-            combine(of_target().map(|series| series.watch.state().0))
-        };
+        let telling = |series: &Series| series.spec.kind.carrier != Carrier::Icmp;
+        let any = of_target().any(|(_, series)| telling(series));
+        let counted = of_target().filter(|(_, series)| !any || telling(series));
+        let states = counted.filter_map(|(id, _)| Some(self.collector.track(id)?.watch().state().0));
+        let state = combine(states);
         self.registry.target(&target.name).set_state(state);
     }
 
@@ -613,10 +643,9 @@ impl Engine {
         {
             series.target = Arc::clone(target);
             series.metrics = self.registry.series(key.clone(), spec.kind, &self.config.buckets);
-            series.watch.set_damping(self.config.flap);
-            series.metrics.watched(&series.watch, now);
-            let fed = (&*spec.name, spec.interval, spec.timeout);
-            series.dpd = dpd::replay(target.dpd.as_ref(), fed, &series.metrics, series.dpd.take());
+            if let Some(id) = self.by_key.get(key) {
+                self.watch(*id, now);
+            }
             return;
         }
         self.remove(key, out);
@@ -627,29 +656,26 @@ impl Engine {
         self.incarnations += 1;
         let forms = (spec.kind.forms)(spec);
         let metrics = self.registry.series(key.clone(), spec.kind, &self.config.buckets);
-        let watch = Watch::new(spec.interval, spec.timeout, self.config.flap, now);
-        metrics.watched(&watch, now);
-        let fed = (&*spec.name, spec.interval, spec.timeout);
-        let dpd = dpd::replay(target.dpd.as_ref(), fed, &metrics, None);
         let series = Series {
             target: Arc::clone(target),
             spec: spec.clone(),
             member: key.member,
             address,
             egress,
+            egress_name: key.egress.clone(),
             flow,
             learner: Learner::new(forms),
-            watch,
             flows: Flows::default(),
             fresh: None,
             metrics,
-            dpd,
+            dpd: Arc::new([]),
             seq: 0,
             incarnation: self.incarnations,
         };
         let id = SeriesId(insert(&mut self.series, &mut self.free, series));
         self.by_key.insert(key.clone(), id);
         self.by_target.entry(key.target.clone()).or_default().push(id);
+        self.watch(id, now);
         self.schedule.add(id, spec.interval, now, self.driver.entropy());
         for (form, _) in forms.iter().enumerate().filter(|(_, form)| form.rare) {
             let first = spec.full_interval.min(FIRST_RARE);
@@ -659,9 +685,42 @@ impl Engine {
         }
     }
 
+    /// Has the collector watch a series as configured now.
+    fn watch(&mut self, id: SeriesId, now: Timestamp) {
+        let Some(series) = self.series.get_mut(id.0 as usize).and_then(Option::as_mut) else { return };
+        let Series { target, spec, .. } = &*series;
+        let profiles = target.dpd.as_ref().filter(|dpd| dpd.from == spec.name);
+        let placed = Placed {
+            about: About {
+                target: target.name.clone(),
+                member: series.member,
+                address: series.address,
+                probe: spec.name.clone(),
+                kind: spec.kind.name,
+                egress: series.egress_name.clone(),
+                carrier: spec.kind.carrier,
+                port: spec.port,
+                interval: spec.interval,
+                timeout: spec.timeout,
+            },
+            damping: self.config.flap,
+            profiles: profiles.map(|dpd| Arc::clone(&dpd.profiles)).unwrap_or_default(),
+        };
+        self.collector.take(Input::Place { series: id, placed: &placed, now }, &mut self.found);
+        series.dpd = series.metrics.dpd(placed.profiles.iter().map(|profile| profile.name.as_str()));
+        if let Some(track) = self.collector.track(id) {
+            for ((_, survival), metrics) in track.dpd().zip(series.dpd.iter()) {
+                metrics.set_judged(survival.is_some());
+            }
+        }
+        self.show(id, now, true);
+    }
+
     /// Ends a series; its metrics stay for whoever takes the key.
     fn remove(&mut self, key: &SeriesKey, out: &mut Vec<Happening>) {
         let Some(id) = self.by_key.remove(key) else { return };
+        let now = self.driver.clock().now();
+        self.collector.take(Input::Remove { series: id, now }, &mut self.found);
         self.schedule.remove(id);
         self.free.push(id.0);
         if let Some(ids) = self.by_target.get_mut(&key.target) {

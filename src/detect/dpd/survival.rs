@@ -163,6 +163,12 @@ impl Survival {
         Duration::from_nanos(death.saturating_sub(now.as_nanos()).min(self.patience))
     }
 
+    /// The margin when the last probe was sent; nothing before the first.
+    #[must_use]
+    pub fn margin_now(&self) -> Option<Duration> {
+        self.last.map(|(at, _)| self.margin(Timestamp::from_nanos(at)))
+    }
+
     /// The outage that is under way, as far as the evidence goes.
     #[must_use]
     pub fn current(&self) -> Option<Verdict> {
