@@ -11,8 +11,7 @@
 //! Invariants: no lock is taken on the way from a packet to its counter; nothing that comes out of a
 //! sample moves a due time; a reload keeps everything of a series that did not change.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,12 +34,14 @@ use crate::time::{Clock, Timestamp};
 
 pub mod flows;
 pub mod members;
+mod rare;
 mod session;
 pub mod survey;
 mod told;
 
 use flows::Flows;
 use members::Members;
+use rare::Appointments;
 use session::Sessions;
 use told::Told;
 
@@ -121,17 +122,6 @@ struct Series {
     /// Those of its profiles of dead peer detection, in their places.
     dpd: Arc<[DpdMetrics]>,
     seq: u64,
-    /// Tells a rare form's appointment from one of the series that had this number before.
-    incarnation: u64,
-}
-
-/// An appointment of a rare form.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Appointment {
-    at: Timestamp,
-    series: SeriesId,
-    form: usize,
-    incarnation: u64,
 }
 
 /// Takes the answer to [`Command::Probe`].
@@ -149,8 +139,7 @@ pub struct Engine {
     free: Vec<u32>,
     by_key: HashMap<SeriesKey, SeriesId>,
     by_target: HashMap<String, Vec<SeriesId>>,
-    rare: BinaryHeap<Reverse<Appointment>>,
-    incarnations: u64,
+    rare: Appointments,
     commands: mpsc::Receiver<Command>,
     handle: Handle,
     told: Told,
@@ -182,8 +171,7 @@ impl Engine {
             free: Vec::new(),
             by_key: HashMap::new(),
             by_target: HashMap::new(),
-            rare: BinaryHeap::new(),
-            incarnations: 0,
+            rare: Appointments::default(),
             commands,
             handle,
             told: Told::default(),
@@ -222,8 +210,7 @@ impl Engine {
             self.take(&mut happenings);
             let mut until = now + LONGEST_SLEEP;
             until = self.schedule.next_due().map_or(until, |due| until.min(due));
-            until = self.rare.peek().map_or(until, |Reverse(next)| until.min(next.at));
-            until = until.min(self.sessions.next());
+            until = until.min(self.rare.next()).min(self.sessions.next());
             self.driver.turn(until, &mut happenings)?;
             self.take(&mut happenings);
             self.handle.turned.store(self.driver.clock().now().as_nanos(), Ordering::Relaxed);
@@ -295,21 +282,17 @@ impl Engine {
     }
 
     fn run_rare(&mut self, now: Timestamp, out: &mut Vec<Happening>) {
-        while self.rare.peek().is_some_and(|Reverse(next)| next.at <= now) {
-            let Some(Reverse(mut next)) = self.rare.pop() else { return };
-            let Some(series) = self.series.get(next.series.0 as usize).and_then(Option::as_ref) else {
+        while let Some(due) = self.rare.pop(now) {
+            let Some(series) = self.series.get(due.series.0 as usize).and_then(Option::as_ref) else {
                 continue;
             };
-            if series.incarnation != next.incarnation {
-                continue;
-            }
             let forms = (series.spec.kind.forms)(&series.spec);
-            let Some(form) = forms.get(next.form) else { continue };
+            let Some(form) = forms.get(due.form) else { continue };
             let jitter = Duration::from_millis(self.driver.entropy().below(5000));
-            next.at = match (series.address, series.flow) {
+            let again = match (series.address, series.flow) {
                 (Some(address), Some(flow)) => match self.budget.draw(address, form, now) {
                     Ok(()) => {
-                        let tag = Tag { series: next.series, seq: series.seq, due: next.at, form };
+                        let tag = Tag { series: due.series, seq: series.seq, due: due.at, form };
                         self.driver.begin(flow, tag, &series.spec, out);
                         now + series.spec.full_interval
                     }
@@ -320,7 +303,7 @@ impl Engine {
                 },
                 _ => now + FIRST_RARE,
             };
-            self.rare.push(Reverse(next));
+            self.rare.again(due, again);
         }
     }
 
@@ -653,7 +636,6 @@ impl Engine {
             let kind: Flow = spec.kind.flow;
             self.driver.open(address, spec.port, kind, Arc::clone(&egress))
         });
-        self.incarnations += 1;
         let forms = (spec.kind.forms)(spec);
         let metrics = self.registry.series(key.clone(), spec.kind, &self.config.buckets);
         let series = Series {
@@ -670,7 +652,6 @@ impl Engine {
             metrics,
             dpd: Arc::new([]),
             seq: 0,
-            incarnation: self.incarnations,
         };
         let id = SeriesId(insert(&mut self.series, &mut self.free, series));
         self.by_key.insert(key.clone(), id);
@@ -681,7 +662,7 @@ impl Engine {
             let first = spec.full_interval.min(FIRST_RARE);
             let nanos = u64::try_from(first.as_nanos()).unwrap_or(u64::MAX);
             let at = now + Duration::from_nanos(self.driver.entropy().below(nanos));
-            self.rare.push(Reverse(Appointment { at, series: id, form, incarnation: self.incarnations }));
+            self.rare.add(id, form, at);
         }
     }
 
@@ -722,6 +703,7 @@ impl Engine {
         let now = self.driver.clock().now();
         self.collector.take(Input::Remove { series: id, now }, &mut self.found);
         self.schedule.remove(id);
+        self.rare.remove(id);
         self.free.push(id.0);
         if let Some(ids) = self.by_target.get_mut(&key.target) {
             ids.retain(|other| *other != id);
