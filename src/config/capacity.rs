@@ -343,7 +343,9 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(Rate::from_bits(bits)), "{text}");
         }
-        for bad in ["", "100", "Mbps", "-1Mbps", "1e3Mbps", "10MB/s", "10 MBps", "1.2.3Mbps", "101Tbps", "1 mile"] {
+        for bad in
+            ["", "100", "Mbps", "-1Mbps", "1e3Mbps", "10MB/s", "10 MBps", "1.2.3Mbps", "101Tbps", "1 mile"]
+        {
             assert!(bad.parse::<Rate>().is_err(), "{bad}");
         }
         assert_eq!(Rate::from_bits(1_500_000_000).to_string(), "1500Mbps");
