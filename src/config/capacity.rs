@@ -15,7 +15,7 @@ use crate::words;
 pub struct Rate(u64);
 
 /// The largest rate that may be written: 100 Tbit/s.
-const MOST: u64 = 100_000_000_000_000;
+const MOST: f64 = 1e14;
 
 impl Rate {
     /// A rate of so many bits per second.
@@ -72,7 +72,7 @@ impl FromStr for Rate {
         };
         let number: f64 = number.parse().map_err(|_| WRITE)?;
         let bits = (number * factor).round();
-        if (0.0..=MOST as f64).contains(&bits) { Ok(Self(bits as u64)) } else { Err("at most 100Tbps") }
+        if (0.0..=MOST).contains(&bits) { Ok(Self(bits as u64)) } else { Err("at most 100Tbps") }
     }
 }
 

@@ -19,6 +19,7 @@ use crate::time::Timestamp;
 
 /// How long a window is, in seconds.
 pub const WINDOW: u64 = 15;
+const SLOTS: usize = 15;
 /// With more probes than this in a window, one loss is less than 1 %.
 pub const FINE_LOSS: u32 = 100;
 /// With so many differences, a running mean of gain 1/16 has settled to 95 %: (15/16)^48 is 0.045.
@@ -28,6 +29,7 @@ pub const FINE_JITTER: u32 = 48;
 const BUCKET: u64 = 300;
 /// The hour, and the bucket that is being filled.
 const BUCKETS: usize = 13;
+const KEPT: u32 = 13;
 /// So many buckets, the one being filled included, are "now" for a trend.
 const NOW: u32 = 4;
 const NANOS: u64 = 1_000_000_000;
@@ -207,7 +209,7 @@ pub struct Recently {
 
 #[derive(Debug, Clone)]
 struct History {
-    slots: [Slot; WINDOW as usize],
+    slots: [Slot; SLOTS],
     /// The second that is being filled, and the first of all.
     second: Option<(u64, u64)>,
     last: Option<(&'static str, Duration)>,
@@ -223,7 +225,7 @@ impl Default for Recently {
             timeout,
             order: Order::new(interval, timeout),
             history: History {
-                slots: [Slot::default(); WINDOW as usize],
+                slots: [Slot::default(); SLOTS],
                 second: None,
                 last: None,
                 last_due: Timestamp::ZERO,
@@ -234,10 +236,15 @@ impl Default for Recently {
 }
 
 impl Recently {
+    /// Begins a new history, of a series of this pace.
+    pub fn begin(&mut self, interval: Duration, timeout: Duration) {
+        *self = Self { interval, timeout, order: Order::new(interval, timeout), ..Self::default() };
+    }
+
     /// The series has this pace from now on. Another one begins a new history.
     pub fn pace(&mut self, interval: Duration, timeout: Duration) {
         if (interval, timeout) != (self.interval, self.timeout) {
-            *self = Self { interval, timeout, order: Order::new(interval, timeout), ..Self::default() };
+            self.begin(interval, timeout);
         }
     }
 
@@ -378,7 +385,7 @@ impl History {
 
     fn at(&self, now: Timestamp, interval: Duration) -> Option<Recent> {
         let current = number(now);
-        let oldest = current.saturating_sub(BUCKETS as u32 - 1);
+        let oldest = current.saturating_sub(KEPT - 1);
         let mut kept: Vec<&Bucket> =
             self.buckets.iter().filter(|bucket| bucket.number >= oldest.max(1)).collect();
         kept.sort_by_key(|bucket| bucket.number);

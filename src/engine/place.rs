@@ -144,7 +144,7 @@ impl Engine {
         });
         let forms = (spec.kind.forms)(spec);
         let metrics = self.registry.series(key.clone(), spec.kind, &self.config.buckets);
-        metrics.pace(spec.interval, spec.timeout);
+        metrics.begin(spec.interval, spec.timeout);
         let series = Series {
             target: Arc::clone(target),
             spec: spec.clone(),

@@ -9,7 +9,7 @@
 use super::seen::{SeenProbe, SeenTarget};
 use super::{Check, Item, Said, Status, render, say, teams};
 use crate::config::Tunnel;
-use crate::detect::recent::{Recent, WINDOW};
+use crate::detect::recent::{Loss, Recent, WINDOW};
 
 /// Fewer answers say nothing about round-trip times.
 const ANSWERS: u64 = 10;
@@ -82,7 +82,8 @@ fn too_few(check: Check, window: &str, rate: &str, limit: &str) -> Item {
                 "Not measurable: below {limit} in any {window} takes {rate} packets/s and more; no probe runs faster than 10/s."
             ),
             format!(
-                "測定不能: 任意の {window} で {limit} 未満の判定には毎秒 {rate} パケット以上が必要です(測定は最大毎秒 10)。"
+                "測定不能: 任意の {window} で {} 未満の判定には毎秒 {rate} パケット以上が必要です(測定は最大毎秒 10)。",
+                limit.replace(' ', "")
             ),
         ),
     )
@@ -122,11 +123,11 @@ fn flapping(target: &SeenTarget) -> Item {
         format!("{} comes and goes; stable again in {minutes} min if nothing more happens.", probe.probe),
         format!("{} が断続しています。このまま何もなければ {minutes} 分後に安定と見なします。", probe.probe),
     );
-    Item { series: series(probe), ..Item::new(Check::Flapping, Status::AtRisk, said) }
+    Item { series: Some(series(probe)), ..Item::new(Check::Flapping, Status::AtRisk, said) }
 }
 
-fn series(probe: &SeenProbe) -> Option<(String, u8, String)> {
-    Some((probe.probe.clone(), probe.member, probe.egress.clone()))
+fn series(probe: &SeenProbe) -> (String, u8, String) {
+    (probe.probe.clone(), probe.member, probe.egress.clone())
 }
 
 /// The worst of all ways to the target.
@@ -188,7 +189,7 @@ fn rtt(way: &[(&SeenProbe, &Recent)]) -> Item {
         ),
     );
     let item = Item::new(Check::Rtt, status, said).figures(worst, teams::RTT);
-    Item { series: series(probe), ..item }
+    Item { series: Some(series(probe)), ..item }
 }
 
 fn span(recent: &Recent) -> f64 {
@@ -212,13 +213,13 @@ fn losses<'a>(probe: &'a SeenProbe, recent: &'a Recent) -> Losses<'a> {
         .map_or(1.0, |worst| chance(worst.sent.into(), worst.lost.into(), teams::LOSS) * WINDOWS);
     // If more than 1 % of all was lost, more than 1 % was lost in some window.
     let proven = by_window < CHANCE || chance(recent.sent, recent.lost, teams::LOSS) < CHANCE;
-    let missed = fine.filter(|worst| worst.ratio() >= teams::LOSS);
+    let missed = fine.filter(Loss::ratio >= teams::LOSS);
     let measured = as_f64(windows.fine) >= as_f64(windows.all) * MEASURED && windows.fine > 0;
     let (status, ratio) = match (missed, windows.worst) {
         (Some(missed), _) => (Status::AtRisk, missed.ratio()),
-        (None, worst) if proven => (Status::AtRisk, worst.or(fine).map_or(0.0, |it| it.ratio())),
-        (None, _) if measured => (Status::Ok, fine.map_or(0.0, |worst| worst.ratio())),
-        (None, worst) => (Status::NotMeasurable, worst.or(fine).map_or(0.0, |it| it.ratio())),
+        (None, worst) if proven => (Status::AtRisk, worst.or(fine).map_or(0.0, Loss::ratio)),
+        (None, _) if measured => (Status::Ok, fine.map_or(0.0, Loss::ratio)),
+        (None, worst) => (Status::NotMeasurable, worst.or(fine).map_or(0.0, Loss::ratio)),
     };
     let status = if poor { Status::NoGo } else { status };
     Losses { probe, recent, status, ratio }
@@ -280,7 +281,7 @@ fn loss(way: &[(&SeenProbe, &Recent)]) -> Item {
         ),
     };
     let item = Item::new(Check::Loss, status, said).figures(*ratio, teams::LOSS);
-    Item { series: series(probe), ..item }
+    Item { series: Some(series(probe)), ..item }
 }
 
 /// How likely it is that at least `lost` of `sent` are lost if each is with `share`.
@@ -319,7 +320,7 @@ fn jitter(way: &[(&SeenProbe, &Recent)]) -> Item {
             format!("最悪の {WINDOW} 秒間で往復 {worst_text}(片道 30 ms 未満が必要)。{}。", probe.probe),
         );
         let item = Item::new(Check::Jitter, status, said).figures(worst, teams::JITTER);
-        return Item { series: series(probe), ..item };
+        return Item { series: Some(series(probe)), ..item };
     }
     let fastest = way.iter().min_by(|one, other| one.1.interval_seconds.total_cmp(&other.1.interval_seconds));
     let every = fastest.map_or_else(String::new, |(_, recent)| render::interval(recent.interval_seconds));
@@ -373,7 +374,7 @@ fn cookies(target: &SeenTarget) -> Item {
         )
     };
     let item = Item::new(Check::Cookies, status, said).figures(ratio, COOKIES);
-    Item { series: series(probe), ..item }
+    Item { series: Some(series(probe)), ..item }
 }
 
 fn reset_only(target: &SeenTarget) -> Item {
@@ -419,7 +420,7 @@ fn reset_only(target: &SeenTarget) -> Item {
             ),
         )
     };
-    Item { series: series(probe), ..Item::new(Check::ResetOnly, status, said) }
+    Item { series: Some(series(probe)), ..Item::new(Check::ResetOnly, status, said) }
 }
 
 fn handshake_time(target: &SeenTarget) -> Item {
@@ -456,5 +457,5 @@ fn handshake_time(target: &SeenTarget) -> Item {
         format!("{} の応答時間は以前 {before_text}、直近 15 分 {now_text}{hint_ja}。", probe.probe),
     );
     let item = Item::new(Check::HandshakeTime, status, said).figures(now, before);
-    Item { series: series(probe), ..item }
+    Item { series: Some(series(probe)), ..item }
 }

@@ -188,7 +188,7 @@ const fn status_word(status: Status, lang: Lang) -> &'static str {
         (Status::NoGo, _) => "NG",
         (Status::Unknown, Lang::En) => "unknown",
         (Status::Unknown, Lang::Ja) => "不明",
-        (Status::NotMeasurable, Lang::En) => "not seen",
+        (Status::NotMeasurable, Lang::En) => "unmeasured",
         (Status::NotMeasurable, Lang::Ja) => "測定不能",
         (Status::NotApplicable, _) => "-",
     }
@@ -254,7 +254,7 @@ fn pad(text: &str, width: usize) -> String {
 pub fn text(ready: &Readiness, asked: &Asked, time: WallTime, lang: Lang) -> String {
     let mut out = heading(ready, time, lang);
     for item in &ready.items {
-        let status = pad(status_word(item.status, lang), 8);
+        let status = pad(status_word(item.status, lang), 10);
         let _ = writeln!(out, "{status} {} {}", pad(check_word(item.check, lang), 12), text_of(item, lang));
     }
     out.push_str(&per_person(ready, lang));
@@ -291,21 +291,27 @@ fn heading(ready: &Readiness, time: WallTime, lang: Lang) -> String {
     };
     let outer = ready.outer.map_or_else(String::new, |outer| {
         let cipher = outer.cipher.map_or_else(String::new, |cipher| format!(", {cipher}"));
-        format!(" ({}{cipher})", outer.protocol)
+        match lang {
+            Lang::En => format!(" ({}{cipher})", outer.protocol),
+            Lang::Ja => format!("({}{cipher})", outer.protocol),
+        }
     });
+    let sound_alone = question.profile.media == [Medium::Audio];
     let sending = match (question.sending, lang) {
+        _ if sound_alone => String::new(),
         (Some(sending), Lang::En) => format!(", {sending} of them sending more than sound"),
-        (Some(sending), Lang::Ja) => format!("、音声以外の送信 {sending} 人"),
-        (None, _) => String::new(),
+        (Some(sending), Lang::Ja) => format!("、うち音声以外も送信 {sending} 人"),
+        (None, Lang::En) => ", all of them sending (see --sending)".to_owned(),
+        (None, Lang::Ja) => "、全員が送信(--sending で変更)".to_owned(),
     };
     let target = &ready.target;
     match lang {
         Lang::En => format!(
             "{target}  {time}\n{people} people in {call}: {media}, {quality}{sending}; {tunnel}{outer}\n\n"
         ),
-        Lang::Ja => {
-            format!("{target}  {time}\n{people} 人の{call}: {media}({quality}){sending}、{tunnel}{outer}\n\n")
-        }
+        Lang::Ja => format!(
+            "{target}  {time}\n{people} 人の {call}: {media}({quality}){sending}、{tunnel}{outer}\n\n"
+        ),
     }
 }
 
@@ -389,7 +395,7 @@ fn last_line(ready: &Readiness, lang: Lang) -> String {
     let unseen: Vec<_> = ready.not_measurable().map(|check| check_word(check, lang)).collect();
     if !unseen.is_empty() {
         let _ = match lang {
-            Lang::En => write!(line, ". Not measurable at this probe rate: {}", unseen.join(", ")),
+            Lang::En => write!(line, ". Not measurable by these probes: {}", unseen.join(", ")),
             Lang::Ja => write!(line, "。この測定では判断できない項目: {}", unseen.join("、")),
         };
     }

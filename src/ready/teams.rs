@@ -89,8 +89,7 @@ pub const fn bandwidth(medium: Medium, quality: Quality, call: Call) -> (u32, u3
         (Medium::Audio, Quality::Recommended, _) => (58, 58),
         (Medium::Audio, Quality::Best, _) => (76, 76),
         (Medium::Video, Quality::Minimum, Call::OneToOne) => (150, 150),
-        (Medium::Video, Quality::Recommended, Call::OneToOne)
-        | (Medium::Sharing, Quality::Recommended, Call::OneToOne) => (1500, 1500),
+        (Medium::Video | Medium::Sharing, Quality::Recommended, Call::OneToOne) => (1500, 1500),
         (Medium::Video, Quality::Minimum, Call::Meeting) => (150, 200),
         (Medium::Video, Quality::Recommended, Call::Meeting) => (2500, 4000),
         (Medium::Video | Medium::Sharing, Quality::Best, _) => (4000, 4000),

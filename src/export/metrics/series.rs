@@ -185,6 +185,11 @@ impl SeriesMetrics {
         self.recently(|recent| recent.pace(interval, timeout));
     }
 
+    /// Begins the last hour anew: another box, way or pace.
+    pub fn begin(&self, interval: Duration, timeout: Duration) {
+        self.recently(|recent| recent.begin(interval, timeout));
+    }
+
     /// Keeps a sample that tells about the target for an hour.
     pub fn remember(&self, sample: &Sample) {
         self.recently(|recent| recent.observe(sample));
