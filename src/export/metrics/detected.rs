@@ -2,8 +2,8 @@
 //!
 //! Invariant: it follows the last sample that is evidence; time alone changes nothing.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::families::{Collected, Family};

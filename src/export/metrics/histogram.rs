@@ -257,7 +257,8 @@ mod tests {
             histogram.observe(Duration::from_nanos(step * step * 37));
             if step % 100 == 0 {
                 histogram.read(&mut out);
-                let native: u64 = out.native.zero + out.native.buckets.iter().map(|(_, count)| count).sum::<u64>();
+                let native: u64 =
+                    out.native.zero + out.native.buckets.iter().map(|(_, count)| count).sum::<u64>();
                 assert_eq!((out.count, native), (step, step));
             }
         }
