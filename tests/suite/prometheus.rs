@@ -273,7 +273,7 @@ fn the_daemon_is_scraped_natively() {
     let file = directory.path().join("vpnprobe.yml");
     let yaml = format!(
         "targets:\n  here:\n    address: 127.0.0.1\n    probes:\n      icmp: {{enabled: false}}\n      \
-         trace: {{enabled: false}}\n      tcp: {{port: {port}, interval: 200ms, timeout: 200ms}}\nbudget: {{tcp_per_minute: 1000}}\n"
+         trace: {{enabled: false}}\n      tcp: {{port: {port}, interval: 200ms, timeout: 200ms}}\nbudget: {{tcp_per_minute: 600}}\n"
     );
     std::fs::write(&file, yaml).unwrap();
     let loaded = Config::load(&file, []).unwrap_or_else(|problems| panic!("{problems}"));
