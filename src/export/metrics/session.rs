@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use super::families::{Collected, Family};
 use super::histogram::{Bounds, Histogram};
 use crate::session::{Note, Teardown};
-<<<<<<< HEAD
 use crate::time::WallTime;
-=======
 use crate::words;
 
 words! {
@@ -31,7 +29,6 @@ words! {
         Survived = "survived",
     }
 }
->>>>>>> main
 
 /// Which session: its three labels.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
