@@ -213,7 +213,7 @@ fn losses<'a>(probe: &'a SeenProbe, recent: &'a Recent) -> Losses<'a> {
         .map_or(1.0, |worst| chance(worst.sent.into(), worst.lost.into(), teams::LOSS) * WINDOWS);
     // If more than 1 % of all was lost, more than 1 % was lost in some window.
     let proven = by_window < CHANCE || chance(recent.sent, recent.lost, teams::LOSS) < CHANCE;
-    let missed = fine.filter(Loss::ratio >= teams::LOSS);
+    let missed = fine.filter(|worst| worst.ratio() >= teams::LOSS);
     let measured = as_f64(windows.fine) >= as_f64(windows.all) * MEASURED && windows.fine > 0;
     let (status, ratio) = match (missed, windows.worst) {
         (Some(missed), _) => (Status::AtRisk, missed.ratio()),
