@@ -6,7 +6,8 @@
 //!
 //! Imports point one way, and a test holds them to it:
 //! `main → cli → app → engine → {config, schedule, budget, probe, detect, diagnose, net, export}`;
-//! `probe, session → wire, sample, time, entropy`; `detect, schedule, budget → sample, time`; `wire → std`.
+//! `probe, session → wire, sample, time, entropy`; `detect, schedule, budget → sample, time`; `wire → std`;
+//! `route` is a vocabulary as `sample` is.
 
 pub mod app;
 pub mod budget;
@@ -21,6 +22,7 @@ pub mod export;
 pub mod net;
 pub mod probe;
 pub mod ready;
+pub mod route;
 pub mod sample;
 pub mod schedule;
 pub mod session;
