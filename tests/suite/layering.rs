@@ -53,7 +53,7 @@ const MODULES: &[(&str, &[&str])] = &[
 /// Crates, and the modules that may use them. What is not listed may be used anywhere.
 const CRATES: &[(&[&str], &[&str])] = &[
     (&["tokio"], &["net", "export", "engine", "app", "cli", "demo"]),
-    (&["socket2", "nix", "rustix", "rtnetlink"], &["net"]),
+    (&["socket2", "nix", "rustix", "rtnetlink", "futures_util"], &["net"]),
     (&["rustls"], &["net", "probe", "demo", "export"]),
     (&["hyper", "hyper_util", "http_body_util"], &["net", "export"]),
     (&["prometheus"], &["export"]),
