@@ -284,6 +284,9 @@ pub struct Ways {
     pub members: Vec<Looked>,
     /// The ways into the inside networks, as an ordinary program's packets go.
     pub inside: Vec<Inside>,
+    /// The ways into the class A, B or C network of the tunnel's own address, if it has one: what Windows
+    /// routes into a tunnel by itself.
+    pub class: Option<Inside>,
     /// The ways to the rest of the world.
     pub internet: Vec<Looked>,
 }
@@ -306,6 +309,13 @@ pub const INTERNET: [IpAddr; 3] = [
 ];
 
 impl Ways {
+    /// The class network of the tunnel's own IPv4 address, if it is larger than the network it is on.
+    #[must_use]
+    pub fn tunnel_class(&self) -> Option<Prefix> {
+        let own = self.tunnel_link()?.addresses.iter().find(|(address, _)| address.is_ipv4())?;
+        Prefix::classful(own.0).filter(|class| class.length() < own.1.length())
+    }
+
     /// The tunnel's link, if it exists.
     #[must_use]
     pub fn tunnel_link(&self) -> Option<&Link> {
@@ -318,7 +328,8 @@ impl Ways {
 /// local network that overlaps it, all of them none of our own.
 #[must_use]
 pub fn samples(prefix: Prefix, hosts: &[IpAddr], links: &[Link], tunnel: Option<&str>) -> Vec<IpAddr> {
-    let own = |address: IpAddr| links.iter().any(|link| link.addresses.iter().any(|(own, _)| *own == address));
+    let own =
+        |address: IpAddr| links.iter().any(|link| link.addresses.iter().any(|(own, _)| *own == address));
     let mut all = Vec::new();
     let mut add = |address: IpAddr| {
         if !all.contains(&address) && !own(address) {
@@ -415,11 +426,9 @@ mod tests {
     /// RFC 791 section 3.2: the leading bits 0, 10 and 110.
     #[test]
     fn classes_as_they_were() {
-        for (address, class) in [
-            ("10.8.0.6", "10.0.0.0/8"),
-            ("172.20.1.9", "172.20.0.0/16"),
-            ("192.168.10.7", "192.168.10.0/24"),
-        ] {
+        for (address, class) in
+            [("10.8.0.6", "10.0.0.0/8"), ("172.20.1.9", "172.20.0.0/16"), ("192.168.10.7", "192.168.10.0/24")]
+        {
             assert_eq!(Prefix::classful(ip(address)), Some(net(class)));
         }
         assert_eq!(Prefix::classful(ip("224.0.0.1")), None);

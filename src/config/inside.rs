@@ -69,7 +69,11 @@ pub(super) fn inside(
     });
     let prefixes = prefixes(file.prefixes.as_deref().unwrap_or_default(), check, &path.key("prefixes"));
     if *file == raw::Inside::default() && !check.broken_below(&path) {
-        check.wrong_key(&path, "says nothing", "list the networks behind the tunnel: prefixes: [10.20.0.0/16]");
+        check.wrong_key(
+            &path,
+            "says nothing",
+            "list the networks behind the tunnel: prefixes: [10.20.0.0/16]",
+        );
     }
     (Some(Inside { egress: file.egress.clone(), interface, tunnel, prefixes }), Some(file.clone()))
 }

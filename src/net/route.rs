@@ -173,6 +173,13 @@ impl Asker {
             }
             ways.inside.push(inside);
         }
+        if let Some(prefix) = ways.tunnel_class() {
+            let mut class = Inside { prefix, ways: Vec::new() };
+            for to in samples(prefix, &[], &[], None) {
+                class.ways.push(Looked { to, way: self.way(links, to, &ordinary).await });
+            }
+            ways.class = Some(class);
+        }
         for to in INTERNET {
             ways.internet.push(Looked { to, way: self.way(links, to, &ordinary).await });
         }
