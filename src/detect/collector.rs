@@ -18,9 +18,10 @@ use std::time::Duration;
 
 use super::dpd::{Feed, Profile, Survival, Verdict};
 use super::flap::Damping;
+use super::incident::{Incident, Stage};
 use super::watch::{Transition, Watch};
 use crate::sample::{Carrier, Sample, SeriesId};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, WallTime};
 use crate::words;
 
 /// What detectors need to know of a series.
@@ -90,6 +91,13 @@ pub enum Input<'a> {
     },
     /// A result.
     Sample(&'a Sample, Bearing),
+    /// What the clocks say: at the beginning, and again whenever [`Collector::deadline`] has come.
+    Tick {
+        /// The monotonic time.
+        now: Timestamp,
+        /// The wall time, read together with it: for the times that people read.
+        wall: WallTime,
+    },
 }
 
 /// What a collector tells.
@@ -117,6 +125,8 @@ pub enum Found {
         /// What it did to the sessions.
         verdict: Verdict,
     },
+    /// An incident began, was judged, or is over.
+    Incident(Stage, Box<Incident>),
 }
 
 /// One series and its detectors.
@@ -212,6 +222,7 @@ pub struct Collector {
     tracks: Vec<Option<Track>>,
     /// Empty between samples.
     passed: Vec<Transition>,
+    deadline: Timestamp,
 }
 
 impl Collector {
@@ -225,6 +236,12 @@ impl Collector {
     #[must_use]
     pub fn track(&self, series: SeriesId) -> Option<&Track> {
         self.tracks.get(series.0 as usize)?.as_ref()
+    }
+
+    /// When it wants the next [`Input::Tick`], at the latest.
+    #[must_use]
+    pub fn deadline(&self) -> Timestamp {
+        self.deadline
     }
 
     /// Takes something in, and appends what is found to `out`.
@@ -246,6 +263,7 @@ impl Collector {
                     *track = None;
                 }
             }
+            Input::Tick { now, .. } => self.deadline = now + Duration::from_secs(60),
             Input::Sample(sample, bearing) => {
                 if let Some(Some(track)) = self.tracks.get_mut(sample.series.0 as usize) {
                     track.observe(sample, bearing, out, &mut self.passed);
