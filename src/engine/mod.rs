@@ -493,6 +493,12 @@ impl Engine {
                 }),
                 Found::Verdict { .. } => {}
                 Found::Incident(stage, incident) => {
+                    // One that was removed has no metrics any more.
+                    if let (Stage::Decided, Some(cause)) = (stage, incident.cause)
+                        && self.by_target.contains_key(&incident.target)
+                    {
+                        self.registry.target(&incident.target).incident(cause);
+                    }
                     if let Some(incidents) = &self.incidents {
                         let _ = incidents.send((stage, incident));
                     }
