@@ -113,6 +113,8 @@ struct Open {
     heard: Timestamp,
     series: Vec<Recorded>,
     series_left_out: u32,
+    /// Those that were down before it began, and are so still: no trouble of this one.
+    down_before: Vec<SeriesId>,
     marks_left_out: bool,
     events: Vec<Event>,
     events_left_out: u32,
@@ -379,8 +381,8 @@ impl Recorded {
                 series: Some(place),
                 verdict,
                 sure,
-                expected: Some(expected),
-                least_margin_seconds: Some(margin.as_secs_f64()),
+                expected: Some(rounded(expected)),
+                least_margin_seconds: Some(rounded(margin.as_secs_f64())),
             }
         };
         track.dpd().enumerate().map(record).collect()
@@ -390,7 +392,12 @@ impl Recorded {
 /// Seconds from one time to another; below zero if it is before.
 fn seconds(from: Timestamp, to: Timestamp) -> f64 {
     let seconds = if to >= from { to.since(from).as_secs_f64() } else { -from.since(to).as_secs_f64() };
-    (seconds * 1e3).round() / 1e3
+    rounded(seconds)
+}
+
+/// To the third place: what comes after it is noise, and long.
+fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
 }
 
 impl Open {
@@ -414,6 +421,9 @@ impl Open {
             (*id != series, !beside, other.member, &other.egress, &other.probe)
         });
         let left_out = ids.len().saturating_sub(SERIES);
+        let down = |track: &Track| track.watch().state().0 == State::Down;
+        let before = ids.iter().filter(|(id, track)| *id != series && down(track)).map(|(id, _)| *id);
+        let down_before = before.collect();
         let recorded = |(id, track): (SeriesId, &Track)| Recorded {
             id: Some(id),
             about: track.about().clone(),
@@ -440,6 +450,7 @@ impl Open {
             heard: now,
             series: ids.into_iter().take(SERIES).map(recorded).collect(),
             series_left_out: u32::try_from(left_out).unwrap_or(u32::MAX),
+            down_before,
             marks_left_out: false,
             events: Vec::new(),
             events_left_out: 0,
@@ -487,6 +498,9 @@ impl Open {
 
     fn heed(&mut self, series: SeriesId, track: &Track, news: &[News], now: Timestamp) {
         self.heard = now;
+        if track.watch().state().0 != State::Down {
+            self.down_before.retain(|other| *other != series);
+        }
         if let Some(fall) = Fall::of(track, news) {
             self.kind = self.kind.max(fall.kind);
         }
@@ -494,8 +508,10 @@ impl Open {
         let fallen = series == self.fallen;
         for news in news {
             match *news {
-                News::Changed(Transition::State { to, since, .. }) => {
-                    self.event(since, Some(place), Change::State, Some(to));
+                News::Changed(Transition::State { from, to, since }) => {
+                    // What is no longer degraded is up since long before.
+                    let at = if from == State::Degraded { now } else { since };
+                    self.event(at, Some(place), Change::State, Some(to));
                     if to != State::Down {
                         self.back(fallen && self.serving, since);
                     }
@@ -561,12 +577,12 @@ impl Open {
     fn over(&self, tracks: &Tracks, all: &[SeriesId], now: Timestamp) -> Timestamp {
         let mut over = self.heard + CALM;
         let (mut down, mut up) = (false, all.is_empty());
-        for track in all.iter().filter_map(|id| track(tracks, *id)) {
+        for (id, track) in all.iter().filter_map(|id| Some((*id, track(tracks, *id)?))) {
             if !tells(tracks, all, track.about()) {
                 continue;
             }
             match track.watch().state().0 {
-                State::Down => down |= track.answered(),
+                State::Down => down |= self.troubled(id, track),
                 State::Up | State::Degraded => up = true,
                 State::Unknown => {}
             }
@@ -579,6 +595,11 @@ impl Open {
             (true, true) => over.max(self.heard + LASTING),
             (true, false) => Timestamp::FAR,
         }
+    }
+
+    /// Whether a series that fell is still down. One that never was well did not fall.
+    fn troubled(&self, id: SeriesId, track: &Track) -> bool {
+        track.answered() && track.watch().state().0 == State::Down && !self.down_before.contains(&id)
     }
 
     fn next(&self, tracks: &Tracks, all: &[SeriesId], now: Timestamp) -> Timestamp {
@@ -628,8 +649,8 @@ impl Open {
         let closed = stage == Stage::Closed;
         let of = |recorded: &Recorded| recorded.id.and_then(|id| track(tracks, id));
         let troubled = |recorded: &Recorded| {
-            recorded.about.carrier != Carrier::Icmp
-                && of(recorded).is_some_and(|track| track.answered() && track.watch().state().0 == State::Down)
+            let track = recorded.id.zip(of(recorded));
+            recorded.about.carrier != Carrier::Icmp && track.is_some_and(|(id, track)| self.troubled(id, track))
         };
         let lasting = closed && self.series.iter().any(troubled);
         let ended = self.ended.filter(|ended| closed && !lasting && *ended >= self.began);
@@ -673,7 +694,7 @@ impl Open {
         for mark in marks {
             samples.at.push(seconds(self.began, mark.at));
             samples.fates.push_str(mark.seen.as_str());
-            samples.rtt_ms.push(mark.rtt.map(|rtt| rtt.as_secs_f64() * 1e3));
+            samples.rtt_ms.push(mark.rtt.map(|rtt| rounded(rtt.as_secs_f64() * 1e3)));
         }
         SeriesRecord {
             member: *member,
