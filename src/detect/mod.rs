@@ -18,6 +18,7 @@ mod incidents;
 pub mod jitter;
 pub mod liveness;
 pub mod loss;
+pub mod pair;
 pub mod recorder;
 pub mod watch;
 mod witness;
