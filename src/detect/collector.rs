@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use super::dpd::{Feed, Profile, Survival, Verdict};
 use super::flap::Damping;
+use super::liveness::Thresholds;
 use super::watch::{Transition, Watch};
 use crate::sample::{Carrier, Sample, SeriesId};
 use crate::time::Timestamp;
@@ -212,6 +213,8 @@ pub struct Collector {
     tracks: Vec<Option<Track>>,
     /// Empty between samples.
     passed: Vec<Transition>,
+    /// What is an outage.
+    outage: Thresholds,
 }
 
 impl Collector {
@@ -219,6 +222,12 @@ impl Collector {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One that tells outages by these thresholds.
+    #[must_use]
+    pub fn judging(outage: Thresholds) -> Self {
+        Self { outage, ..Self::default() }
     }
 
     /// A series and what is known of it.
@@ -237,7 +246,10 @@ impl Collector {
                 }
                 match self.tracks.get_mut(index) {
                     Some(Some(track)) => track.place(placed),
-                    Some(empty) => *empty = Some(Track::new(placed, now)),
+                    Some(empty) => {
+                        let track = empty.insert(Track::new(placed, now));
+                        track.watch.set_outage(self.outage);
+                    }
                     None => {}
                 }
             }

@@ -22,9 +22,10 @@ use crate::budget::Budget;
 use crate::config::{Config, Egress, Target};
 use crate::detect::dpd::Survival;
 use crate::detect::liveness::combine;
-use crate::detect::{Bearing, Collector, Found, Input, Transition};
+use crate::detect::{Bearing, Found, Input, Transition};
 use crate::entropy::Draw;
 use crate::export::metrics::{DpdMetrics, FlowAge, Registry, SeriesKey, SeriesMetrics};
+use crate::journal::{Intake, Recorder};
 use crate::net::{Driver, FlowId, Happening, Tag, Waker};
 use crate::probe::forms::Learner;
 use crate::probe::{Charge, Flow, Form, Spec};
@@ -141,7 +142,7 @@ pub struct Engine {
     handle: Handle,
     told: Told,
     by_hand: HashMap<(SeriesId, u64), Reply>,
-    collector: Collector,
+    collector: Intake,
     /// What the collector found; empty between samples.
     found: Vec<Found>,
     asked: u64,
@@ -173,11 +174,16 @@ impl Engine {
             handle,
             told: Told::default(),
             by_hand: HashMap::new(),
-            collector: Collector::new(),
+            collector: Intake::default(),
             found: Vec::new(),
             asked: 0,
             sessions: Sessions::new(),
         }
+    }
+
+    /// Has it write down what its detectors see.
+    pub fn record(&mut self, recorder: Recorder) {
+        self.collector.record(recorder);
     }
 
     /// How other threads reach it.
