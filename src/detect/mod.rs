@@ -15,6 +15,7 @@ pub mod flap;
 pub mod jitter;
 pub mod liveness;
 pub mod loss;
+pub mod pair;
 pub mod watch;
 
 pub use collector::{About, Bearing, Collector, Found, Input, Placed, Track};

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use crate::budget::Budget;
 use crate::config::{Config, Egress, Target};
-use crate::detect::dpd::Survival;
+use crate::detect::dpd::{Profile, Survival};
 use crate::detect::liveness::combine;
 use crate::detect::{Bearing, Found, Input, Transition};
 use crate::entropy::Draw;
@@ -40,6 +40,7 @@ mod rare;
 mod session;
 pub mod survey;
 mod told;
+mod yardstick;
 
 use flows::Flows;
 use members::Members;
@@ -209,6 +210,7 @@ impl Engine {
                 self.slot(slot, &mut happenings);
             }
             self.run_rare(now, &mut happenings);
+            self.sessions.compare(now);
             self.sessions.begin(&mut self.driver, &mut self.budget, &mut happenings);
             self.take(&mut happenings);
             let mut until = now + LONGEST_SLEEP;
@@ -457,7 +459,13 @@ impl Engine {
                         metrics.add(sure, expected);
                     }
                 }),
-                Found::Verdict { .. } => {}
+                Found::Verdict { series, place, verdict } => {
+                    let Some(track) = self.collector.track(series) else { continue };
+                    let name = track.dpd().nth(place).map(|(profile, _)| profile.name.as_str());
+                    if name == Some(Profile::SESSION) {
+                        self.sessions.foretold(track.about(), verdict, self.driver.clock().now());
+                    }
+                }
             }
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::flows::Flows;
 use super::members::Members;
-use super::{Engine, Series};
+use super::{Engine, Series, yardstick};
 use crate::config::{Address, Config, Target};
 use crate::detect::{About, Input, Placed};
 use crate::entropy::Draw;
@@ -175,7 +175,13 @@ impl Engine {
     fn watch(&mut self, id: SeriesId, now: Timestamp) {
         let Some(series) = self.series.get_mut(id.0 as usize).and_then(Option::as_mut) else { return };
         let Series { target, spec, .. } = &*series;
-        let profiles = target.dpd.as_ref().filter(|dpd| dpd.from == spec.name);
+        let mut profiles =
+            target.dpd.as_ref().filter(|dpd| dpd.from == spec.name).map(|dpd| Arc::clone(&dpd.profiles));
+        if let (Some(all), Some(plan), 1) = (&mut profiles, &target.session, series.member)
+            && target.egress.first() == Some(&series.egress_name)
+        {
+            *all = all.iter().cloned().chain([yardstick::profile(plan)]).collect();
+        }
         let placed = Placed {
             about: About {
                 target: target.name.clone(),
@@ -190,7 +196,7 @@ impl Engine {
                 timeout: spec.timeout,
             },
             damping: self.config.flap,
-            profiles: profiles.map(|dpd| Arc::clone(&dpd.profiles)).unwrap_or_default(),
+            profiles: profiles.unwrap_or_default(),
         };
         self.collector.take(Input::Place { series: id, placed: &placed, now }, &mut self.found);
         series.dpd = series.metrics.dpd(placed.profiles.iter().map(|profile| profile.name.as_str()));
