@@ -6,6 +6,7 @@
 //!   [0,17,"version",due,sent - due,done - due,"answered",rtt]
 //!   [0,18,"version",due,sent - due,done - due,"lost:no_answer",null,"flow"]
 //!   {"remove":{"series":0,"now":…}}
+//!   {"tick":{"now":…,"wall":…}}
 //!   {"gap":{"lost":12}}
 //! ```
 //!
@@ -56,6 +57,7 @@ enum Line {
     Journal(HeaderLine),
     Place(Box<PlaceLine>),
     Remove { series: u32, now: u64 },
+    Tick { now: u64, wall: i64 },
     Gap { lost: u64 },
 }
 
@@ -124,6 +126,9 @@ pub fn write_record(record: &Record, out: &mut impl Write) -> io::Result<()> {
         }
         Record::Remove { series, now } => {
             write_line(&Line::Remove { series: series.0, now: now.as_nanos() }, out)
+        }
+        Record::Tick { now, wall } => {
+            write_line(&Line::Tick { now: now.as_nanos(), wall: wall.as_unix_nanos() }, out)
         }
         Record::Gap { lost } => write_line(&Line::Gap { lost: *lost }, out),
     }
@@ -198,6 +203,10 @@ pub fn parse(line: &[u8]) -> Result<Entry, Unreadable> {
         Line::Remove { series, now } => {
             Entry::Record(Record::Remove { series: SeriesId(series), now: Timestamp::from_nanos(now) })
         }
+        Line::Tick { now, wall } => Entry::Record(Record::Tick {
+            now: Timestamp::from_nanos(now),
+            wall: WallTime::from_unix_nanos(wall),
+        }),
         Line::Gap { lost } => Entry::Record(Record::Gap { lost }),
     })
 }

@@ -27,6 +27,9 @@ mod read;
 mod recorder;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use line::{parse, write_header, write_record};
 pub use read::{Files, LONGEST, Reader, Trouble};
 pub use recorder::{Intake, Recorder};
@@ -85,6 +88,13 @@ pub enum Record {
     },
     /// [`Input::Sample`], without what no detector looks at.
     Sample(Sample, Bearing),
+    /// [`Input::Tick`].
+    Tick {
+        /// The monotonic time.
+        now: Timestamp,
+        /// The wall time.
+        wall: WallTime,
+    },
     /// Here some samples are missing: the disk was too slow, or full.
     Gap {
         /// How many.
@@ -101,6 +111,7 @@ impl Record {
                 Self::Place { series, placed: Box::new(placed.clone()), now, again: false }
             }
             Input::Remove { series, now } => Self::Remove { series, now },
+            Input::Tick { now, wall } => Self::Tick { now, wall },
             Input::Sample(sample, bearing) => {
                 let Sample { series, seq, form, due, sent, done, .. } = *sample;
                 let report = Report { rtt: sample.report.rtt, ..Report::new(sample.report.outcome) };
@@ -116,6 +127,7 @@ impl Record {
             Self::Place { series, placed, now, .. } => Input::Place { series: *series, placed, now: *now },
             Self::Remove { series, now } => Input::Remove { series: *series, now: *now },
             Self::Sample(sample, bearing) => Input::Sample(sample, *bearing),
+            Self::Tick { now, wall } => Input::Tick { now: *now, wall: *wall },
             Self::Gap { .. } => return None,
         })
     }

@@ -12,7 +12,7 @@ use super::write::Writer;
 use super::{Record, Settings};
 use crate::detect::{Collector, Found, Input, Track};
 use crate::sample::SeriesId;
-use crate::time::Clock;
+use crate::time::{Clock, Timestamp};
 
 /// Records under way to the writer: some seconds at ten thousand a second, 10 MB.
 const UNDER_WAY: usize = 50_000;
@@ -57,9 +57,9 @@ impl Recorder {
         }
         let record = Record::of(input);
         let room = self.catch_up();
-        if matches!(record, Record::Sample(..)) {
+        if matches!(record, Record::Sample(..) | Record::Tick { .. }) {
             if !room || self.offer(record).is_some() {
-                self.lost += 1;
+                self.lost += u64::from(matches!(input, Input::Sample(..)));
                 if !std::mem::replace(&mut self.told, true) {
                     tracing::warn!("the journal's disk is too slow: samples are missing from the journal");
                 }
@@ -132,6 +132,12 @@ impl Intake {
     #[must_use]
     pub fn track(&self, series: SeriesId) -> Option<&Track> {
         self.collector.track(series)
+    }
+
+    /// See [`Collector::deadline`].
+    #[must_use]
+    pub const fn deadline(&self) -> Timestamp {
+        self.collector.deadline()
     }
 
     /// See [`Collector::take`].

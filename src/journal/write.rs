@@ -142,7 +142,7 @@ impl Writer {
             Record::Remove { series, .. } => {
                 self.standing.remove(series);
             }
-            Record::Sample(..) | Record::Gap { .. } => {}
+            Record::Sample(..) | Record::Tick { .. } | Record::Gap { .. } => {}
         }
         if self.current.is_none() {
             self.lost += match record {

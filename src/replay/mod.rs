@@ -22,6 +22,9 @@ mod compare;
 mod side;
 mod tally;
 
+#[cfg(test)]
+mod tests;
+
 pub use change::Change;
 pub use compare::{Difference, compare, outages};
 pub use side::{Key, Rules, Side};
@@ -209,6 +212,7 @@ impl Replay {
                 self.extent.first = self.extent.first.or(at);
                 self.extent.last = at;
             }
+            Record::Tick { .. } => {}
             Record::Gap { lost } => self.extent.lost = self.extent.lost.saturating_add(*lost),
         }
         self.tell(&record)

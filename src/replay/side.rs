@@ -9,10 +9,11 @@ use std::time::Duration;
 use super::change::Change;
 use super::tally::{Drops, Judged, Span, Tally};
 use crate::detect::dpd::{Profile, Survival};
+use crate::detect::incident::Cause;
 use crate::detect::liveness::Thresholds;
-use crate::detect::{Collector, Found, Input, Placed, Transition};
+use crate::detect::{Collector, Found, Input, Placed, Stage, Transition};
 use crate::journal::{Header, Record};
-use crate::sample::{Sample, SeriesId};
+use crate::sample::SeriesId;
 use crate::time::{Timestamp, WallTime};
 
 /// Target, member, probe, egress: what a series is from one run of the daemon to the next.
@@ -73,6 +74,8 @@ pub struct Side {
     /// The series there are, by their number, and how the profiles of each are called.
     series: Vec<Option<(Key, Vec<String>)>>,
     tallies: BTreeMap<Key, Tally>,
+    /// Incidents whose cause was decided, by target.
+    incidents: BTreeMap<String, BTreeMap<Cause, u64>>,
     /// When a teardown became certain, until its outage is over.
     sure: BTreeMap<(SeriesId, usize), WallTime>,
 }
@@ -89,8 +92,15 @@ impl Side {
             header: None,
             series: Vec::new(),
             tallies: BTreeMap::new(),
+            incidents: BTreeMap::new(),
             sure: BTreeMap::new(),
         }
+    }
+
+    /// Incidents of a target whose cause was decided, by that.
+    #[must_use]
+    pub fn incidents(&self, target: &str) -> BTreeMap<Cause, u64> {
+        self.incidents.get(target).cloned().unwrap_or_default()
     }
 
     /// What was found, series by series.
@@ -153,6 +163,7 @@ impl Side {
             }
             Record::Sample(sample, _) => {
                 let at = self.wall(sample.due);
+                self.tick(sample.done);
                 if let Some(tally) = self.tally(sample.series) {
                     tally.first.get_or_insert(at);
                     tally.last = at;
@@ -160,7 +171,11 @@ impl Side {
                     tally.lost += u64::from(sample.report.outcome.received() == Some(false));
                 }
                 self.take(record);
-                self.count(sample);
+                self.count(at);
+            }
+            Record::Tick { now, .. } => {
+                self.take(record);
+                self.count(self.wall(*now));
             }
             Record::Gap { .. } => {}
         }
@@ -170,6 +185,19 @@ impl Side {
     fn take(&mut self, record: &Record) {
         if let Some(input) = record.input() {
             self.collector.take(input, &mut self.found);
+        }
+    }
+
+    /// Other rules make other incidents, which want to know the time when the daemon did not ask for it.
+    fn tick(&mut self, until: Timestamp) {
+        while self.changed && self.header.is_some() && self.collector.deadline() <= until {
+            let now = self.collector.deadline();
+            let wall = self.wall(now);
+            self.collector.take(Input::Tick { now, wall }, &mut self.found);
+            self.count(wall);
+            if self.collector.deadline() <= now {
+                return;
+            }
         }
     }
 
@@ -250,8 +278,7 @@ impl Side {
     }
 
     /// Counts what a sample brought to light.
-    fn count(&mut self, sample: &Sample) {
-        let at = self.wall(sample.due);
+    fn count(&mut self, at: WallTime) {
         for found in std::mem::take(&mut self.found) {
             match found {
                 Found::Transition(series, transition) => self.transition(series, &transition, at),
@@ -263,6 +290,12 @@ impl Side {
                 Found::Verdict { series, place, verdict } => {
                     let sure = self.sure.remove(&(series, place));
                     self.judged(series, place, sure, &verdict);
+                }
+                Found::Incident(stage, incident) => {
+                    if let (Stage::Decided, Some(cause)) = (stage, incident.cause) {
+                        let causes = self.incidents.entry(incident.target).or_default();
+                        *causes.entry(cause).or_default() += 1;
+                    }
                 }
             }
         }

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::Replay;
 use crate::detect::dpd::{Mode, Profile};
 use crate::replay::{
-    Change, Difference, Drops, Extent, Judged, Key, Replay as Run, Span, Tally, between, compare, outages,
-    total,
+    Change, Difference, Drops, Extent, Judged, Key, Replay as Run, Side, Span, Tally, between, compare,
+    outages, total,
 };
 use crate::time::WallTime;
 
@@ -19,7 +19,11 @@ use crate::time::WallTime;
 pub(super) fn text(run: &Run, arguments: &Replay) -> String {
     let mut out = String::new();
     extent(run.extent(), &mut out);
+    let mut target = None;
     for (key, before) in shown(run, arguments) {
+        if target.replace(&key.0) != Some(&key.0) {
+            incidents(run, &key.0, &mut out);
+        }
         let after = run.after().and_then(|after| after.tallies().get(key));
         series(key, before, after, &mut out);
         for drops in &before.drops {
@@ -70,6 +74,19 @@ fn extent(extent: &Extent, out: &mut String) {
     for path in torn {
         let _ = writeln!(out, "note: the last line of {} is torn off, and was left out", path.display());
     }
+}
+
+fn incidents(run: &Run, target: &str, out: &mut String) {
+    let words = |side: &Side| {
+        let causes = side.incidents(target).into_iter().map(|(cause, count)| format!("{count} {cause}"));
+        let causes: Vec<String> = causes.collect();
+        if causes.is_empty() { "none".to_owned() } else { causes.join(", ") }
+    };
+    let was = words(run.before());
+    let _ = match run.after().map(words).filter(|now| *now != was) {
+        Some(now) => writeln!(out, "\n{target}: incidents by cause: {was}  ->  {now}"),
+        None => writeln!(out, "\n{target}: incidents by cause: {was}"),
+    };
 }
 
 fn series(key: &Key, before: &Tally, after: Option<&Tally>, out: &mut String) {
@@ -211,6 +228,15 @@ pub(super) fn json(run: &Run, arguments: &Replay) -> String {
             })
         })
         .collect();
+    let mut names: Vec<&String> = shown(run, arguments).map(|(key, _)| &key.0).collect();
+    names.dedup();
+    let targets: Vec<Value> = names
+        .into_iter()
+        .map(|target| {
+            let after = run.after().map(|after| after.incidents(target));
+            json!({"target": target, "incidents": {"before": run.before().incidents(target), "after": after}})
+        })
+        .collect();
     let torn: Vec<String> = extent.torn.iter().map(|path| path.display().to_string()).collect();
     let value = json!({
         "schema": 1,
@@ -227,6 +253,7 @@ pub(super) fn json(run: &Run, arguments: &Replay) -> String {
             "files_missing": extent.missing,
             "files_torn": torn,
         },
+        "targets": targets,
         "series": series,
     });
     format!("{value}\n")
