@@ -105,6 +105,11 @@ impl Witness {
         self.busy > 0 && self.busy * 2 >= self.good_before
     }
 
+    /// Whether it was well before and has no evidence, or no clear one, now.
+    pub(super) fn open_question(&self) -> bool {
+        self.good_before > 0 && matches!(self.stance(), Stance::NoEvidence | Stance::Unclear)
+    }
+
     /// In words: what was seen of it, in that time.
     pub(super) fn text(&self) -> String {
         let Self { good, bad, .. } = *self;
