@@ -23,7 +23,7 @@ impl Drop for Daemon {
 fn scrape(port: u16) -> String {
     let mut answer = String::new();
     if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
-        let _ = write!(stream, "GET /metrics HTTP/1.0\r\nhost: x\r\n\r\n");
+        let _ = write!(stream, "GET /metrics HTTP/1.0\r\nhost: 127.0.0.1:{port}\r\n\r\n");
         let _ = stream.read_to_string(&mut answer);
     }
     answer
