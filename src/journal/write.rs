@@ -122,7 +122,7 @@ impl Writer {
         loop {
             match records.recv_timeout(FLUSH) {
                 Ok(record) => self.take(record),
-                Err(RecvTimeoutError::Timeout) => self.attempt(|current, now| current.flush(now)),
+                Err(RecvTimeoutError::Timeout) => self.attempt(Current::flush),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
