@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::detected::Detected;
 use super::dpd::DpdMetrics;
-use super::families::{Collected, Family};
+use super::families::{Collected, Family, slot};
 use super::histogram::{Bounds, Histogram};
 use crate::detect::liveness::State;
 use crate::detect::{Transition, Watch};
@@ -299,29 +299,30 @@ impl SeriesMetrics {
 
     /// Adds its metrics.
     pub(super) fn collect(&self, out: &mut Collected) {
-        let member = self.key.member.to_string();
+        out.since(self.created);
+        let member = slot(self.key.member);
         let labels: [&str; 4] = [&self.key.target, &member, &self.key.probe, &self.key.egress];
         let [target, member, probe, egress] = labels;
         let with = |extra: &'static str| [target, member, probe, egress, extra];
 
         out.counter(Family::Probes, &labels, self.probes());
-        for (reason, counter) in Reason::ALL.iter().zip(&self.failures) {
+        for (reason, counter) in out.wanted(Family::Failures, Reason::ALL.iter().zip(&self.failures)) {
             let count = counter.load(Relaxed);
             if count > 0 || self.kind.reasons.contains(reason) {
                 out.counter(Family::Failures, &with(reason.as_str()), count);
             }
         }
-        for (fault, counter) in Fault::ALL.iter().zip(&self.unsent) {
+        for (fault, counter) in out.wanted(Family::Unsent, Fault::ALL.iter().zip(&self.unsent)) {
             out.counter(Family::Unsent, &with(fault.as_str()), counter.load(Relaxed));
         }
-        out.histogram(Family::Rtt, &labels, &self.rtt, self.created);
+        out.histogram(Family::Rtt, &labels, &self.rtt);
         for (phase, histogram) in &self.phases {
-            out.histogram(Family::PhaseTime, &with(phase.as_str()), histogram, self.created);
+            out.histogram(Family::PhaseTime, &with(phase.as_str()), histogram);
         }
         if let Some(up) = self.up() {
             out.gauge(Family::Up, &labels, f64::from(u8::from(up)));
         }
-        self.detected.collect(&labels, self.created, out);
+        self.detected.collect(&labels, out);
         for (flow, state) in FlowAge::ALL.iter().zip(&self.flows) {
             let state = state.load(Relaxed);
             if state > 0 {
@@ -337,8 +338,8 @@ impl SeriesMetrics {
         ] {
             out.counter(family, &labels, counter.load(Relaxed));
         }
-        for profile in self.dpd_now().iter() {
-            profile.collect(&labels, out);
+        if DpdMetrics::FAMILIES.iter().any(|family| out.wants(*family)) {
+            self.dpd_now().iter().for_each(|profile| profile.collect(&labels, out));
         }
         let attempt = self.last_attempt().unwrap_or_default();
         out.gauge(Family::LastAttempt, &labels, attempt.as_unix_seconds_f64());
