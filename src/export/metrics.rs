@@ -18,6 +18,7 @@ use prometheus::proto::MetricFamily;
 use crate::probe::Kind;
 use crate::time::Clock;
 
+mod cells;
 mod detected;
 mod dpd;
 mod exposition;
@@ -62,7 +63,7 @@ struct Shared {
     own: OwnMetrics,
     /// The bounds asked for last: nearly all series have the same, and share them.
     bounds: Mutex<Bounds>,
-    series: RwLock<BTreeMap<SeriesKey, Arc<SeriesMetrics>>>,
+    series: RwLock<BTreeMap<Arc<SeriesKey>, Arc<SeriesMetrics>>>,
     targets: RwLock<BTreeMap<String, Arc<TargetMetrics>>>,
     sessions: RwLock<BTreeMap<SessionKey, Arc<SessionMetrics>>>,
 }
@@ -117,7 +118,8 @@ impl Registry {
         if let Some(known) = all.get(&key).filter(|known| known.fits(kind, &bounds)) {
             return Arc::clone(known);
         }
-        let new = Arc::new(SeriesMetrics::new(key.clone(), kind, &bounds, self.shared.clock.wall()));
+        let key = Arc::new(key);
+        let new = Arc::new(SeriesMetrics::new(Arc::clone(&key), kind, &bounds, self.shared.clock.wall()));
         all.insert(key, Arc::clone(&new));
         new
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::cells::Cells;
 use super::detected::Detected;
 use super::dpd::DpdMetrics;
 use super::families::{Collected, Family, slot};
@@ -45,12 +46,14 @@ words! {
 /// The metrics of one series. The engine writes, the web side reads.
 #[derive(Debug)]
 pub struct SeriesMetrics {
-    key: SeriesKey,
+    key: Arc<SeriesKey>,
     kind: Kind,
     created: WallTime,
     probes: AtomicU64,
-    failures: Box<[AtomicU64]>,
-    unsent: Box<[AtomicU64]>,
+    /// By reason.
+    failures: Cells,
+    /// By fault.
+    unsent: Cells,
     rtt: Histogram,
     phases: Box<[(Phase, Histogram)]>,
     up: AtomicU8,
@@ -74,29 +77,19 @@ pub struct SeriesMetrics {
     findings: Mutex<BTreeMap<&'static str, Arc<Findings>>>,
 }
 
-fn zeros(len: usize) -> Box<[AtomicU64]> {
-    (0..len).map(|_| AtomicU64::new(0)).collect()
-}
-
 fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
 }
 
-fn add_at(counters: &[AtomicU64], at: usize) {
-    if let Some(counter) = counters.get(at) {
-        add(counter);
-    }
-}
-
 impl SeriesMetrics {
-    pub(super) fn new(key: SeriesKey, kind: Kind, buckets: &Bounds, created: WallTime) -> Self {
+    pub(super) fn new(key: Arc<SeriesKey>, kind: Kind, buckets: &Bounds, created: WallTime) -> Self {
         Self {
             key,
             kind,
             created,
             probes: AtomicU64::new(0),
-            failures: zeros(Reason::ALL.len()),
-            unsent: zeros(Fault::ALL.len()),
+            failures: Cells::default(),
+            unsent: Cells::default(),
             rtt: Histogram::new(buckets),
             phases: kind.phases.iter().map(|phase| (*phase, Histogram::new(buckets))).collect(),
             up: AtomicU8::new(0),
@@ -147,13 +140,13 @@ impl SeriesMetrics {
             add(&self.probes);
         }
         if let Outcome::Unsent(fault) = report.outcome {
-            add_at(&self.unsent, fault as usize);
+            self.unsent.add(fault as u16);
             if fault == Fault::Budget {
                 add(&self.deferred);
             }
         }
         if let Some(reason) = report.outcome.reason() {
-            add_at(&self.failures, reason as usize);
+            self.failures.add(reason as u16);
         }
         // A refusal is no round trip of the service, however fast it came.
         if let (Outcome::Answered(_), Some(rtt)) = (report.outcome, report.rtt) {
@@ -257,14 +250,14 @@ impl SeriesMetrics {
 
     /// The reasons it has failed for, with how often.
     pub fn failures(&self) -> impl Iterator<Item = (Reason, u64)> {
-        let counts = self.failures.iter().map(|counter| counter.load(Relaxed));
-        Reason::ALL.iter().copied().zip(counts).filter(|(_, count)| *count > 0)
+        let counts = Reason::ALL.iter().map(|reason| (*reason, self.failures.get(*reason as u16)));
+        counts.filter(|(_, count)| *count > 0)
     }
 
     /// The faults of ours that it has met, with how often.
     pub fn unsent(&self) -> impl Iterator<Item = (Fault, u64)> {
-        let counts = self.unsent.iter().map(|counter| counter.load(Relaxed));
-        Fault::ALL.iter().copied().zip(counts).filter(|(_, count)| *count > 0)
+        let counts = Fault::ALL.iter().map(|fault| (*fault, self.unsent.get(*fault as u16)));
+        counts.filter(|(_, count)| *count > 0)
     }
 
     /// The last outcome with its round-trip time; nothing before the first.
@@ -306,14 +299,14 @@ impl SeriesMetrics {
         let with = |extra: &'static str| [target, member, probe, egress, extra];
 
         out.counter(Family::Probes, &labels, self.probes());
-        for (reason, counter) in out.wanted(Family::Failures, Reason::ALL.iter().zip(&self.failures)) {
-            let count = counter.load(Relaxed);
+        for reason in out.wanted(Family::Failures, Reason::ALL.iter()) {
+            let count = self.failures.get(*reason as u16);
             if count > 0 || self.kind.reasons.contains(reason) {
                 out.counter(Family::Failures, &with(reason.as_str()), count);
             }
         }
-        for (fault, counter) in out.wanted(Family::Unsent, Fault::ALL.iter().zip(&self.unsent)) {
-            out.counter(Family::Unsent, &with(fault.as_str()), counter.load(Relaxed));
+        for fault in out.wanted(Family::Unsent, Fault::ALL.iter()) {
+            out.counter(Family::Unsent, &with(fault.as_str()), self.unsent.get(*fault as u16));
         }
         out.histogram(Family::Rtt, &labels, &self.rtt);
         for (phase, histogram) in &self.phases {
