@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   engine thread                          web thread
-//!   record(sample) ──▶ atomics ──▶ Registry::encode_* ──▶ http ──▶ scraper, browser, operator
+//!   record(sample) ──▶ atomics ──▶ Registry::expose ────▶ http ──▶ scraper, browser, operator
 //! ```
 //!
 //! Invariant: the engine never waits for the web side. It writes relaxed atomics; a scrape only reads
