@@ -62,7 +62,7 @@ impl Body for Scrape {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         // Small pieces are made at once; then whoever else waits has a turn.
-        for _ in 0..8 {
+        for _ in 0..16 {
             match self.next() {
                 Some(bytes) if bytes.is_empty() => {}
                 Some(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes.into())))),

@@ -16,10 +16,10 @@ use super::text::Text;
 use super::{Registry, SeriesMetrics, SessionMetrics, TargetMetrics, encode};
 
 /// Bytes that are worth sending.
-pub(super) const CHUNK: usize = 64 * 1024;
+pub(super) const CHUNK: usize = 48 * 1024;
 
-/// Metrics' owners that one step asks: some tens of microseconds.
-const STEP: usize = 128;
+/// Owners of metrics that one step asks: less than a chunk of text, and some tens of microseconds.
+const STEP: usize = 16;
 
 /// An exposition format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

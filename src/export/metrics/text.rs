@@ -30,9 +30,7 @@ impl Text {
     /// What is written, once it is worth sending, or if it is `all`.
     pub(super) fn take(&mut self, all: bool) -> Option<Vec<u8>> {
         let enough = self.out.len() >= CHUNK || all && !self.out.is_empty();
-        enough.then(|| {
-            std::mem::replace(&mut self.out, Vec::with_capacity(if all { 0 } else { CHUNK * 5 / 4 }))
-        })
+        enough.then(|| std::mem::replace(&mut self.out, Vec::with_capacity(if all { 0 } else { CHUNK * 2 })))
     }
 
     /// Adds what is in the format already.
