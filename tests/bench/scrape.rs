@@ -80,7 +80,7 @@ fn scrape(name: &str, registry: &Registry, form: Form, gzip: bool, lines: usize)
     }
     bytes += encoder.map_or(0, |encoder| encoder.finish().expect("memory").len());
     peak = peak.max(resident());
-    let (wall, ran) = (start.elapsed(), cpu() - ran);
+    let (wall, ran) = (start.elapsed(), cpu().saturating_sub(ran));
     println!(
         "{name}: {bytes} bytes, wall {:.0} ms, CPU {:.0} ms, {:.0} ns a line; longest step {:.1} ms; {} KiB more",
         wall.as_secs_f64() * 1e3,

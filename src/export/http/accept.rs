@@ -59,7 +59,7 @@ pub(super) fn gzip(accept: &str) -> bool {
     accept.split(',').take(32).any(|range| {
         let (coding, parameters) = range.split_once(';').unwrap_or((range, ""));
         let named = ["gzip", "x-gzip"].iter().any(|name| coding.trim().eq_ignore_ascii_case(name));
-        let quality = parameters.split(';').filter_map(|part| part.split_once('=')).next();
+        let quality = parameters.split(';').find_map(|part| part.split_once('='));
         named && quality.is_none_or(|(_, value)| thousandths(value.trim()) > 0)
     })
 }

@@ -55,7 +55,6 @@ impl Cells {
         let segments = std::iter::successors(self.0.get(), |segment| segment.next.0.get());
         let words = segments.flat_map(|segment| segment.words.iter().map(|word| word.load(Relaxed)));
         words.take_while(|word| *word != 0).map(|word| {
-            #[expect(clippy::cast_possible_truncation, reason = "the top 16 bits")]
             let key = (word >> COUNT_BITS) as u16;
             (key, word & COUNT)
         })
