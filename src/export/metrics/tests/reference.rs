@@ -231,3 +231,24 @@ fn many_series_are_encoded_as_the_crate_does() {
     }
     assert!((1..=80 * 1024).contains(&largest), "{largest}");
 }
+
+/// A usual series: 22 bounds, a hundred round trips that differ by a tenth. The native form of its
+/// histogram is at most a tenth of the text.
+#[test]
+fn a_native_histogram_is_small() {
+    let registry = registry();
+    let bounds: Vec<_> = (0..22).map(|power| 0.000_05 * 2f64.powi(power)).collect();
+    let series = registry.series(key("icmp"), kind("icmp"), &bounds);
+    for step in 0..100 {
+        series.record(&sample(true, Report::timed(Outcome::OK, Duration::from_micros(20_000 + step * 20))));
+    }
+    let name = "vpnprobe_probe_rtt_seconds";
+    let text = text(&registry);
+    let lines: Vec<_> = text.lines().filter(|line| line.starts_with(name)).collect();
+    assert_eq!(lines.len(), 25);
+    let long: usize = lines.iter().map(|line| line.len() + 1).sum();
+    let families = parse(&registry.expose(Form::Protobuf { classic: false }).whole());
+    let family = families.iter().find(|family| family.name() == name).unwrap();
+    let short = protobuf::Message::compute_size(&family.get_metric()[0]);
+    assert!(short * 10 <= long as u64, "{short} of {long} bytes");
+}
