@@ -57,7 +57,7 @@ const CRATES: &[(&[&str], &[&str])] = &[
     (&["socket2", "nix", "rustix", "rtnetlink"], &["net"]),
     (&["rustls"], &["net", "probe", "demo", "export"]),
     (&["hyper", "hyper_util", "http_body_util"], &["net", "export"]),
-    (&["prometheus"], &["export"]),
+    (&["prometheus", "protobuf", "flate2"], &["export"]),
     (&["tracing"], &["net", "export", "engine", "app", "cli", "demo", "config", "diagnose", "journal"]),
     (&["tracing_subscriber", "clap", "sd_notify"], &["app", "cli"]),
     (&["pnet", "hickory_proto"], &["wire", "probe", "session", "demo", "net"]),
