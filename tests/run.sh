@@ -15,6 +15,7 @@ PACKAGES=(
     iproute2 nftables iputils-ping procps util-linux openssl            # the lab's network
     charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-extra-plugins
     libstrongswan-standard-plugins openvpn xl2tpd ocserv nginx-light unbound
+    xrdp coturn                                                         # what is behind a concentrator
     ike-scan bind9-dnsutils                                             # clients that are not ours
     prometheus systemd                                                  # promtool, systemd-analyze
 )

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::layers::Places;
 use super::problem::{KeyPath, Problem};
-use super::{Config, Egress, Loaded, Problems, Web, dpd, raw, target};
+use super::{Config, Egress, Loaded, Problems, Web, dpd, raw, sets, target};
 use crate::budget::Limits;
 use crate::detect::flap::Damping;
 
@@ -58,7 +58,10 @@ impl<'a> Check<'a> {
     /// The value at `path` is wrong.
     pub fn wrong(&mut self, path: &KeyPath, rule: impl Into<String>, hint: &str) {
         let problem = self.at_value(path, rule.into(), hinted(hint));
-        self.problems.push(problem);
+        // One value may stand for several targets.
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
     }
 
     /// The key at `path`, or what is missing below it, is wrong.
@@ -233,6 +236,12 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
         targets.push(std::sync::Arc::new(target));
         shown.insert(name.clone(), effective);
     }
+    for (name, written, path) in sets::targets(file, &mut check) {
+        let (target, effective) = target::target(&name, &written, &around, &mut check, &path);
+        targets.push(std::sync::Arc::new(target));
+        shown.insert(name, effective);
+    }
+    targets.sort_by(|a, b| a.name.cmp(&b.name));
     if targets.is_empty() {
         check.doubt(&top.key("targets"), "no targets: nothing is probed", "add one below \"targets:\"");
     }
@@ -246,6 +255,8 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
             dpd_profiles: file.defaults.dpd_profiles.clone(),
         },
         targets: shown,
+        // They are among the targets now.
+        sets: BTreeMap::new(),
         egress: egress.iter().map(|(name, egress)| (name.clone(), shown_egress(egress))).collect(),
         budget: raw::Budget::from(&budget),
         dpd_profiles: file.dpd_profiles.clone(),

@@ -20,6 +20,9 @@ pub struct File {
     pub defaults: Defaults,
     /// The concentrators and hosts to probe, by name; the name is the label `target`.
     pub targets: BTreeMap<String, Target>,
+    /// Ready-made targets, by the name of their set: microsoft_signin, which is the hosts that Microsoft's
+    /// sign-in needs.
+    pub sets: BTreeMap<String, Set>,
     /// Named ways out of this host; `default`, whatever the routing table says, is always there.
     pub egress: BTreeMap<String, Egress>,
     /// What each address of a concentrator is spared from, over all its probes together.
@@ -188,6 +191,12 @@ pub struct Blocks {
     /// For `dns`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<Dns>,
+    /// For `http`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<Http>,
+    /// For `rdp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rdp: Option<Rdp>,
     /// For `icmp`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub icmp: Option<Icmp>,
@@ -298,6 +307,46 @@ pub struct Dns {
     pub expect: Option<Vec<String>>,
 }
 
+/// Settings of `http`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Whether to ask inside TLS; default https, on port 443 (http: 80).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<Scheme>,
+    /// The host to ask for, in the request and as SNI; default is the target's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The path to ask for; default /.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The statuses that are good; default is any from 200 to 399.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(inner(range(min = 200, max = 599)))]
+    pub status: Option<Vec<u16>>,
+    /// Whether redirects to the same host are followed; default true. Those to another host never are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub follow: Option<bool>,
+    /// PEM file with the certificate authority of the server; default is the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// Whether the certificate must end at a trusted authority; default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<bool>,
+}
+
+/// Settings of `rdp`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rdp {
+    /// The name sent as SNI and, with `ca_file`, expected in the certificate; default is the target's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// PEM file with the certificate authority of the server; trust and name are not judged if not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+}
+
 /// Settings of `icmp`.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -316,6 +365,25 @@ pub struct Trace {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub max_hops: Option<u8>,
+}
+
+/// How the targets of a ready-made set are probed.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Set {
+    /// Over which ways out, by name; default [default].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Vec<String>>,
+    /// From one exchange to the next, from 100ms to 1d; default 60s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Duration>,
+    /// How long an answer may take, from 10ms to 1m; default 5s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// How many addresses of each host are probed; default 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 8))]
+    pub max_members: Option<u8>,
 }
 
 /// A named way out of this host: an interface, a source address, or both.
@@ -480,6 +548,13 @@ choices! {
         Periodic = "periodic",
         /// The peer sends by itself, and silence for `timeout` ends the session.
         Keepalive = "keepalive",
+    }
+    /// How a page is asked for.
+    Scheme {
+        /// Inside TLS.
+        Https = "https",
+        /// In the clear.
+        Http = "http",
     }
     /// Over what DNS is asked.
     DnsTransport {

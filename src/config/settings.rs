@@ -48,13 +48,13 @@ macro_rules! pick {
     };
 }
 
-/// The block that a kind reads; nothing for `tcp`.
+/// The block that a kind reads; nothing for `tcp` and `stun`.
 fn block_of(kind: Kind) -> Option<&'static str> {
     match kind.name {
         "ike" | "ike_natt" => Some("ike"),
         "ikev1" | "ikev1_natt" => Some("ikev1"),
         "openvpn_udp" | "openvpn_tcp" => Some("openvpn"),
-        "l2tp" | "tls" | "dns" | "icmp" | "trace" => Some(kind.name),
+        "l2tp" | "tls" | "dns" | "http" | "rdp" | "icmp" | "trace" => Some(kind.name),
         _ => None,
     }
 }
@@ -67,6 +67,8 @@ fn blocks(blocks: &raw::Blocks) -> Vec<&'static str> {
         ("openvpn", blocks.openvpn.is_some()),
         ("tls", blocks.tls.is_some()),
         ("dns", blocks.dns.is_some()),
+        ("http", blocks.http.is_some()),
+        ("rdp", blocks.rdp.is_some()),
         ("icmp", blocks.icmp.is_some()),
         ("trace", blocks.trace.is_some()),
     ];
@@ -116,6 +118,8 @@ pub(super) fn settings(kind: Kind, from: &Written<'_>, check: &mut Check<'_>) ->
         Some("openvpn") => shown.openvpn = Some(openvpn(from, check, &mut settings)),
         Some("tls") => shown.tls = Some(tls(from, check, &mut settings)),
         Some("dns") => shown.dns = Some(dns(from, check, &mut settings)),
+        Some("http") => shown.http = Some(http(from, check, &mut settings)),
+        Some("rdp") => shown.rdp = Some(rdp(from, check, &mut settings)),
         Some("icmp") => shown.icmp = Some(icmp(from, &mut settings)),
         Some("trace") => shown.trace = Some(trace(from, &mut settings)),
         _ => {}
@@ -286,17 +290,9 @@ fn tls(from: &Written<'_>, check: &mut Check<'_>, settings: &mut Settings) -> ra
     server_name_rule(server_name, &path, check);
     settings.tls.server_name = server_name.cloned();
     let (verify, _) = pick!(from, tls.verify);
-    let verify = verify.copied().unwrap_or(true);
     let (ca, path) = pick!(from, tls.ca_file);
-    if let Some(roots) = roots(ca, &path, check) {
-        settings.tls.roots = roots;
-    }
-    if !verify {
-        settings.tls.roots = Roots::None;
-        if ca.is_some() {
-            check.doubt(&path, "is not used, for \"verify\" is false", "remove one of the two");
-        }
-    }
+    let (roots, verify) = trust((verify, ca), &path, check);
+    settings.tls.roots = roots;
     raw::Tls {
         server_name: server_name.cloned(),
         ca_file: ca.map(|file| check.absolute(file)),
@@ -357,6 +353,72 @@ fn dns(from: &Written<'_>, check: &mut Check<'_>, settings: &mut Settings) -> ra
         edns: Some(settings.edns),
         expect: expect.cloned(),
     }
+}
+
+/// The roots that `ca_file` and `verify` of a block stand for.
+fn trust(
+    (verify, ca): (Option<&bool>, Option<&PathBuf>),
+    path: &KeyPath,
+    check: &mut Check<'_>,
+) -> (Roots, bool) {
+    let verify = verify.copied().unwrap_or(true);
+    let named = roots(ca, path, check);
+    if verify {
+        return (named.unwrap_or_default(), verify);
+    }
+    if ca.is_some() {
+        check.doubt(path, "is not used, for \"verify\" is false", "remove one of the two");
+    }
+    (Roots::None, verify)
+}
+
+fn http(from: &Written<'_>, check: &mut Check<'_>, settings: &mut Settings) -> raw::Http {
+    let settings = &mut settings.http;
+    let (scheme, _) = pick!(from, http.scheme);
+    settings.tls = !matches!(scheme, Some(raw::Scheme::Http));
+    let (host, path) = pick!(from, http.host);
+    server_name_rule(host, &path, check);
+    settings.host = host.cloned();
+    let (page, path) = pick!(from, http.path);
+    if let Some(page) = page {
+        if !page.starts_with('/') || page.len() > 1024 || !page.chars().all(|c| c.is_ascii_graphic()) {
+            check.wrong(
+                &path,
+                "must be a path of at most 1024 printable characters that begins with /",
+                "write a blank as %20",
+            );
+        }
+        settings.path.clone_from(page);
+    }
+    let (status, path) = pick!(from, http.status);
+    check.doubled(&path, status.map(Vec::as_slice).unwrap_or_default());
+    settings.status = status.cloned().unwrap_or_default();
+    let (follow, _) = pick!(from, http.follow);
+    settings.follow = follow.copied().unwrap_or(true);
+    let (verify, _) = pick!(from, http.verify);
+    let (ca, path) = pick!(from, http.ca_file);
+    let (roots, verify) = trust((verify, ca), &path, check);
+    settings.roots = roots;
+    raw::Http {
+        scheme: Some(if settings.tls { raw::Scheme::Https } else { raw::Scheme::Http }),
+        host: host.cloned(),
+        path: Some(settings.path.clone()),
+        status: status.cloned(),
+        follow: Some(settings.follow),
+        ca_file: ca.map(|file| check.absolute(file)),
+        verify: Some(verify),
+    }
+}
+
+fn rdp(from: &Written<'_>, check: &mut Check<'_>, settings: &mut Settings) -> raw::Rdp {
+    let (server_name, path) = pick!(from, rdp.server_name);
+    server_name_rule(server_name, &path, check);
+    settings.rdp.server_name = server_name.cloned();
+    let (ca, path) = pick!(from, rdp.ca_file);
+    if let Some(roots) = roots(ca, &path, check) {
+        settings.rdp.roots = roots;
+    }
+    raw::Rdp { server_name: server_name.cloned(), ca_file: ca.map(|file| check.absolute(file)) }
 }
 
 fn icmp(from: &Written<'_>, settings: &mut Settings) -> raw::Icmp {

@@ -327,8 +327,13 @@ kinds! {
     tcp { tcp::INFO }
     tls { tls::INFO }
     dns { dns::INFO }
+    http { http::INFO }
+    rdp { rdp::INFO }
+    stun { stun::INFO }
     trace { trace::INFO }
 }
 
 pub mod certificate;
+pub mod conversation;
 pub mod forms;
+pub mod secure;

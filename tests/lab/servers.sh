@@ -1,6 +1,7 @@
 # shellcheck shell=bash disable=SC2154
 # The servers of the lab; sourced by lab.sh. A start returns when the server answers. Names for stop,
-# freeze and thaw are swan_client, openvpn_client, strongswan, openvpn_udp, openvpn_tcp, xl2tpd, ocserv, nginx, unbound.
+# freeze and thaw are swan_client, openvpn_client, strongswan, openvpn_udp, openvpn_tcp, xl2tpd, ocserv, nginx, unbound,
+# xrdp, coturn.
 #
 #   strongswan [PROPOSALS [CHILDLESS]]      IKEv1 and IKEv2 on UDP 500, 4500, both families; pre-shared key
 #                                           lab-psk; DPD after 5 s; CHILDLESS: allow, never, force
@@ -11,6 +12,9 @@
 #   ocserv [CERTIFICATE]                    AnyConnect on TCP 443, both families
 #   nginx                                   TLS, both families: 443 good, 8443 expired, 8444 not valid yet,
 #                                           8445 for another name, 8446 TLS 1.1 only
+#                                           pages: / /there (redirects to /), /away (to another host), /missing
+#   xrdp [LAYER]                            remote desktop on TCP 3389, both families; LAYER: negotiate, tls, rdp
+#   coturn                                  STUN on UDP 3478, both families
 #   unbound                                 DNS on UDP and TCP 53, both families; names: see records
 #
 # Keys are made once a lab: $STATE/pki (ca, server, expired, future, other) and $STATE/openvpn.
@@ -345,8 +349,54 @@ site() { # PORT CERTIFICATE [MORE]
     echo "    server {
         listen $CONC:$1 ssl; listen [$CONC6]:$1 ssl;
         ssl_certificate $STATE/pki/$2.crt; ssl_certificate_key $STATE/pki/$2.key; ${3:-}
-        return 200 ok;
+        absolute_redirect off;
+        location = / { return 200 ok; }
+        location = /there { return 302 /; }
+        location = /away { return 302 https://elsewhere.example.test/; }
+        location / { return 404; }
     }"
+}
+
+start_xrdp() {
+    local dir=$STATE/xrdp
+    pki
+    mkdir -p "$dir"
+    cat >"$dir/xrdp.ini" <<CONF
+[Globals]
+ini_version=1
+fork=true
+port=3389
+tcp_nodelay=true
+security_layer=${1:-negotiate}
+crypt_level=high
+certificate=$STATE/pki/server.crt
+key_file=$STATE/pki/server.key
+ssl_protocols=TLSv1.2, TLSv1.3
+[Logging]
+LogFile=$dir/log
+LogLevel=INFO
+EnableSyslog=false
+[Channels]
+[Xorg]
+name=Xorg
+lib=libxup.so
+username=ask
+password=ask
+ip=127.0.0.1
+port=-1
+CONF
+    # Its pid file has a fixed place: each lab gets a folder of its own there.
+    mkdir -p /run/xrdp
+    spawn xrdp conc sh -c 'mount -t tmpfs tmpfs /run/xrdp && exec xrdp --nodaemon --config "$1"' sh "$dir/xrdp.ini"
+    ready xrdp listening conc tcp 3389
+}
+
+start_coturn() {
+    local dir=$STATE/coturn
+    mkdir -p "$dir"
+    spawn coturn conc turnserver -n --stun-only --no-tls --no-dtls --no-cli --simple-log --log-file stdout \
+        --pidfile "$dir/pid" --userdb "$dir/db" -L "$CONC" -L "$CONC6"
+    ready coturn listening conc udp 3478
 }
 
 start_unbound() {

@@ -59,6 +59,7 @@ const CRATES: &[(&[&str], &[&str])] = &[
     (&["tracing_subscriber", "clap", "sd_notify"], &["app", "cli"]),
     (&["pnet", "hickory_proto"], &["wire", "probe", "session", "demo", "net"]),
     (&["hickory_resolver"], &["net"]),
+    (&["httparse"], &["wire"]),
     (
         &[
             "aes",
