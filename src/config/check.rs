@@ -352,6 +352,7 @@ fn budget(file: &raw::Budget, check: &mut Check<'_>, path: &KeyPath) -> Limits {
         openvpn_per_minute: file.openvpn_per_minute.unwrap_or(usual.openvpn_per_minute),
         tcp_per_minute: file.tcp_per_minute.unwrap_or(usual.tcp_per_minute),
         tls_per_minute: file.tls_per_minute.unwrap_or(usual.tls_per_minute),
+        wireguard_per_minute: file.wireguard_per_minute.unwrap_or(usual.wireguard_per_minute),
     };
     if limits.tls_per_minute > limits.tcp_per_minute {
         check.doubt(

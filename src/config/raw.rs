@@ -194,6 +194,12 @@ pub struct Blocks {
     /// For `http`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<Http>,
+    /// For `sslvpn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sslvpn: Option<Sslvpn>,
+    /// For `wireguard`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wireguard: Option<Wireguard>,
     /// For `rdp`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rdp: Option<Rdp>,
@@ -335,6 +341,40 @@ pub struct Http {
     pub verify: Option<bool>,
 }
 
+/// Settings of `sslvpn`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sslvpn {
+    /// What it must be: any other is `wrong_flavour`. Found out if not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flavour: Option<Flavour>,
+    /// The name asked for and expected in the certificate; default is the target's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// PEM file with the certificate authority of the server; default is the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// Whether the certificate must end at a trusted authority; default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<bool>,
+}
+
+/// Settings of `wireguard`: the keys of a peer of the probe's own. Without them silence is what must be
+/// expected, and proves nothing.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Wireguard {
+    /// File with the private key of the probe's own peer, as `wg genkey` writes it. Nobody else may use it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub private_key_file: Option<PathBuf>,
+    /// The server's public key, as `wg` shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
+    /// File with the pre-shared key, if the peer has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preshared_key_file: Option<PathBuf>,
+}
+
 /// Settings of `rdp`.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -429,6 +469,10 @@ pub struct Budget {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 600))]
     pub tls_per_minute: Option<u32>,
+    /// WireGuard handshakes in any minute; a peer takes one each 5 s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 12))]
+    pub wireguard_per_minute: Option<u32>,
 }
 
 /// Whose dead peer detection is replayed on which probe of a target.
@@ -549,6 +593,23 @@ choices! {
         /// The peer sends by itself, and silence for `timeout` ends the session.
         Keepalive = "keepalive",
     }
+    /// What an SSL VPN speaks.
+    Flavour {
+        /// Cisco AnyConnect (Secure Client), ocserv.
+        Anyconnect = "anyconnect",
+        /// Microsoft SSTP.
+        Sstp = "sstp",
+        /// Fortinet.
+        Fortinet = "fortinet",
+        /// Palo Alto GlobalProtect.
+        Globalprotect = "globalprotect",
+        /// Pulse, Ivanti Connect Secure.
+        Pulse = "pulse",
+        /// SoftEther.
+        Softether = "softether",
+        /// OpenVPN over TCP.
+        Openvpn = "openvpn",
+    }
     /// How a page is asked for.
     Scheme {
         /// Inside TLS.
@@ -606,6 +667,7 @@ impl From<&super::Limits> for Budget {
             openvpn_per_minute: Some(limits.openvpn_per_minute),
             tcp_per_minute: Some(limits.tcp_per_minute),
             tls_per_minute: Some(limits.tls_per_minute),
+            wireguard_per_minute: Some(limits.wireguard_per_minute),
         }
     }
 }

@@ -13,7 +13,8 @@ use super::raw;
 use crate::probe::certificate::{RootStore, Roots};
 use crate::probe::dns::Via;
 use crate::probe::openvpn::{Digest, Keys};
-use crate::probe::{Kind, Settings, Spec};
+use crate::probe::sslvpn::Flavour;
+use crate::probe::{Kind, Settings, Spec, wireguard};
 
 /// Where the settings of one probe are written.
 pub(super) struct Written<'a> {
@@ -54,7 +55,7 @@ fn block_of(kind: Kind) -> Option<&'static str> {
         "ike" | "ike_natt" => Some("ike"),
         "ikev1" | "ikev1_natt" => Some("ikev1"),
         "openvpn_udp" | "openvpn_tcp" => Some("openvpn"),
-        "l2tp" | "tls" | "dns" | "http" | "rdp" | "icmp" | "trace" => Some(kind.name),
+        "l2tp" | "tls" | "dns" | "http" | "sslvpn" | "wireguard" | "rdp" | "icmp" | "trace" => Some(kind.name),
         _ => None,
     }
 }
@@ -68,6 +69,8 @@ fn blocks(blocks: &raw::Blocks) -> Vec<&'static str> {
         ("tls", blocks.tls.is_some()),
         ("dns", blocks.dns.is_some()),
         ("http", blocks.http.is_some()),
+        ("sslvpn", blocks.sslvpn.is_some()),
+        ("wireguard", blocks.wireguard.is_some()),
         ("rdp", blocks.rdp.is_some()),
         ("icmp", blocks.icmp.is_some()),
         ("trace", blocks.trace.is_some()),
@@ -120,6 +123,8 @@ pub(super) fn settings(kind: Kind, from: &Written<'_>, check: &mut Check<'_>) ->
         Some("dns") => shown.dns = Some(dns(from, check, &mut settings)),
         Some("http") => shown.http = Some(http(from, check, &mut settings)),
         Some("rdp") => shown.rdp = Some(rdp(from, check, &mut settings)),
+        Some("sslvpn") => shown.sslvpn = Some(sslvpn(from, check, &mut settings)),
+        Some("wireguard") => shown.wireguard = Some(wireguard(from, check, &mut settings)),
         Some("icmp") => shown.icmp = Some(icmp(from, &mut settings)),
         Some("trace") => shown.trace = Some(trace(from, &mut settings)),
         _ => {}
@@ -419,6 +424,78 @@ fn rdp(from: &Written<'_>, check: &mut Check<'_>, settings: &mut Settings) -> ra
         settings.rdp.roots = roots;
     }
     raw::Rdp { server_name: server_name.cloned(), ca_file: ca.map(|file| check.absolute(file)) }
+}
+
+fn sslvpn(from: &Written<'_>, check: &mut Check<'_>, settings: &mut Settings) -> raw::Sslvpn {
+    let settings = &mut settings.sslvpn;
+    let (flavour, _) = pick!(from, sslvpn.flavour);
+    settings.flavour = flavour.map(|flavour| match flavour {
+        raw::Flavour::Anyconnect => Flavour::Anyconnect,
+        raw::Flavour::Sstp => Flavour::Sstp,
+        raw::Flavour::Fortinet => Flavour::Fortinet,
+        raw::Flavour::Globalprotect => Flavour::Globalprotect,
+        raw::Flavour::Pulse => Flavour::Pulse,
+        raw::Flavour::Softether => Flavour::Softether,
+        raw::Flavour::Openvpn => Flavour::Openvpn,
+    });
+    let (server_name, path) = pick!(from, sslvpn.server_name);
+    server_name_rule(server_name, &path, check);
+    settings.server_name = server_name.cloned();
+    let (verify, _) = pick!(from, sslvpn.verify);
+    let (ca, path) = pick!(from, sslvpn.ca_file);
+    let (roots, verify) = trust((verify, ca), &path, check);
+    settings.roots = roots;
+    raw::Sslvpn {
+        flavour: flavour.copied(),
+        server_name: server_name.cloned(),
+        ca_file: ca.map(|file| check.absolute(file)),
+        verify: Some(verify),
+    }
+}
+
+/// What is wrong with a text that should be a key of WireGuard.
+const NO_KEY: &str = "must be a key: 44 characters of Base64, as wg writes it";
+
+/// The key in a file.
+fn wireguard_key(file: Option<&PathBuf>, path: &KeyPath, check: &mut Check<'_>) -> Option<[u8; 32]> {
+    let text = check.secret(path, file?)?;
+    let key = wireguard::Settings::key(&text);
+    if key.is_none() {
+        check.wrong(path, "the file cannot be used: it does not hold one key", "44 characters of Base64, as \"wg genkey\" writes it");
+    }
+    key
+}
+
+fn wireguard(from: &Written<'_>, check: &mut Check<'_>, settings: &mut Settings) -> raw::Wireguard {
+    let (private, private_path) = pick!(from, wireguard.private_key_file);
+    let private_key = wireguard_key(private, &private_path, check);
+    let (public, public_path) = pick!(from, wireguard.public_key);
+    let public_key = public.and_then(|text| wireguard::Settings::key(text));
+    if public.is_some() && public_key.is_none() {
+        check.wrong(&public_path, NO_KEY, "it is the server's, \"wg show\" prints it");
+    }
+    let (preshared, preshared_path) = pick!(from, wireguard.preshared_key_file);
+    let preshared_key = wireguard_key(preshared, &preshared_path, check);
+    match (private, public) {
+        (Some(_), None) => {
+            check.wrong(&private_path, "is of no use without \"public_key\"", "add the server's public key");
+        }
+        (None, Some(_)) => {
+            check.wrong(&public_path, "is of no use without \"private_key_file\"", "add a peer for the probe to the server, and name its key");
+        }
+        (None, None) if preshared.is_some() => {
+            check.wrong(&preshared_path, "is of no use without \"private_key_file\" and \"public_key\"", "");
+        }
+        _ => {}
+    }
+    if let (Some(private), Some(public)) = (private_key, public_key) {
+        settings.wireguard = wireguard::Settings::new(private, public, preshared_key);
+    }
+    raw::Wireguard {
+        private_key_file: private.map(|file| check.absolute(file)),
+        public_key: public.cloned(),
+        preshared_key_file: preshared.map(|file| check.absolute(file)),
+    }
 }
 
 fn icmp(from: &Written<'_>, settings: &mut Settings) -> raw::Icmp {

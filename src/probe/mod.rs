@@ -181,6 +181,8 @@ words! {
         TcpConnection = "tcp_connection",
         /// A TLS handshake.
         TlsHandshake = "tls_handshake",
+        /// A WireGuard session.
+        WireguardHandshake = "wireguard_handshake",
     }
 }
 
@@ -330,6 +332,8 @@ kinds! {
     http { http::INFO }
     rdp { rdp::INFO }
     stun { stun::INFO }
+    sslvpn { sslvpn::INFO }
+    wireguard { wireguard::INFO }
     trace { trace::INFO }
 }
 

@@ -11,7 +11,9 @@ pub mod ikev1;
 pub mod l2tp;
 pub mod openvpn;
 pub mod rdp;
+pub mod sstp;
 pub mod stun;
+pub mod wireguard;
 
 use std::fmt;
 

@@ -77,3 +77,108 @@ fn binding() {
     let mapped = details(&check)["mapped_address"].as_str().unwrap_or_default().to_owned();
     assert!(mapped.starts_with("198.51.100.1:"), "{mapped}");
 }
+
+const SSL: &str = "    sslvpn: {server_name: vpn.example.test, ca_file: STATE/pki/ca.crt}\n";
+
+/// The block with a declared flavour.
+fn declared(flavour: &str) -> String {
+    SSL.replace('}', &format!(", flavour: {flavour}}}"))
+}
+
+#[test]
+fn anyconnect() {
+    let block = declared("anyconnect");
+    let way = Way { start: "ocserv", server: "ocserv", kind: "sslvpn", packets: "tcp dport 443", ..Way::UDP };
+    let lab = Way { settings: &block, ..way }.walk();
+    let check = lab.check_probe(CONC[0], "sslvpn", "", SSL);
+    check.says(&["sslvpn answered"]);
+    assert_eq!(details(&check)["flavour"], "anyconnect", "{:#}", details(&check));
+    lab.check_probe(CONC[0], "sslvpn", "", &declared("fortinet")).says(&["sslvpn refused wrong_flavour"]);
+}
+
+#[test]
+fn sstp() {
+    let block = declared("sstp");
+    let way = Way { start: "sstpd", server: "sstpd", kind: "sslvpn", packets: "tcp dport 443", ..Way::UDP };
+    let lab = Way { settings: &block, ..way }.walk();
+    let check = lab.check_probe(CONC[0], "sslvpn", "", &block);
+    assert_eq!(details(&check)["call"], "acknowledged", "{:#}", details(&check));
+    lab.check_probe(CONC[0], "sslvpn", "", &declared("anyconnect"));
+    let log = lab.read("sstpd.log");
+    assert!(!log.contains("Traceback"), "{log}");
+}
+
+/// SoftEther also speaks OpenVPN at the same port.
+#[test]
+fn softether() {
+    let lab = Lab::with(&["softether"]);
+    let trust = "    sslvpn: {verify: false, server_name: vpn.example.test}\n";
+    let mut wrong = Vec::new();
+    for flavour in ["softether", "openvpn"] {
+        let block = trust.replace('}', &format!(", flavour: {flavour}}}"));
+        let check = lab.check_probe(CONC[0], "sslvpn", "", &block);
+        if details(&check)["flavour"] != flavour {
+            wrong.push(format!("{flavour}: {:?} {:#}", check.results(), details(&check)));
+        }
+    }
+    let check = lab.check_probe(CONC[0], "sslvpn", "", trust);
+    if details(&check)["flavour"] != "softether" {
+        wrong.push(format!("identify: {:?} {:#}", check.results(), details(&check)));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A web server is no VPN, whatever it is asked.
+#[test]
+fn a_web_server() {
+    let lab = Lab::with(&["nginx"]);
+    let mut wrong = Vec::new();
+    for flavour in ["anyconnect", "sstp", "fortinet", "globalprotect", "pulse", "softether", "openvpn"] {
+        let check = lab.check_probe(CONC[0], "sslvpn", "", &declared(flavour));
+        if check.results() != ["sslvpn refused wrong_flavour"] || details(&check)["flavour"] != "web_server" {
+            wrong.push(format!("{flavour}: {:?} {:#}", check.results(), details(&check)));
+        }
+    }
+    let check = lab.check_probe(CONC[0], "sslvpn", "", SSL);
+    if check.results() != ["sslvpn answered"] || details(&check)["flavour"] != "web_server" {
+        wrong.push(format!("identify: {:?} {:#}", check.results(), details(&check)));
+    }
+    let check = lab.check_probe(CONC[0], "sslvpn", "port: 8443", &declared("anyconnect"));
+    wrong.extend(check.mismatch(&["sslvpn refused wrong_flavour"]));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// wireguard-go answers the peer it knows; to anyone else it is silent, as it must be.
+#[test]
+fn wireguard() {
+    let lab = Lab::with(&["wireguard"]);
+    let public = lab.read("wireguard/server.pub").trim().to_owned();
+    let block = |key: &str| {
+        format!(
+            "    wireguard: {{private_key_file: STATE/wireguard/{key}, public_key: {public}, preshared_key_file: STATE/wireguard/psk}}\n"
+        )
+    };
+    let (good, wrong) = (block("client.key"), block("wrong.key"));
+    for address in CONC {
+        lab.check_probe(address, "wireguard", "", &good).says(&["wireguard answered"]);
+        lab.check_probe(address, "wireguard", "", &wrong).says(&["wireguard lost no_answer"]);
+        let unkeyed = lab.check_probe(address, "wireguard", "", "");
+        unkeyed.says(&["wireguard unsent"]);
+        assert_eq!(details(&unkeyed)["key_required"], true);
+    }
+    for (fault, said) in [
+        ("drop", "wireguard lost no_answer"),
+        ("admin", "wireguard refused admin_prohibited"),
+        ("port", "wireguard refused port_unreachable"),
+    ] {
+        lab.script(&format!("fault {fault} udp dport 51820"));
+        lab.check_probe(CONC[0], "wireguard", "", &good).says(&[said]);
+        lab.script("clear");
+    }
+    lab.script("freeze wireguard");
+    lab.check_probe(CONC[0], "wireguard", "", &good).says(&["wireguard lost no_answer"]);
+    lab.script("thaw wireguard");
+    lab.check_probe(CONC[0], "wireguard", "", &good).says(&["wireguard answered"]);
+    lab.script("stop wireguard");
+    lab.check_probe(CONC[0], "wireguard", "", "").says(&["wireguard refused port_unreachable"]);
+}

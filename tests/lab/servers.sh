@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154
 # The servers of the lab; sourced by lab.sh. A start returns when the server answers. Names for stop,
 # freeze and thaw are swan_client, openvpn_client, strongswan, openvpn_udp, openvpn_tcp, xl2tpd, ocserv, nginx, unbound,
-# xrdp, coturn.
+# xrdp, coturn, sstpd, softether, wireguard.
 #
 #   strongswan [PROPOSALS [CHILDLESS]]      IKEv1 and IKEv2 on UDP 500, 4500, both families; pre-shared key
 #                                           lab-psk; DPD after 5 s; CHILDLESS: allow, never, force
@@ -14,6 +14,10 @@
 #                                           8445 for another name, 8446 TLS 1.1 only
 #                                           pages: / /there (redirects to /), /away (to another host), /missing
 #   xrdp [LAYER]                            remote desktop on TCP 3389, both families; LAYER: negotiate, tls, rdp
+#   sstpd                                   SSTP on TCP 443, both families (of PyPI, in target/venv)
+#   softether                               SoftEther on TCP 443 and 5555, both families
+#   wireguard                               wireguard-go on UDP 51820, both families, with one peer; keys in
+#                                           $STATE/wireguard: server.pub, client.key, wrong.key, psk
 #   coturn                                  STUN on UDP 3478, both families
 #   unbound                                 DNS on UDP and TCP 53, both families; names: see records
 #
@@ -389,6 +393,44 @@ CONF
     mkdir -p /run/xrdp
     spawn xrdp conc sh -c 'mount -t tmpfs tmpfs /run/xrdp && exec xrdp --nodaemon --config "$1"' sh "$dir/xrdp.ini"
     ready xrdp listening conc tcp 3389
+}
+
+start_sstpd() {
+    local dir=$STATE/sstpd
+    pki
+    mkdir -p "$dir"
+    : >"$dir/ppp"
+    spawn sstpd conc "$HERE/../../target/venv/bin/sstpd" -l "$CONC,$CONC6" -p 443 -c "$STATE/pki/server.crt" \
+        -k "$STATE/pki/server.key" --pppd-config "$dir/ppp" --local 10.30.6.1 --remote 10.30.6.0/24
+    ready sstpd listening conc tcp 443
+}
+
+start_softether() {
+    # Its folders have fixed places: each lab gets its own there.
+    mkdir -p /var/lib/softether /var/log/softether /run/softether
+    spawn softether conc sh -c 'for dir in /var/lib/softether /var/log/softether /run/softether; do
+        mount -t tmpfs tmpfs $dir || exit; done; exec /usr/libexec/softether/vpnserver/vpnserver execsvc'
+    ready softether listening conc tcp 443
+}
+
+start_wireguard() {
+    local dir=$STATE/wireguard key
+    if [[ ! -e $dir/psk ]]; then
+        mkdir -p "$dir"
+        for key in server client wrong; do
+            (umask 077; wg genkey >"$dir/$key.key")
+            wg pubkey <"$dir/$key.key" >"$dir/$key.pub"
+        done
+        (umask 077; wg genpsk >"$dir/psk")
+    fi
+    # Its control socket has a fixed place: each lab gets a folder of its own there.
+    mkdir -p /run/wireguard
+    spawn wireguard conc sh -c 'mount -t tmpfs tmpfs /run/wireguard || exit
+        wireguard-go -f wgs &
+        until wg set wgs listen-port 51820 private-key "$1/server.key" peer "$(cat "$1/client.pub")" \
+            preshared-key "$1/psk" allowed-ips 10.30.7.2/32 2>/dev/null; do sleep 0.05; done
+        ip link set wgs up; wait' sh "$dir"
+    ready wireguard listening conc udp 51820
 }
 
 start_coturn() {

@@ -128,6 +128,8 @@ fn every_block_in_the_file_we_ship_loads() {
         ("hq.psk", "not-a-secret\n"),
         ("ca.pem", &certificate),
         ("openvpn-ca.pem", &certificate),
+        ("wireguard.key", WIREGUARD_KEY),
+        ("wireguard.psk", WIREGUARD_KEY),
     ] {
         std::fs::write(directory.path().join(name), text).unwrap();
     }
@@ -149,7 +151,7 @@ fn every_block_in_the_file_we_ship_loads() {
         let openvpn = target.probes.iter().find(|probe| probe.name == "openvpn_udp").unwrap();
         assert_ne!(openvpn.settings.openvpn, vpnprobe::probe::openvpn::Settings::default());
         let unread = loaded.warnings.iter().filter(|warning| warning.rule.contains("reads this")).count();
-        assert_eq!(unread, 5, "dns, http, ikev1, l2tp and rdp are there for show");
+        assert_eq!(unread, 7, "dns, http, ikev1, l2tp, rdp, sslvpn and wireguard are there for show");
         let again = text_in(directory.path(), &loaded.to_yaml());
         assert_eq!(again.config, loaded.config);
     }
@@ -348,6 +350,9 @@ fn an_open_key_file_is_warned_of_and_its_content_is_nowhere() {
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(Config::load(&path, []).unwrap().warnings, []);
 }
+
+/// A WireGuard key of no peer.
+const WIREGUARD_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n";
 
 /// An OpenVPN static key of no server.
 const STATIC_KEY: &str = "-----BEGIN OpenVPN Static key V1-----

@@ -63,6 +63,8 @@ const CRATES: &[(&[&str], &[&str])] = &[
     (
         &[
             "aes",
+            "blake2",
+            "chacha20poly1305",
             "aes_gcm",
             "cbc",
             "ctr",
