@@ -311,6 +311,9 @@ pub struct Dns {
     /// The addresses that may be answered; any may be if not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expect: Option<Vec<String>>,
+    /// What a good answer is; default answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub view: Option<DnsView>,
 }
 
 /// Settings of `http`.
@@ -616,6 +619,19 @@ choices! {
         Https = "https",
         /// In the clear.
         Http = "http",
+    }
+    /// What a good answer of DNS is.
+    DnsView {
+        /// The name exists.
+        Answer = "answer",
+        /// The name has inside addresses (RFC 1918, 4193, 6598), or those of `expect`.
+        Inside = "inside",
+        /// The name is an inside one and the resolver outside: it does not exist there.
+        Leak = "leak",
+        /// A random name below `name` (default `invalid`) does not exist.
+        Hijack = "hijack",
+        /// Nobody answers, for there is no resolver at that address.
+        Intercept = "intercept",
     }
     /// Over what DNS is asked.
     DnsTransport {

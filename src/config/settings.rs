@@ -11,7 +11,7 @@ use super::check::Check;
 use super::problem::{KeyPath, suggestion};
 use super::raw;
 use crate::probe::certificate::{RootStore, Roots};
-use crate::probe::dns::Via;
+use crate::probe::dns::{Via, View};
 use crate::probe::openvpn::{Digest, Keys};
 use crate::probe::sslvpn::Flavour;
 use crate::probe::{Kind, Settings, Spec, wireguard};
@@ -348,7 +348,22 @@ fn dns(from: &Written<'_>, check: &mut Check<'_>, settings: &mut Settings) -> ra
             Err(_) => check.wrong(&path.item(index), "must be an IP address", ""),
         }
     }
+    let (view, view_path) = pick!(from, dns.view);
+    settings.view = match view {
+        None | Some(raw::DnsView::Answer) => View::Answer,
+        Some(raw::DnsView::Inside) => View::Inside,
+        Some(raw::DnsView::Leak) => View::Leak,
+        Some(raw::DnsView::Hijack) => View::Hijack,
+        Some(raw::DnsView::Intercept) => View::Intercept,
+    };
+    if matches!(settings.view, View::Inside | View::Leak) && name.is_none() {
+        check.wrong(&view_path, "needs \"name\"", "name a host that only the inside knows");
+    }
+    if expect.is_some() && !matches!(settings.view, View::Answer | View::Inside) {
+        check.wrong(&view_path, "cannot be asked together with \"expect\"", "remove \"expect\": no answer is good");
+    }
     raw::Dns {
+        view: Some(view.copied().unwrap_or(raw::DnsView::Answer)),
         name: name.cloned(),
         record: Some(settings.record.to_string()),
         transport: Some(match settings.transport {

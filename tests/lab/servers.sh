@@ -463,6 +463,7 @@ server:
     local-zone: "example.test." static
     local-zone: "refused.example.test." refuse
     local-zone: "silent.example.test." deny
+    local-zone: "hijack.example.test." redirect
     local-zone: "servfail.example.test." transparent
 $(records | sed "s/.*/    local-data: '&'/")
 forward-zone:
@@ -478,12 +479,14 @@ CONF
 }
 
 # vpn has both families, only4 no AAAA, cluster two members, big needs TCP; refused, silent and servfail
-# are answered as they are called; any other name does not exist.
+# are answered as they are called, any name below hijack exists; any other name does not exist.
 records() {
     cat <<TEXT
 vpn.example.test. A $CONC
 vpn.example.test. AAAA $CONC6
 only4.example.test. A $CONC
+inside.example.test. A 10.20.0.80
+hijack.example.test. A 203.0.113.80
 cluster.example.test. 2 A 203.0.113.10
 cluster.example.test. 2 A 203.0.113.11
 TEXT

@@ -49,11 +49,11 @@ const fn of(flavour: Flavour, page: Page) -> Question {
 }
 
 static GREETING: &[Question] = &[Question { flavour: None, page: Page::Front }];
-/// SoftEther comes first, for it hangs up on who asks it for other things; SSTP last of those inside TLS, for
-/// it takes the connection over. OpenVPN needs one of its own.
+/// ocserv hangs up on the first question that is not its own, SoftEther on the second; SSTP comes last of those
+/// inside TLS, for it takes the connection over. OpenVPN needs one of its own.
 static ALL: &[Question] = &[
-    of(Flavour::Softether, Page::Softether),
     of(Flavour::Anyconnect, Page::Anyconnect),
+    of(Flavour::Softether, Page::Softether),
     of(Flavour::Fortinet, Page::Fortinet),
     of(Flavour::Globalprotect, Page::Gateway),
     of(Flavour::Globalprotect, Page::Portal),
