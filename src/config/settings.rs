@@ -55,7 +55,9 @@ fn block_of(kind: Kind) -> Option<&'static str> {
         "ike" | "ike_natt" => Some("ike"),
         "ikev1" | "ikev1_natt" => Some("ikev1"),
         "openvpn_udp" | "openvpn_tcp" => Some("openvpn"),
-        "l2tp" | "tls" | "dns" | "http" | "sslvpn" | "wireguard" | "rdp" | "icmp" | "trace" => Some(kind.name),
+        "l2tp" | "tls" | "dns" | "http" | "sslvpn" | "wireguard" | "rdp" | "icmp" | "trace" => {
+            Some(kind.name)
+        }
         _ => None,
     }
 }
@@ -360,7 +362,11 @@ fn dns(from: &Written<'_>, check: &mut Check<'_>, settings: &mut Settings) -> ra
         check.wrong(&view_path, "needs \"name\"", "name a host that only the inside knows");
     }
     if expect.is_some() && !matches!(settings.view, View::Answer | View::Inside) {
-        check.wrong(&view_path, "cannot be asked together with \"expect\"", "remove \"expect\": no answer is good");
+        check.wrong(
+            &view_path,
+            "cannot be asked together with \"expect\"",
+            "remove \"expect\": no answer is good",
+        );
     }
     raw::Dns {
         view: Some(view.copied().unwrap_or(raw::DnsView::Answer)),
@@ -476,7 +482,11 @@ fn wireguard_key(file: Option<&PathBuf>, path: &KeyPath, check: &mut Check<'_>) 
     let text = check.secret(path, file?)?;
     let key = wireguard::Settings::key(&text);
     if key.is_none() {
-        check.wrong(path, "the file cannot be used: it does not hold one key", "44 characters of Base64, as \"wg genkey\" writes it");
+        check.wrong(
+            path,
+            "the file cannot be used: it does not hold one key",
+            "44 characters of Base64, as \"wg genkey\" writes it",
+        );
     }
     key
 }
@@ -496,7 +506,11 @@ fn wireguard(from: &Written<'_>, check: &mut Check<'_>, settings: &mut Settings)
             check.wrong(&private_path, "is of no use without \"public_key\"", "add the server's public key");
         }
         (None, Some(_)) => {
-            check.wrong(&public_path, "is of no use without \"private_key_file\"", "add a peer for the probe to the server, and name its key");
+            check.wrong(
+                &public_path,
+                "is of no use without \"private_key_file\"",
+                "add a peer for the probe to the server, and name its key",
+            );
         }
         (None, None) if preshared.is_some() => {
             check.wrong(&preshared_path, "is of no use without \"private_key_file\" and \"public_key\"", "");

@@ -108,7 +108,8 @@ impl Head {
             };
             let size = usize::try_from(size).map_err(|_| wrong)?;
             // A trailer is not read: without one an empty line ends the body.
-            let after = at.checked_add(line).and_then(|at| at.checked_add(size)).and_then(|at| at.checked_add(2));
+            let after =
+                at.checked_add(line).and_then(|at| at.checked_add(size)).and_then(|at| at.checked_add(2));
             let after = after.ok_or(wrong)?;
             let end = bytes.get(after.saturating_sub(2)..after);
             match (size, end) {

@@ -166,9 +166,7 @@ impl Message {
     #[must_use]
     pub fn error_code(&self) -> Option<(u16, &[u8])> {
         match self.attribute(attribute::ERROR_CODE)? {
-            [_, _, class, number, text @ ..] => {
-                Some((u16::from(class & 7) * 100 + u16::from(*number), text))
-            }
+            [_, _, class, number, text @ ..] => Some((u16::from(class & 7) * 100 + u16::from(*number), text)),
             _ => None,
         }
     }
@@ -204,7 +202,10 @@ fn address(value: &[u8], key: &[u8]) -> Option<SocketAddr> {
 /// The CRC-32 of ITU-T V.42, as Ethernet has it.
 fn crc32(bytes: &[u8]) -> u32 {
     let step = |crc: u32, byte: &u8| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 })
+        (0..8).fold(
+            crc ^ u32::from(*byte),
+            |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 },
+        )
     };
     !bytes.iter().fold(!0, step)
 }

@@ -92,7 +92,13 @@ fn views() {
         }
     };
     expect(CONC[0], "view: inside, name: inside.example.test", "dns answered", "inside_answer", true);
-    expect(CONC[0], "view: inside, name: vpn.example.test", "dns refused wrong_answer", "inside_answer", false);
+    expect(
+        CONC[0],
+        "view: inside, name: vpn.example.test",
+        "dns refused wrong_answer",
+        "inside_answer",
+        false,
+    );
     expect(CONC[0], "view: leak, name: inside.example.test", "dns refused wrong_answer", "name_leak", true);
     expect(CONC[0], "view: leak, name: nothing.example.test", "dns answered", "name_leak", false);
     expect(CONC[0], "view: leak, name: refused.example.test", "dns answered", "known_outside", false);

@@ -49,11 +49,13 @@ const fn of(flavour: Flavour, page: Page) -> Question {
 }
 
 static GREETING: &[Question] = &[Question { flavour: None, page: Page::Front }];
-/// ocserv hangs up on the first question that is not its own, SoftEther on the second; SSTP comes last of those
-/// inside TLS, for it takes the connection over. OpenVPN needs one of its own.
+/// The front page gives most away, and costs no goodwill: ocserv hangs up on the first question that is not
+/// its own, SoftEther on what follows a body that it did not ask for. SSTP comes last of those inside TLS,
+/// for it takes the connection over. OpenVPN needs one of its own.
 static ALL: &[Question] = &[
-    of(Flavour::Anyconnect, Page::Anyconnect),
+    Question { flavour: None, page: Page::Front },
     of(Flavour::Softether, Page::Softether),
+    of(Flavour::Anyconnect, Page::Anyconnect),
     of(Flavour::Fortinet, Page::Fortinet),
     of(Flavour::Globalprotect, Page::Gateway),
     of(Flavour::Globalprotect, Page::Portal),

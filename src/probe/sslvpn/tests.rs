@@ -124,7 +124,7 @@ fn what_it_is_is_found_out_when_nothing_is_declared() {
     // A web server: asked everything, and OpenVPN on a connection of its own.
     let talk = run(None, 1, nginx);
     assert_eq!((talk.report.outcome, detail(&talk.report, "flavour")), (Outcome::OK, "web_server"));
-    assert_eq!((talk.connections, talk.said.len()), (2, 7));
+    assert_eq!((talk.connections, talk.said.len()), (2, 8));
     // One that hangs up after each answer is not asked more.
     let talk = run(None, 1, |_| Some(b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_vec()));
     assert_eq!((talk.connections, talk.said.len()), (2, 1));

@@ -55,7 +55,8 @@ fn what_is_no_head_is_an_error() {
 
 #[test]
 fn bodies_end_where_the_head_says() {
-    let length = |head: &str, body: &str| Head::decode(head.as_bytes()).unwrap().unwrap().body_length(body.as_bytes());
+    let length =
+        |head: &str, body: &str| Head::decode(head.as_bytes()).unwrap().unwrap().body_length(body.as_bytes());
     assert_eq!(length("HTTP/1.1 204 x\r\n\r\n", ""), Ok(Some(0)));
     assert_eq!(length("HTTP/1.1 200 x\r\nContent-Length: 7\r\n\r\n", ""), Ok(Some(7)));
     assert_eq!(length("HTTP/1.1 200 x\r\n\r\n", "abc"), Ok(None));

@@ -24,9 +24,7 @@ fn the_vectors_of_rfc_5769() {
     let request = Message::decode(&hex(REQUEST)).unwrap();
     assert_eq!((request.kind, request.fingerprint), (message::REQUEST, true));
     assert_eq!(request.attribute(attribute::SOFTWARE), Some(&b"STUN test client"[..]));
-    for (vector, address) in
-        [(V4, "192.0.2.1:32853"), (V6, "[2001:db8:1234:5678:11:2233:4455:6677]:32853")]
-    {
+    for (vector, address) in [(V4, "192.0.2.1:32853"), (V6, "[2001:db8:1234:5678:11:2233:4455:6677]:32853")] {
         let answer = Message::decode(&hex(vector)).unwrap();
         assert_eq!((answer.kind, answer.transaction), (message::SUCCESS, request.transaction));
         assert_eq!(answer.mapped_address(), Some(address.parse().unwrap()));
