@@ -71,7 +71,9 @@ impl Secure {
         while !bytes.is_empty() && self.is_handshaking() {
             match self.connection.read_tls(bytes) {
                 Ok(0) | Err(_) => return Err(Error::PeerSentOversizedRecord),
-                Ok(_) => drop(self.connection.process_new_packets()?),
+                Ok(_) => {
+                    self.connection.process_new_packets()?;
+                }
             }
         }
         if self.is_handshaking() && self.received > MAX_RECEIVED {
@@ -97,7 +99,9 @@ impl Secure {
             match self.connection.read_tls(&mut bytes) {
                 Ok(0) => return Ok(true),
                 Err(_) => return Err(Error::PeerSentOversizedRecord),
-                Ok(_) => drop(self.connection.process_new_packets()?),
+                Ok(_) => {
+                    self.connection.process_new_packets()?;
+                }
             }
         }
     }

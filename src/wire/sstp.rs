@@ -75,7 +75,6 @@ impl Message {
     pub fn length(bytes: &[u8]) -> Result<Option<usize>, Error> {
         let wrong = |at, why| Error { protocol: PROTOCOL, at, why };
         match bytes {
-            [] => Ok(None),
             [version, ..] if *version != VERSION => Err(wrong(0, Why::BadValue("version"))),
             [_, control, ..] if *control != 1 => Err(wrong(1, Why::BadValue("C"))),
             [_, _, high, low, ..] => {
