@@ -18,6 +18,7 @@ mod incidents;
 pub mod jitter;
 pub mod liveness;
 pub mod loss;
+pub mod mapping;
 pub mod pair;
 pub mod recent;
 pub mod recorder;

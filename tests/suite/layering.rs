@@ -62,9 +62,12 @@ const CRATES: &[(&[&str], &[&str])] = &[
     (&["tracing_subscriber", "clap", "sd_notify"], &["app", "cli"]),
     (&["pnet", "hickory_proto"], &["wire", "probe", "session", "demo", "net"]),
     (&["hickory_resolver"], &["net"]),
+    (&["httparse"], &["wire"]),
     (
         &[
             "aes",
+            "blake2",
+            "chacha20poly1305",
             "aes_gcm",
             "cbc",
             "ctr",
