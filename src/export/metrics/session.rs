@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use super::families::{Collected, Family};
-use super::histogram::Histogram;
+use super::histogram::{Bounds, Histogram};
 use crate::session::{Note, Teardown};
+use crate::time::WallTime;
 
 /// Which session: its three labels.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +22,7 @@ pub struct SessionKey {
 #[derive(Debug)]
 pub struct SessionMetrics {
     key: SessionKey,
+    created: WallTime,
     up: AtomicBool,
     rtt: Histogram,
     checks: AtomicU64,
@@ -29,9 +31,10 @@ pub struct SessionMetrics {
 }
 
 impl SessionMetrics {
-    pub(super) fn new(key: SessionKey, buckets: &[f64]) -> Self {
+    pub(super) fn new(key: SessionKey, buckets: &Bounds, created: WallTime) -> Self {
         Self {
             key,
+            created,
             up: AtomicBool::new(false),
             rtt: Histogram::new(buckets),
             checks: AtomicU64::new(0),
@@ -41,8 +44,8 @@ impl SessionMetrics {
     }
 
     /// Whether a session with these buckets can go on in this one.
-    pub(super) fn fits(&self, buckets: &[f64]) -> bool {
-        self.rtt.bounds().eq(Histogram::new(buckets).bounds())
+    pub(super) fn fits(&self, buckets: &Bounds) -> bool {
+        self.rtt.bounds() == buckets
     }
 
     /// Counts what a session told.
@@ -86,7 +89,7 @@ impl SessionMetrics {
         let labels: [&str; 3] = [&self.key.target, &member, &self.key.egress];
         let [target, member, egress] = labels;
         out.gauge(Family::SessionUp, &labels, f64::from(u8::from(self.up())));
-        out.histogram(Family::SessionRtt, &labels, &self.rtt);
+        out.histogram(Family::SessionRtt, &labels, &self.rtt, self.created);
         out.counter(Family::SessionChecks, &labels, self.checks.load(Relaxed));
         out.counter(Family::SessionLosses, &labels, self.losses.load(Relaxed));
         for why in Teardown::ALL {
