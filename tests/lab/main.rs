@@ -10,6 +10,7 @@
 )]
 
 mod calm;
+mod dashboards;
 mod degraded;
 mod demo;
 mod dns;
@@ -21,6 +22,7 @@ mod input;
 mod isolation;
 mod l2tp;
 mod openvpn;
+mod prometheus;
 mod reference;
 mod serve;
 mod session;
