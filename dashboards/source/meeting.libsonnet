@@ -108,8 +108,8 @@ lib.dashboard(
       title: '',
       panels: [
         lib.text(24, 4, |||
-          Not measured at all: reordering, and the way beyond the concentrator. Links and licences are arithmetic:
-          `vpnprobe ready --people N --profile P` does it, where that command is there.
+          Not measured at all: reordering, and the way beyond the concentrator. What links and licences allow is arithmetic;
+          it is not in these figures.
           The limits are those Microsoft published in 2019 for Skype and Teams media; later editions have no table.
         |||),
       ],

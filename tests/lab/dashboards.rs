@@ -25,7 +25,7 @@ defaults:
   dpd_profiles: [quick, cisco_asa, strongswan, openvpn]
 dpd_profiles:
   quick: {mode: periodic, idle: 2s, retry: 1s, tries: 3}
-budget: {packets_per_second: 200, packets_burst: 400, openvpn_per_minute: 200, tcp_per_minute: 600, tls_per_minute: 30, half_open_interval: 35s}
+budget: {packets_per_second: 200, packets_burst: 400, openvpn_per_minute: 200, tcp_per_minute: 600, tls_per_minute: 60, half_open_interval: 35s}
 targets:
   hq:
     address: 203.0.113.10
@@ -37,6 +37,7 @@ targets:
       icmp: {interval: 100ms, timeout: 90ms}
       tls: {interval: 1s}
       old: {kind: tls, port: 8443, interval: 1s}
+      other: {kind: tls, port: 8445, interval: 1s}
   yardstick:
     address: \"2001:db8:3::10\"
     probes: {icmp: {}}
