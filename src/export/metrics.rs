@@ -38,7 +38,7 @@ use families::{Collected, Family};
 pub use histogram::{Bounds, Histogram};
 pub use own::OwnMetrics;
 pub use series::{FlowAge, SeriesKey, SeriesMetrics};
-pub use session::{SessionKey, SessionMetrics};
+pub use session::{Prediction, Seen, SessionKey, SessionMetrics};
 pub use target::{MemberInfo, TargetMetrics};
 
 /// The names of all metrics of ours, `process_*` apart.

@@ -114,6 +114,8 @@ families! {
         "Transmissions of liveness checks that were not answered in their time.";
     SessionTeardowns = COUNTER "vpnprobe_session_teardowns_total", SESSION, ["reason"],
         "Sessions that ended or could not be set up, by reason.";
+    SessionPredictions = COUNTER "vpnprobe_session_predictions_total", SESSION, ["predicted", "seen"],
+        "Outages that the session met, by what its timers foretold from the probes and by what it did.";
     DpdTimeouts = COUNTER "vpnprobe_dpd_timeouts_total", SERIES, ["profile"],
         "Outages in which this dead peer detection surely tears a session down, whatever its phase.";
     DpdExpected = COUNTER "vpnprobe_dpd_expected_timeouts_total", SERIES, ["profile"],

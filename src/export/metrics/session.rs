@@ -6,6 +6,29 @@ use super::families::{Collected, Family};
 use super::histogram::{Bounds, Histogram};
 use crate::session::{Note, Teardown};
 use crate::time::WallTime;
+use crate::words;
+
+words! {
+    /// What the session's own timers, replayed on the probes, foretold of an outage.
+    pub enum Prediction {
+        /// Torn down, whatever the phase.
+        Sure = "sure",
+        /// Torn down or not, by the phase.
+        Possible = "possible",
+        /// Not torn down.
+        None = "none",
+    }
+}
+
+words! {
+    /// What the session did.
+    pub enum Seen {
+        /// Its peer counted as dead.
+        TornDown = "torn_down",
+        /// It went on.
+        Survived = "survived",
+    }
+}
 
 /// Which session: its three labels.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +51,8 @@ pub struct SessionMetrics {
     checks: AtomicU64,
     losses: AtomicU64,
     teardowns: Box<[AtomicU64]>,
+    /// By prediction, then by what was seen.
+    compared: [[AtomicU64; Seen::ALL.len()]; Prediction::ALL.len()],
 }
 
 impl SessionMetrics {
@@ -40,6 +65,7 @@ impl SessionMetrics {
             checks: AtomicU64::new(0),
             losses: AtomicU64::new(0),
             teardowns: Teardown::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
+            compared: Default::default(),
         }
     }
 
@@ -66,6 +92,14 @@ impl SessionMetrics {
                 }
             }
         }
+    }
+
+    /// Counts an outage that the session met.
+    pub fn compared(&self, predicted: Prediction, seen: Seen) {
+        let counter = self.compared.get(predicted as usize).and_then(|row| row.get(seen as usize));
+        counter.iter().for_each(|counter| {
+            counter.fetch_add(1, Relaxed);
+        });
     }
 
     /// Which session this is.
@@ -95,6 +129,12 @@ impl SessionMetrics {
         for why in Teardown::ALL {
             let labels = [target, member, egress, why.as_str()];
             out.counter(Family::SessionTeardowns, &labels, self.teardowns(*why));
+        }
+        for (predicted, row) in Prediction::ALL.iter().zip(&self.compared) {
+            for (seen, count) in Seen::ALL.iter().zip(row) {
+                let labels = [target, member, egress, predicted.as_str(), seen.as_str()];
+                out.counter(Family::SessionPredictions, &labels, count.load(Relaxed));
+            }
         }
     }
 }
