@@ -47,10 +47,13 @@ lib.dashboard(
         lib.lines('What ended them', 'Sessions that ended or could not be set up. local_fault is a stall of our own.', 12, [
           q('sum by (target, reason) (increase(vpnprobe_session_teardowns_total{%s}[$__rate_interval])) > 0' % lib.target, '{{target}} {{reason}}'),
         ], lib.stacked),
-        lib.lines('Liveness checks lost', 'Share of the transmissions of liveness checks that were not answered in their time.', 12, [
+        lib.bars('Foretold and seen', 'Outages that the session met in the range shown: what its timers foretold from the probes beside it, and what it did.', 8, [
+          q('sum by (predicted, seen) (increase(vpnprobe_session_predictions_total{%s}[$__range]))' % lib.target, 'foretold {{predicted}}, seen {{seen}}', lib.now),
+        ], { defaults: { min: 0, decimals: 0 } }),
+        lib.lines('Liveness checks lost', 'Share of the transmissions of liveness checks that were not answered in their time.', 8, [
           q('sum by (target) (rate(vpnprobe_session_liveness_losses_total{%s}[$__rate_interval])) / (sum by (target) (rate(vpnprobe_session_liveness_checks_total{%s}[$__rate_interval]) + rate(vpnprobe_session_liveness_losses_total{%s}[$__rate_interval])) > 0)' % [lib.target, lib.target, lib.target], '{{target}}'),
         ], { unit: 'percentunit', defaults: { max: 1 } }),
-        lib.lines('Liveness round trip, median and 99th percentile', 'Of checks that were answered at once.', 12, [
+        lib.lines('Liveness round trip, median and 99th percentile', 'Of checks that were answered at once.', 8, [
           q(lib.quantile(0.5, 'vpnprobe_session_liveness_rtt_seconds', 'target', lib.target), '{{target}} median'),
           q(lib.quantile(0.99, 'vpnprobe_session_liveness_rtt_seconds', 'target', lib.target), '{{target}} p99'),
         ], { unit: 's' }),

@@ -300,13 +300,15 @@
 
   // --- dashboards -----------------------------------------------------------------------------------------
 
-  // One row of panels: side by side, all as high as the highest.
+  // Panels side by side, 24 columns wide, from the top down; each line as high as its highest panel.
   local place(panels, y) = std.foldl(function(done, panel) {
-    local at = done,
-    x: at.x + panel.size[0],
-    height: std.max(at.height, panel.size[1]),
-    panels: at.panels + [panel { gridPos: { x: at.x, y: y, w: panel.size[0], h: panel.size[1] } }],
-  }, panels, { x: 0, height: 0, panels: [] }),
+    local wraps = done.x + panel.size[0] > 24,
+    local x = if wraps then 0 else done.x,
+    y: if wraps then done.y + done.height else done.y,
+    x: x + panel.size[0],
+    height: if wraps then panel.size[1] else std.max(done.height, panel.size[1]),
+    panels: done.panels + [panel { gridPos: { x: x, y: done.y + (if wraps then done.height else 0), w: panel.size[0], h: panel.size[1] } }],
+  }, panels, { x: 0, y: y, height: 0, panels: [] }),
 
   // Rows from the top down: a title (or none) and its panels.
   local layout(rows) = std.foldl(function(done, row) {
@@ -318,7 +320,7 @@
       gridPos: { x: 0, y: done.y, w: 24, h: 1 },
     }],
     local placed = place(row.panels, done.y + std.length(head)),
-    y: done.y + std.length(head) + placed.height,
+    y: placed.y + placed.height,
     panels: done.panels + head + placed.panels,
   }, rows, { y: 0, panels: [] }).panels,
 

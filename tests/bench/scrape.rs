@@ -49,7 +49,8 @@ fn main() {
 }
 
 fn report(name: &str, registry: &Registry, bytes: usize, wall: Duration, cpu: Duration) {
-    let lines = registry.encode_text().split(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"#")).count();
+    let lines =
+        registry.encode_text().split(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"#")).count();
     println!(
         "{name}: {lines} lines, {bytes} bytes, wall {:.1} ms, CPU {:.1} ms, {:.0} ns a line",
         wall.as_secs_f64() * 1e3,
@@ -74,7 +75,15 @@ fn rtt(at: u64, round: u64) -> Duration {
 fn answer(series: &SeriesMetrics, rtt: Duration) {
     let at = Timestamp::from_secs(1);
     let report = Report::timed(Outcome::OK, rtt);
-    series.record(&Sample { series: SeriesId(0), seq: 0, form: "echo", due: at, sent: Some(at), done: at, report });
+    series.record(&Sample {
+        series: SeriesId(0),
+        seq: 0,
+        form: "echo",
+        due: at,
+        sent: Some(at),
+        done: at,
+        report,
+    });
 }
 
 fn per(bytes: usize, targets: usize) -> f64 {

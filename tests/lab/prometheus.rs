@@ -149,7 +149,8 @@ pub fn history(lab: &Lab, names: &[&str], first: &str, second: &str, seconds: f6
             let value = value + slope * (at + 60.0);
             let when = now - WEEK + at;
             let rest = if labels == "}" { "}".to_owned() } else { format!(",{labels}") };
-            writeln!(out, "{name}{{job=\"vpnprobe\",instance=\"127.0.0.1:10069\"{rest} {value} {when:.3}").unwrap();
+            writeln!(out, "{name}{{job=\"vpnprobe\",instance=\"127.0.0.1:10069\"{rest} {value} {when:.3}")
+                .unwrap();
             at += STEP;
         }
     }
