@@ -50,7 +50,7 @@ pub(super) fn named(
             mark: written.mark,
             namespace: written.namespace.clone(),
         };
-        if name != "default" && egress == Egress::default() && !check.broken_below(&path) {
+        if name != "default" && *written == raw::Egress::default() && !check.broken_below(&path) {
             check.wrong_key(
                 &path,
                 "says no way: it has no interface, source, mark or namespace",

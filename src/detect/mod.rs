@@ -16,6 +16,7 @@ pub mod jitter;
 pub mod liveness;
 pub mod loss;
 pub mod pair;
+pub mod recent;
 pub mod watch;
 
 pub use collector::{About, Bearing, Collector, Found, Input, Placed, Track};
