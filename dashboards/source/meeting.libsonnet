@@ -63,10 +63,10 @@ lib.dashboard(
     {
       title: 'Headroom over the last 15 minutes: 100 % is nothing used, below 0 is over the limit',
       panels: [
-        headroom('Round trip', '95th percentile, to the concentrator. The way from there to Teams comes on top.', '(1 - (%s) / $rtt_limit) >= -Inf' % lib.quantile(0.95, 'vpnprobe_probe_rtt_seconds', by, lib.probe, last)),
-        headroom('Jitter', 'The highest. Of the round trip, which is 1.4 to 2 times that of one way: within the limit is proof, above it is not. It settles over 16 answers (RFC 3550), so that any 15 s must hold three times as many: an interval of 300 ms or less.', judged('1 - max by (%s) (max_over_time(vpnprobe_jitter_seconds{%s}[15m])) / $jitter_limit' % [by, lib.probe], '>= 48 / 15', '< 48 / 15')),
-        headroom('Loss in any 15 s', 'The worst window, rounded up to the next bound of the histogram. One loss must be less than the limit: for 1 % more than 100 probes in 15 s, an interval of 100 ms.', judged('1 - (%s) / $loss_limit' % lib.highest('vpnprobe_loss_ratio', by, lib.probe, last), '> 1 / $loss_limit / 15', '<= 1 / $loss_limit / 15')),
-        headroom('Burst loss in any 200 ms', 'The limit of 10 % takes 100 probes a second and more, which is no probing but load.', '(%s < 100) * 0 + %d' % [rate, unmeasured]),
+        headroom('Round trip headroom', '95th percentile, to the concentrator. The way from there to Teams comes on top.', '(1 - (%s) / $rtt_limit) >= -Inf' % lib.quantile(0.95, 'vpnprobe_probe_rtt_seconds', by, lib.probe, last)),
+        headroom('Jitter headroom', 'The highest. Of the round trip, which is 1.4 to 2 times that of one way: within the limit is proof, above it is not. It settles over 16 answers (RFC 3550), so that any 15 s must hold three times as many: an interval of 300 ms or less.', judged('1 - max by (%s) (max_over_time(vpnprobe_jitter_seconds{%s}[15m])) / $jitter_limit' % [by, lib.probe], '>= 48 / 15', '< 48 / 15')),
+        headroom('Loss headroom, any 15 s', 'The worst window, rounded up to the next bound of the histogram. One loss must be less than the limit: for 1 % more than 100 probes in 15 s, an interval of 100 ms.', judged('1 - (%s) / $loss_limit' % lib.highest('vpnprobe_loss_ratio', by, lib.probe, last), '> 1 / $loss_limit / 15', '<= 1 / $loss_limit / 15')),
+        headroom('Burst loss headroom, any 200 ms', 'The limit of 10 % takes 100 probes a second and more, which is no probing but load.', '(%s < 100) * 0 + %d' % [rate, unmeasured]),
       ],
     },
     {

@@ -227,15 +227,15 @@ fn every_query_gives_data_with_and_without_native_histograms() {
         println!("{name}: {} queries", all.len());
     }
     assert!(failures.is_empty(), "{} queries:\n{}", failures.len(), failures.join("\n"));
-    draw(&lab);
+    draw(&lab, now() - start);
 }
 
 /// With `VPNPROBE_PICTURES=FOLDER`: the pictures of the README, by `tests/grafana/draw.mjs`.
-fn draw(lab: &Lab) {
+fn draw(lab: &Lab, seconds: f64) {
     let Some(folder) = std::env::var_os("VPNPROBE_PICTURES") else { return };
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/grafana/draw.mjs");
     let mut command: Command = lab.command("client", "node");
-    command.arg(script).args(["http://127.0.0.1:9090", DASHBOARDS]).arg(folder);
+    command.arg(script).args(["http://127.0.0.1:9090", DASHBOARDS]).arg(folder).arg(format!("{seconds:.0}"));
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", both(&output));
 }
