@@ -19,6 +19,7 @@ PACKAGES=(
     prometheus prometheus-alertmanager systemd                          # promtool, amtool, systemd-analyze
     jsonnet                                                             # the dashboards' source
 )
+command -v npm >/dev/null || PACKAGES+=(nodejs npm)                     # the schema of the dashboards
 
 only=
 while (($#)); do
