@@ -10,7 +10,8 @@ local q = lib.q;
 local unmeasured = 9;
 local by = 'target, probe';
 local last = { range: '15m' };
-local rate = 'max by (%s) (rate(vpnprobe_probes_total{%s}[15m]))' % [by, lib.probe];
+// Over a short range, so that it holds soon after a start.
+local rate = 'max by (%s) (rate(vpnprobe_probes_total{%s}[$__rate_interval]))' % [by, lib.probe];
 
 // Headroom where there are enough probes, and `unmeasured` where there are not.
 local judged(headroom, enough, few) =

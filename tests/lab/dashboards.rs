@@ -221,6 +221,16 @@ fn every_query_gives_data_with_and_without_native_histograms() {
             };
             failures.push(format!("{name}: {file}: {panel} {id}: {wrong}\n  {expression}"));
         }
+        // The fast probe is judged, and the slow one is not: 9 stands for "not measurable at this probe rate".
+        for panel in ["Loss headroom, any 15 s", "Jitter headroom"] {
+            let query = all.iter().find(|query| query.panel == panel).unwrap();
+            let series = server.query_range(&query.expression, end, end).unwrap();
+            let value = |probe: &str| -> f64 {
+                let of = |it: &&Value| it["metric"]["target"] == "hq" && it["metric"]["probe"] == probe;
+                series.iter().find(of).unwrap()["values"][0][1].as_str().unwrap().parse().unwrap()
+            };
+            assert!(value("icmp") <= 1.0 && value("tls") == 9.0, "{name}: {panel}: {series:?}");
+        }
         let kept = |query: &str| !server.query_range(query, start, end).unwrap().is_empty();
         assert_eq!(kept("vpnprobe_probe_rtt_seconds_bucket"), name == "classic");
         assert_eq!(kept("vpnprobe_probe_rtt_seconds"), name == "native");
