@@ -51,6 +51,14 @@ macro_rules! words {
                 serializer.serialize_str(self.as_str())
             }
         }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let word = <String as serde::Deserialize>::deserialize(deserializer)?;
+                let unknown = |()| serde::de::Error::custom(format!("unknown word {word:?}"));
+                word.parse().map_err(unknown)
+            }
+        }
     };
 }
 

@@ -88,6 +88,8 @@ families! {
         "1 if answers come back on the flow: pinned is the one kept all along, fresh a new one opened beside it after losses.";
     TargetState = GAUGE "vpnprobe_target_state", TARGET, ["state"],
         "1 for the state the target is in, 0 for the others.";
+    Incidents = COUNTER "vpnprobe_incidents_total", TARGET, ["cause"],
+        "Incidents, by what caused them; counted when that is judged.";
     Duplicates = COUNTER "vpnprobe_duplicates_total", SERIES, [],
         "Answers that came more than once.";
     LateReplies = COUNTER "vpnprobe_late_replies_total", SERIES, [],
