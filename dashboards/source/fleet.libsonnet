@@ -55,6 +55,9 @@ lib.dashboard(
         lib.lines('Probers that see it down, by target', 'How many probers agree that a target is down.', 12, [
           q('sum by (target) (vpnprobe_target_state{%s,state="down"})' % lib.target, '{{target}}'),
         ]),
+        lib.lines('Incidents by cause', 'Targets that fell, by what else moved in the same seconds: `vpnprobe incidents list` has them one by one.', 24, [
+          q('sum by (cause) (increase(vpnprobe_incidents_total{%s}[$__rate_interval]))' % lib.target, '{{cause}}'),
+        ], lib.stacked),
         lib.lines('Failures by reason', 'Over all targets. What a refusal proves is in the runbook of VpnprobeConcentratorDown.', 12, [
           q('sum by (reason) (increase(vpnprobe_probe_failures_total{%s}[$__rate_interval])) > 0' % lib.target, '{{reason}}'),
         ], lib.stacked),
