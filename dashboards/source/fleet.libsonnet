@@ -55,7 +55,7 @@ lib.dashboard(
         lib.lines('Probers that see it down, by target', 'How many probers agree that a target is down.', 12, [
           q('sum by (target) (vpnprobe_target_state{%s,state="down"})' % lib.target, '{{target}}'),
         ]),
-        lib.lines('Incidents by cause', 'Targets that fell, by what else moved in the same seconds: `vpnprobe incidents list` has them one by one.', 24, [
+        lib.lines('Incidents by cause', 'Targets that fell, by what else moved in the same seconds: a stall of our own is none.', 24, [
           q('sum by (cause) (increase(vpnprobe_incidents_total{%s}[$__rate_interval]))' % lib.target, '{{cause}}'),
         ], lib.stacked),
         lib.lines('Failures by reason', 'Over all targets. What a refusal proves is in the runbook of VpnprobeConcentratorDown.', 12, [
