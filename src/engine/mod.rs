@@ -621,8 +621,8 @@ impl Engine {
         }
         self.remove(key, out);
         let flow = address.map(|address| {
-            let kind: Flow = spec.kind.flow;
-            self.driver.open(address, spec.port, kind, Arc::clone(&egress))
+            let (kept, port) = spec.flow();
+            self.driver.open(address, port, kept, Arc::clone(&egress))
         });
         self.incarnations += 1;
         let forms = (spec.kind.forms)(spec);

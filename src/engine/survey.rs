@@ -163,7 +163,8 @@ fn cases(
         for name in &target.egress {
             let egress = Arc::new(config.egress.get(name).cloned().unwrap_or_default());
             for spec in &target.probes {
-                let flow = driver.open(*address, spec.port, spec.kind.flow, Arc::clone(&egress));
+                let (kept, port) = spec.flow();
+                let flow = driver.open(*address, port, kept, Arc::clone(&egress));
                 let forms = (spec.kind.forms)(spec);
                 let mut todo = VecDeque::new();
                 for form in forms {
