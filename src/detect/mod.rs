@@ -14,6 +14,7 @@ pub mod flap;
 pub mod jitter;
 pub mod liveness;
 pub mod loss;
+pub mod path;
 pub mod watch;
 
 pub use evidence::Evidence;

@@ -38,6 +38,7 @@ pub mod members;
 mod session;
 pub mod survey;
 mod told;
+pub mod trace;
 
 use flows::Flows;
 use members::Members;

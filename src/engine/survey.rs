@@ -129,7 +129,10 @@ pub fn survey(config: &Config, target: &Target, options: &Options) -> io::Result
 }
 
 /// All addresses of a target; the error is for people.
-fn resolve(target: &Target) -> io::Result<Result<Vec<IpAddr>, String>> {
+///
+/// # Errors
+/// When no runtime for name lookups can be had.
+pub fn resolve(target: &Target) -> io::Result<Result<Vec<IpAddr>, String>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(async {
         let mut all = Vec::new();

@@ -78,6 +78,8 @@ pub struct PathSeen {
     pub peer: IpAddr,
     /// Its port; 0 for ICMP.
     pub port: u16,
+    /// The local port, if the flow is kept from one trace to the next: load balancers go by it.
+    pub flow: Option<u16>,
     /// The hops in order, the destination last if it was reached.
     pub hops: Vec<HopSeen>,
     /// How it ended.

@@ -164,6 +164,7 @@ fn begin(spec: &Spec, mut start: Start<'_>, tap: Option<Tap>) -> Trace {
         peer,
         over: over.map_or("icmp", |over| over.kind.name),
         port: over.map_or(0, |over| over.port),
+        flow: start.local.map(|local| local.port()),
         deep,
         carrier,
         walk: Walk::new(pace),
@@ -183,6 +184,7 @@ struct Trace {
     peer: IpAddr,
     over: &'static str,
     port: u16,
+    flow: Option<u16>,
     deep: bool,
     carrier: Carrier,
     walk: Walk,
@@ -202,6 +204,7 @@ impl Trace {
             over: self.over,
             peer: self.peer,
             port: self.port,
+            flow: self.flow,
             hops,
             end,
             reason,
@@ -273,6 +276,11 @@ impl Trace {
         if !seen.unplaced.is_empty() {
             let addresses = seen.unplaced.iter().map(|address| Text::from(address.to_string().as_str()));
             findings.details.list("unplaced", addresses);
+        }
+        if seen.end == PathEnd::Refused
+            && let Some(from) = seen.last().and_then(HopSeen::address)
+        {
+            findings.details.text("icmp_from", from.to_string().as_str());
         }
         findings.path = Some(seen);
         report
