@@ -17,9 +17,10 @@ use crate::detect::path::FirstHop;
 use crate::engine::{survey, trace};
 use crate::net::clock::SystemClock;
 use crate::net::way;
-use crate::probe::trace::{carriers, line};
+use crate::probe::trace::overhead::{Inner, inner};
+use crate::probe::trace::{carriers, line, mtu_form};
 use crate::probe::{Kind, Spec};
-use crate::sample::path::{PathEnd, PathSeen, Way};
+use crate::sample::path::{MtuSeen, PathEnd, PathSeen, Way};
 use crate::sample::{Outcome, Report};
 use crate::time::Clock as _;
 
@@ -45,6 +46,9 @@ pub struct Trace {
     /// Ask silent hops again and look beyond more of them
     #[arg(long)]
     pub deep: bool,
+    /// Search the largest packet that gets through, too, and what it leaves inside a tunnel; takes seconds
+    #[arg(long)]
+    pub mtu: bool,
     /// How to print the result
     #[arg(long, value_enum, default_value = "text")]
     pub format: Format,
@@ -72,6 +76,9 @@ struct Document<'a> {
     way: &'a Way,
     first_hop: Option<FirstHop>,
     path: Option<&'a PathSeen>,
+    mtu: Option<MtuSeen>,
+    /// What the MTU leaves inside each kind of tunnel.
+    inner: Vec<Inner>,
 }
 
 impl Trace {
@@ -119,6 +126,16 @@ impl Trace {
                 return UNKNOWN;
             }
         };
+        let mtu = match mtu_form(&spec).filter(|_| self.mtu) {
+            None => None,
+            Some(form) => match trace::trace(&config, &spec, form, address, egress, Box::new(|_| {})) {
+                Ok(report) => report.findings.and_then(|findings| findings.mtu),
+                Err(error) => {
+                    complain(&format!("cannot probe from this host: {error}"));
+                    return UNKNOWN;
+                }
+            },
+        };
         let way = way::towards(address, egress);
         let code = match report.outcome {
             Outcome::Answered(_) => 0,
@@ -136,6 +153,8 @@ impl Trace {
             way: &way,
             first_hop: path.map(|path| FirstHop::of(path, &way)),
             path,
+            mtu,
+            inner: mtu.map_or_else(Vec::new, |mtu| inner(mtu.bytes, address.is_ipv6())),
         };
         let text = match self.format {
             Format::Text if live => {
@@ -150,6 +169,10 @@ impl Trace {
                     return UNKNOWN;
                 }
             },
+        };
+        let text = match self.format {
+            Format::Text if self.mtu => text + &size(&document),
+            _ => text,
         };
         answer(&text, code)
     }
@@ -264,6 +287,26 @@ fn tail(document: &Document<'_>, seen: &PathSeen) -> String {
     }
     if seen.hops.iter().any(|hop| hop.answers.is_empty()) {
         out.push_str("*: no answer. Routers limit how often they answer, so this is no loss.\n");
+    }
+    out
+}
+
+/// What the search of the MTU found.
+fn size(document: &Document<'_>) -> String {
+    let Some(mtu) = document.mtu else {
+        return "path MTU: cannot be known from here: not even small packets are answered, neither by the VPN nor \
+                to ping, or the answers contradict each other\n"
+            .to_owned();
+    };
+    let why = match (mtu.black_hole, mtu.own_interface, mtu.told_by) {
+        (true, ..) => "; larger ones vanish without a word (a black hole: TCP hangs unless its MSS is clamped)".to_owned(),
+        (_, true, _) => "; this host's interface takes no more".to_owned(),
+        (_, _, Some(from)) => format!("; {from} said that it takes no more"),
+        _ => String::new(),
+    };
+    let mut out = format!("path MTU: {} bytes (over {}){why}\n", mtu.bytes, mtu.over);
+    for row in &document.inner {
+        out.push_str(&format!("  {:<20} inner MTU {}, TCP MSS {}\n", row.tunnel.as_str(), row.mtu, row.mss));
     }
     out
 }

@@ -339,8 +339,11 @@ fn probe(
         check.wrong(&path.key("port"), format!("{} has no port", kind.name), "remove it");
     }
     let usual = Duration::from_secs(5);
+    // Runs of a trace must not overlap: routers limit their answers, and some quote too little to tell the
+    // runs apart.
+    let range = if kind.name == trace::INFO.name { (trace::LIMIT, INTERVAL.1) } else { INTERVAL };
     let interval = check
-        .duration(&path.key("interval"), entry.interval.as_ref(), INTERVAL)
+        .duration(&path.key("interval"), entry.interval.as_ref(), range)
         .unwrap_or(if kind.interval == usual { around.defaults.interval } else { kind.interval });
     let timeout = check.duration(&path.key("timeout"), entry.timeout.as_ref(), TIMEOUT);
     let full = check.duration(&path.key("full_interval"), entry.full_interval.as_ref(), FULL_INTERVAL);

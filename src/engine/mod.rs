@@ -35,6 +35,7 @@ use crate::time::{Clock, Timestamp};
 mod dpd;
 pub mod flows;
 pub mod members;
+pub mod paths;
 mod session;
 pub mod survey;
 mod told;
@@ -42,6 +43,7 @@ pub mod trace;
 
 use flows::Flows;
 use members::Members;
+use paths::Paths;
 use session::Sessions;
 use told::Told;
 
@@ -159,6 +161,7 @@ pub struct Engine {
     transitions: Vec<Transition>,
     asked: u64,
     sessions: Sessions,
+    paths: Paths,
 }
 
 impl Engine {
@@ -190,6 +193,7 @@ impl Engine {
             transitions: Vec::new(),
             asked: 0,
             sessions: Sessions::new(),
+            paths: Paths::default(),
         }
     }
 
@@ -216,6 +220,7 @@ impl Engine {
                 self.slot(slot, &mut happenings);
             }
             self.run_rare(now, &mut happenings);
+            self.look(&mut happenings);
             self.sessions.begin(&mut self.driver, &mut self.budget, &mut happenings);
             self.take(&mut happenings);
             let mut until = now + LONGEST_SLEEP;
@@ -420,6 +425,8 @@ impl Engine {
             telling &= series.flows.kept(tag.seq, received);
         }
         if let Some(findings) = &sample.report.findings {
+            let wall = self.driver.clock().wall();
+            self.paths.hear(&series.metrics, &series.egress, findings, (done, wall));
             let (target, kind) = (&series.target.name, series.spec.kind.name);
             let news = self.told.hear(target, series.member, series.address, kind, &findings.details);
             if let Some(info) = news {
@@ -438,6 +445,9 @@ impl Engine {
         for transition in self.transitions.drain(..) {
             series.metrics.transition(&transition);
             state_changed |= matches!(transition, Transition::State { .. });
+            if matches!(transition, Transition::OutageBegan { .. }) && series.spec.kind.name != "trace" {
+                self.paths.want(&series.target.name, series.member);
+            }
         }
         if state_changed {
             let target = Arc::clone(&series.target);
@@ -582,6 +592,7 @@ impl Engine {
             self.remove(&key, out);
             self.registry.remove(&key);
         }
+        self.paths.retain(|key| wanted.contains(key));
         let members = |name: &str| self.members.get(name);
         self.sessions.rebuild(&config, members, &mut self.driver, &self.registry, out);
         let used: HashSet<IpAddr> =

@@ -38,7 +38,11 @@ pub fn trace(
     let flow = driver.open(peer, port, kept, Arc::new(egress.clone()));
     let mut happenings = Vec::new();
     let tag = Tag { series: SeriesId(0), seq: 0, due: clock.now(), form };
-    driver.begin_with(flow, tag, spec.timeout, |start| begin_shown(spec, start, tap), &mut happenings);
+    if form.rare {
+        driver.begin(flow, tag, spec, &mut happenings);
+    } else {
+        driver.begin_with(flow, tag, spec.timeout, |start| begin_shown(spec, start, tap), &mut happenings);
+    }
     let mut result = None;
     // What answers in protocol may have opened something at the peer, and closes it after its report.
     let mut deadline = Timestamp::FAR;

@@ -11,4 +11,5 @@
 pub mod http;
 pub mod metrics;
 pub mod page;
+pub mod paths;
 pub mod status;

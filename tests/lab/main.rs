@@ -21,6 +21,7 @@ mod input;
 mod isolation;
 mod l2tp;
 mod openvpn;
+mod path;
 mod reference;
 mod serve;
 mod session;

@@ -62,6 +62,25 @@ impl Carrier {
         Step::SendTtl(ttl)
     }
 
+    /// Makes packet `number` with this many bytes behind the IP and UDP (or ICMP) headers.
+    pub fn padded(&mut self, number: usize, length: usize, now: Timestamp, out: &mut Vec<u8>) {
+        match self {
+            Self::Echo(echoes) => echoes.padded(number, length, out),
+            Self::Probe(flights) => {
+                flights.first(now, out);
+                flights.pad(length, out);
+            }
+            Self::Syn { .. } => {}
+        }
+    }
+
+    /// Passes on what became of the packet made last.
+    pub fn sent(&mut self, event: Event<'_>, at: Timestamp) {
+        if let Self::Probe(flights) = self {
+            flights.sent(event, at);
+        }
+    }
+
     /// Which packet a datagram of the peer answers.
     pub fn reply(&mut self, from: SocketAddr, bytes: &[u8], at: Timestamp) -> About {
         match self {
@@ -114,15 +133,20 @@ impl Echoes {
     }
 
     fn request(&mut self, number: usize, out: &mut Vec<u8>) {
-        self.sent = self.sent.max(number.saturating_add(1));
-        let sequence = self.base.wrapping_add(u16::try_from(number).unwrap_or(u16::MAX));
-        self.encode(self.identifier, sequence, out);
+        self.padded(number, PAYLOAD, out);
     }
 
-    fn encode(&self, identifier: u16, sequence: u16, out: &mut Vec<u8>) {
+    fn padded(&mut self, number: usize, length: usize, out: &mut Vec<u8>) {
+        self.sent = self.sent.max(number.saturating_add(1));
+        let sequence = self.base.wrapping_add(u16::try_from(number).unwrap_or(u16::MAX));
+        self.encode(self.identifier, sequence, length, out);
+    }
+
+    /// The padding is zeros, so that its length changes nothing in the checksum.
+    fn encode(&self, identifier: u16, sequence: u16, length: usize, out: &mut Vec<u8>) {
         let mut payload = self.token.to_vec();
         payload.extend((!sequence).to_be_bytes());
-        payload.resize(PAYLOAD, 0);
+        payload.resize(length.max(payload.len()), 0);
         Echo { reply: false, identifier, sequence, payload: &payload }.encode(self.peer.is_ipv6(), out);
     }
 
@@ -159,7 +183,7 @@ impl Echoes {
         // The router quotes the header alone (RFC 792: 64 bits). The checksum in it covers the token, and
         // an identifier that the kernel may have put in.
         let mut ours = Vec::new();
-        self.encode(echo.identifier, echo.sequence, &mut ours);
+        self.encode(echo.identifier, echo.sequence, PAYLOAD, &mut ours);
         if v6 || ours.get(..8) != quoted.get(..8) {
             return About::Nothing(Mismatch::Token);
         }
@@ -228,6 +252,20 @@ impl Flights {
         let _ = exchange.poll(now, out);
         self.sending = Some(self.flights.len());
         self.flights.push(Flight { exchange, bytes: out.clone(), answered: false, over: false });
+    }
+
+    /// Pads the IKE message made last to that length, and says so in its header (RFC 7296, 3.1: the
+    /// length is at offset 24). It is of a major version that no responder reads beyond the header.
+    fn pad(&mut self, length: usize, out: &mut Vec<u8>) {
+        let Some(flight) = self.flights.last_mut() else { return };
+        // RFC 3948, 2.2: on port 4500 four zero bytes precede it.
+        let marker = if out.starts_with(&[0; 4]) { 4 } else { 0 };
+        out.resize(length.max(out.len()), 0);
+        let told = u32::try_from(out.len() - marker).unwrap_or(u32::MAX);
+        if let Some(field) = out.get_mut(marker + 24..marker + 28) {
+            field.copy_from_slice(&told.to_be_bytes());
+        }
+        flight.bytes.clone_from(out);
     }
 
     fn reply(&mut self, from: SocketAddr, bytes: &[u8], at: Timestamp) -> About {

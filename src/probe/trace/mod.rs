@@ -22,6 +22,8 @@ use crate::time::Timestamp;
 use crate::wire::icmp::extension::label_stack;
 
 mod carrier;
+mod mtu;
+pub mod overhead;
 mod walk;
 
 use carrier::{About, Carrier, Echoes, Flights};
@@ -83,11 +85,14 @@ const fn form(name: &'static str, charges: &'static [Charge], packets: u32) -> F
     Form { name, charges, packets, rare: false }
 }
 
-static PATH: [Form; 1] = [form("path", &[], 30)];
+/// The search of the path's MTU, now and then.
+const MTU: Form = Form { name: "mtu", charges: &[], packets: 30, rare: true };
+
+static PATH: [Form; 2] = [form("path", &[], 30), MTU];
 /// One packet at a time, so that no more than one of them reaches the peer.
-static PATH_TCP: [Form; 1] = [form("path", &[Charge::TcpConnection], 30)];
-static PATH_L2TP: [Form; 1] = [form("path", &[Charge::L2tpTunnel], 30)];
-static PATH_OPENVPN: [Form; 1] = [form("path", &[Charge::OpenvpnReset], 30)];
+static PATH_TCP: [Form; 2] = [form("path", &[Charge::TcpConnection], 30), MTU];
+static PATH_L2TP: [Form; 2] = [form("path", &[Charge::L2tpTunnel], 30), MTU];
+static PATH_OPENVPN: [Form; 2] = [form("path", &[Charge::OpenvpnReset], 30), MTU];
 
 /// The thorough one: silent hops are asked more often, and more of them in a row are passed over. On
 /// request only, in no list.
@@ -120,7 +125,9 @@ pub static INFO: KindInfo = KindInfo {
         Reason::ConnectionRefused,
     ],
     phases: &[],
-    begin: |spec, start| Box::new(begin(spec, start, None)),
+    begin: |spec, start| {
+        if start.form.name == MTU.name { Box::new(search(spec, start)) } else { Box::new(begin(spec, start, None)) }
+    },
 };
 
 /// Takes what is known so far, each time that becomes more.
@@ -139,6 +146,21 @@ pub fn flow(settings: &Settings) -> (Flow, u16) {
         Some(over) => (Flow::Fresh, over.port),
         None => (Flow::SharedIcmp, 0),
     }
+}
+
+/// The search runs over IKE where that is the VPN's, else over ICMP echo: the others answer no padding.
+fn search(spec: &Spec, mut start: Start<'_>) -> mtu::Mtu {
+    let ike = |over: &&Spec| matches!(over.kind.name, "ike" | "ike_natt");
+    let carrier = spec.settings.trace.over.as_deref().filter(ike).map(|over| {
+        (Carrier::Probe(Box::new(Flights::new(over, &mut start))), over.kind.name, over.port)
+    });
+    mtu::Mtu::new(carrier, &mut start)
+}
+
+/// The form of the search of the path's MTU.
+#[must_use]
+pub fn mtu_form(spec: &Spec) -> Option<&'static Form> {
+    forms(spec).iter().find(|form| form.name == MTU.name)
 }
 
 fn begin(spec: &Spec, mut start: Start<'_>, tap: Option<Tap>) -> Trace {
@@ -353,9 +375,7 @@ impl Exchange for Trace {
                 if let Some(number) = self.sending.take() {
                     self.walk.left(number, at);
                 }
-                if let Carrier::Probe(flights) = &mut self.carrier {
-                    flights.sent(event, at);
-                }
+                self.carrier.sent(event, at);
                 Handled::Taken
             }
             Event::Received { from, bytes } => {
@@ -369,8 +389,8 @@ impl Exchange for Trace {
             }
             Event::Closed => Handled::Taken,
             Event::Failed(fault) => {
-                if let (Carrier::Probe(flights), None) = (&mut self.carrier, self.sending) {
-                    flights.sent(event, at);
+                if matches!(self.carrier, Carrier::Probe(_)) && self.sending.is_none() {
+                    self.carrier.sent(event, at);
                 } else {
                     self.failed.get_or_insert(Report::new(Outcome::Unsent(fault)));
                 }

@@ -7,6 +7,7 @@ use super::*;
 use crate::probe::{Kind, Settings as All};
 use crate::probe::icmp::tests::exchange;
 use crate::sample::Fault;
+use crate::wire::icmp::{Echo, Message};
 
 const PEER: &str = "203.0.113.10";
 

@@ -246,8 +246,12 @@ impl Walk {
         if self.loose.is_empty() {
             return;
         }
-        let open: Vec<usize> =
-            (0..self.tries.len()).filter(|number| self.tries.get(*number).is_some_and(|it| !it.closed)).collect();
+        // What passed the end of the path expires nowhere.
+        let expired = self.loose.iter().all(|answer| answer.who == Who::Router);
+        let end = self.end().filter(|_| expired).unwrap_or(usize::MAX);
+        let open: Vec<usize> = (0..self.tries.len())
+            .filter(|number| self.tries.get(*number).is_some_and(|it| !it.closed && it.hop < end))
+            .collect();
         if let ([number], [_]) = (open.as_slice(), self.loose.as_slice()) {
             let number = *number;
             if let Some(answer) = self.loose.pop() {
@@ -255,7 +259,8 @@ impl Walk {
             }
             return;
         }
-        let late = !self.tries.iter().any(|it| !it.closed && now < it.sent + PATIENCE);
+        let in_time = |it: &Try| !it.closed && it.hop < end && now < it.sent + PATIENCE;
+        let late = !self.tries.iter().any(in_time);
         if open.len() > self.loose.len() && !late {
             return;
         }
