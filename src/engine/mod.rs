@@ -446,7 +446,7 @@ impl Engine {
             series.metrics.transition(&transition);
             state_changed |= matches!(transition, Transition::State { .. });
             if matches!(transition, Transition::OutageBegan { .. }) && series.spec.kind.name != "trace" {
-                self.paths.want(&series.target.name, series.member);
+                self.paths.want(&series.target.name, series.member, done);
             }
         }
         if state_changed {

@@ -19,13 +19,15 @@ use crate::time::{Clock, Timestamp, WallTime};
 
 /// From one thorough trace of a member to the next.
 const PAUSE: Duration = Duration::from_secs(60);
+/// How long one that the budget holds back is tried again.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is known of the paths of all traces.
 #[derive(Default)]
 pub(super) struct Paths {
     known: HashMap<SeriesKey, Known>,
     /// Members that are to be looked at, and when each was last.
-    wanted: Vec<(String, u8)>,
+    wanted: Vec<(String, u8, Timestamp)>,
     looked: HashMap<(String, u8), Timestamp>,
 }
 
@@ -96,8 +98,11 @@ impl Paths {
     }
 
     /// Asks for a thorough trace of a member, for it has just fallen silent.
-    pub fn want(&mut self, target: &str, member: u8) {
-        self.wanted.push((target.to_owned(), member));
+    pub fn want(&mut self, target: &str, member: u8, now: Timestamp) {
+        let known = self.wanted.iter().any(|(name, slot, _)| name == target && *slot == member);
+        if !known && self.looked.get(&(target.to_owned(), member)).is_none_or(|last| now.since(*last) >= PAUSE) {
+            self.wanted.push((target.to_owned(), member, now));
+        }
     }
 
     /// Forgets what is configured no more.
@@ -113,8 +118,11 @@ impl Paths {
 impl Engine {
     /// Begins the thorough traces that were asked for.
     pub(super) fn look(&mut self, out: &mut Vec<Happening>) {
-        for (target, member) in std::mem::take(&mut self.paths.wanted) {
-            self.deep_trace(&target, member, None, out);
+        for (target, member, since) in std::mem::take(&mut self.paths.wanted) {
+            let begun = self.deep_trace(&target, member, None, out);
+            if !begun && self.driver.clock().now().since(since) < PATIENCE {
+                self.paths.wanted.push((target, member, since));
+            }
         }
     }
 

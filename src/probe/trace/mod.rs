@@ -86,17 +86,18 @@ const fn form(name: &'static str, charges: &'static [Charge], packets: u32) -> F
 }
 
 /// The search of the path's MTU, now and then.
-const MTU: Form = Form { name: "mtu", charges: &[], packets: 30, rare: true };
+const MTU: Form = Form { name: "mtu", charges: &[], packets: 10, rare: true };
 
-static PATH: [Form; 2] = [form("path", &[], 30), MTU];
+// What a form costs is what reaches the peer: most packets of a trace end at routers.
+static PATH: [Form; 2] = [form("path", &[], 5), MTU];
 /// One packet at a time, so that no more than one of them reaches the peer.
-static PATH_TCP: [Form; 2] = [form("path", &[Charge::TcpConnection], 30), MTU];
-static PATH_L2TP: [Form; 2] = [form("path", &[Charge::L2tpTunnel], 30), MTU];
-static PATH_OPENVPN: [Form; 2] = [form("path", &[Charge::OpenvpnReset], 30), MTU];
+static PATH_TCP: [Form; 2] = [form("path", &[Charge::TcpConnection], 3), MTU];
+static PATH_L2TP: [Form; 2] = [form("path", &[Charge::L2tpTunnel], 3), MTU];
+static PATH_OPENVPN: [Form; 2] = [form("path", &[Charge::OpenvpnReset], 1), MTU];
 
 /// The thorough one: silent hops are asked more often, and more of them in a row are passed over. On
 /// request only, in no list.
-pub static DEEP: Form = form("deep", &[], 90);
+pub static DEEP: Form = form("deep", &[], 5);
 
 /// The forms for the flow that is followed.
 fn forms(spec: &Spec) -> &'static [Form] {
