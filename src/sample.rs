@@ -177,6 +177,18 @@ words! {
     }
 }
 
+words! {
+    /// What carries a probe's packets.
+    pub enum Carrier {
+        /// ICMP itself.
+        Icmp = "icmp",
+        /// UDP.
+        Udp = "udp",
+        /// TCP.
+        Tcp = "tcp",
+    }
+}
+
 /// The result of one exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {

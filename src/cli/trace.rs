@@ -161,7 +161,9 @@ impl Trace {
                 let path = path.map(|path| (redraw(path, usize::MAX), tail(&document, path)));
                 path.map_or_else(|| nothing(&document), |(_, tail)| tail)
             }
-            Format::Text => path.map_or_else(|| nothing(&document), |path| lines(path) + &tail(&document, path)),
+            Format::Text => {
+                path.map_or_else(|| nothing(&document), |path| lines(path) + &tail(&document, path))
+            }
             Format::Json => match serde_json::to_string_pretty(&document) {
                 Ok(json) => json + "\n",
                 Err(error) => {
@@ -266,18 +268,26 @@ fn lines(seen: &PathSeen) -> String {
 
 /// What the path means.
 fn tail(document: &Document<'_>, seen: &PathSeen) -> String {
-    let over = if seen.port == 0 { seen.over.to_owned() } else { format!("{} (port {})", seen.over, seen.port) };
+    let over =
+        if seen.port == 0 { seen.over.to_owned() } else { format!("{} (port {})", seen.over, seen.port) };
     let end = match seen.end {
         PathEnd::Reached => "the destination answered".to_owned(),
         PathEnd::Refused => format!(
             "the last hop refuses it: {}",
             seen.reason.map_or("no reason given", crate::sample::Reason::as_str)
         ),
-        PathEnd::Silent => "nothing answers beyond: a filter, a host that is off, or a service that is rightly \
+        PathEnd::Silent => {
+            "nothing answers beyond: a filter, a host that is off, or a service that is rightly \
                             silent look the same from here; try --probe icmp"
-            .to_owned(),
+                .to_owned()
+        }
     };
-    let mut out = format!("{} over {over}: {end}; {} packets, {:.0} ms\n", seen.peer, seen.packets, seen.took.as_secs_f64() * 1e3);
+    let mut out = format!(
+        "{} over {over}: {end}; {} packets, {:.0} ms\n",
+        seen.peer,
+        seen.packets,
+        seen.took.as_secs_f64() * 1e3
+    );
     if let Some(first) = document.first_hop {
         let interface = document.way.interface.as_deref().unwrap_or("an unknown interface");
         out.push_str(&format!("first hop: {first}, through {interface}\n"));
@@ -299,7 +309,10 @@ fn size(document: &Document<'_>) -> String {
             .to_owned();
     };
     let why = match (mtu.black_hole, mtu.own_interface, mtu.told_by) {
-        (true, ..) => "; larger ones vanish without a word (a black hole: TCP hangs unless its MSS is clamped)".to_owned(),
+        (true, ..) => {
+            "; larger ones vanish without a word (a black hole: TCP hangs unless its MSS is clamped)"
+                .to_owned()
+        }
         (_, true, _) => "; this host's interface takes no more".to_owned(),
         (_, _, Some(from)) => format!("; {from} said that it takes no more"),
         _ => String::new(),

@@ -274,17 +274,27 @@ fn follow(
                 let found = others.iter().find(|other| other.name == name && rank(other).is_some());
                 if found.is_none() {
                     let own = file.probes.as_ref().and_then(|all| all.get(&spec.name));
-                    let own = own.and_then(|probe| probe.blocks.trace.as_ref()).is_some_and(|it| it.over.is_some());
+                    let own =
+                        own.and_then(|probe| probe.blocks.trace.as_ref()).is_some_and(|it| it.over.is_some());
                     let block = if own { path.clone() } else { path_around(path) };
-                    let known: Vec<&str> =
-                        others.iter().filter(|other| rank(other).is_some()).map(|it| it.name.as_str()).collect();
+                    let known: Vec<&str> = others
+                        .iter()
+                        .filter(|other| rank(other).is_some())
+                        .map(|it| it.name.as_str())
+                        .collect();
                     let known: Vec<&str> = known.into_iter().chain(["icmp"]).collect();
                     let rule = "is no probe of this target whose flow can be followed";
-                    check.wrong(&block.key("trace").key("over"), rule, &suggestion(name, known.iter().copied()));
+                    check.wrong(
+                        &block.key("trace").key("over"),
+                        rule,
+                        &suggestion(name, known.iter().copied()),
+                    );
                 }
                 found
             }
-            None if declared => others.iter().filter(|other| rank(other).is_some()).min_by_key(|other| rank(other)),
+            None if declared => {
+                others.iter().filter(|other| rank(other).is_some()).min_by_key(|other| rank(other))
+            }
             None => None,
         };
         block.over = Some(chosen.map_or("icmp", |chosen| chosen.name.as_str()).to_owned());

@@ -8,14 +8,17 @@
 //! Invariant: a sample that is no evidence ([`Outcome::Unsent`](crate::sample::Outcome::Unsent)) changes
 //! nothing.
 
+pub mod collector;
 pub mod dpd;
 pub mod evidence;
 pub mod flap;
 pub mod jitter;
 pub mod liveness;
 pub mod loss;
+pub mod pair;
 pub mod path;
 pub mod watch;
 
+pub use collector::{About, Bearing, Collector, Found, Input, Placed, Track};
 pub use evidence::Evidence;
 pub use watch::{Transition, Watch};

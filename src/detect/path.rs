@@ -202,9 +202,9 @@ impl PathWatch {
         let from = old.id;
         // The old path may have gone on for some of them, at the places that are the same anyway.
         let is_new = |places: &[(Place, Seen)]| {
-            places.iter().any(|(place, value)| {
-                old.spots.get(place).is_none_or(|spot| !spot.known.contains(value))
-            })
+            places
+                .iter()
+                .any(|(place, value)| old.spots.get(place).is_none_or(|spot| !spot.known.contains(value)))
         };
         let fresh: Vec<_> = self.recent.drain(..).filter(|(_, places)| is_new(places)).collect();
         self.streaks.clear();

@@ -100,7 +100,9 @@ impl Paths {
     /// Asks for a thorough trace of a member, for it has just fallen silent.
     pub fn want(&mut self, target: &str, member: u8, now: Timestamp) {
         let known = self.wanted.iter().any(|(name, slot, _)| name == target && *slot == member);
-        if !known && self.looked.get(&(target.to_owned(), member)).is_none_or(|last| now.since(*last) >= PAUSE) {
+        if !known
+            && self.looked.get(&(target.to_owned(), member)).is_none_or(|last| now.since(*last) >= PAUSE)
+        {
             self.wanted.push((target.to_owned(), member, now));
         }
     }
@@ -129,7 +131,13 @@ impl Engine {
     /// Traces a member thoroughly now, over the flow and the first way out that its trace has; `tell` takes
     /// what was seen. Whether one was begun: not without a probe of kind `trace`, nor twice in a minute, nor
     /// beyond the budget.
-    pub fn deep_trace(&mut self, target: &str, member: u8, tell: Option<Tell>, out: &mut Vec<Happening>) -> bool {
+    pub fn deep_trace(
+        &mut self,
+        target: &str,
+        member: u8,
+        tell: Option<Tell>,
+        out: &mut Vec<Happening>,
+    ) -> bool {
         let now = self.driver.clock().now();
         let place = (target.to_owned(), member);
         if self.paths.looked.get(&place).is_some_and(|last| now.since(*last) < PAUSE) {

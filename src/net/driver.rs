@@ -144,8 +144,18 @@ enum Channel {
     Icmp(usize),
     Pinned,
     /// `headed`: what arrives starts with an IPv4 header (a raw socket).
-    Udp { socket: Socket, port: u16, connected: bool, headed: bool },
-    Tcp { socket: Socket, connected: bool, unsent: Vec<u8>, watching: bool },
+    Udp {
+        socket: Socket,
+        port: u16,
+        connected: bool,
+        headed: bool,
+    },
+    Tcp {
+        socket: Socket,
+        connected: bool,
+        unsent: Vec<u8>,
+        watching: bool,
+    },
 }
 
 struct Run {

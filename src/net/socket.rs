@@ -1,10 +1,13 @@
 //! Opening sockets with what every measurement needs, and receiving with what the kernel knows:
 //! arrival time, overflow count, ICMP errors with the packet they quote.
 
+use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
 
+use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
 };
@@ -15,6 +18,9 @@ use crate::config::Egress;
 use crate::probe::IcmpError;
 use crate::probe::icmp::icmp_error;
 
+/// Where `ip netns` keeps named network namespaces.
+const NAMESPACES: &str = "/run/netns";
+const OWN_NAMESPACE: &str = "/proc/thread-self/ns/net";
 /// Room for the answers of one long tick; the kernel grants at most `net.core.rmem_max`.
 const RECEIVE_BUFFER: usize = 256 * 1024;
 /// Shared sockets take the answers of all targets.
@@ -22,7 +28,7 @@ const SHARED_RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
 
 /// A UDP socket out of `egress`, connected to `peer` if `connected`.
 pub(super) fn udp(peer: SocketAddr, connected: bool, egress: &Egress) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(peer), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
+    let socket = new(egress, Domain::for_address(peer), Type::DGRAM.nonblocking(), Protocol::UDP)?;
     prepare(&socket, peer.ip(), egress, RECEIVE_BUFFER)?;
     // Also unconnected a socket here has one peer only, so an ICMP error cannot hit another's send.
     report_errors(&socket, peer.is_ipv6())?;
@@ -35,7 +41,7 @@ pub(super) fn udp(peer: SocketAddr, connected: bool, egress: &Egress) -> io::Res
 /// A TCP socket out of `egress` whose connection to `peer` has been started. `limited`: its hop limit, and
 /// the local port to start from (0 is any).
 pub(super) fn tcp(peer: SocketAddr, egress: &Egress, limited: Option<(u8, u16)>) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(peer), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    let socket = new(egress, Domain::for_address(peer), Type::STREAM.nonblocking(), Protocol::TCP)?;
     let (hops, port) = limited.map_or((None, 0), |(hops, port)| (Some(u32::from(hops)), port));
     prepare_at(&socket, peer.ip(), egress, 0, port)?;
     match hops {
@@ -60,7 +66,7 @@ pub(super) fn icmp(v6: bool, raw: bool, egress: &Egress) -> io::Result<Socket> {
         (Domain::IPV4, Protocol::ICMPV4, Ipv4Addr::UNSPECIFIED.into())
     };
     let kind = if raw { Type::RAW } else { Type::DGRAM };
-    let socket = Socket::new(domain, kind.nonblocking(), Some(protocol))?;
+    let socket = new(egress, domain, kind.nonblocking(), protocol)?;
     prepare(&socket, any, egress, SHARED_RECEIVE_BUFFER)?;
     if raw {
         socket.attach_filter(if v6 { super::icmp::FILTER_V6 } else { super::icmp::FILTER_V4 })?;
@@ -78,12 +84,12 @@ pub(super) fn whole(peer: SocketAddr, egress: &Egress) -> io::Result<(Socket, bo
     let (socket, raw) = if peer.port() == 0 {
         let protocol = if v6 { Protocol::ICMPV6 } else { Protocol::ICMPV4 };
         // The datagram socket gets only what is its own.
-        match Socket::new(domain, Type::DGRAM.nonblocking(), Some(protocol)) {
+        match new(egress, domain, Type::DGRAM.nonblocking(), protocol) {
             Ok(socket) => (socket, false),
-            Err(_) => (Socket::new(domain, Type::RAW.nonblocking(), Some(protocol))?, true),
+            Err(_) => (new(egress, domain, Type::RAW.nonblocking(), protocol)?, true),
         }
     } else {
-        (Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?, false)
+        (new(egress, domain, Type::DGRAM.nonblocking(), Protocol::UDP)?, false)
     };
     prepare(&socket, peer.ip(), egress, RECEIVE_BUFFER)?;
     report_errors(&socket, v6)?;
@@ -99,7 +105,7 @@ pub(super) fn whole(peer: SocketAddr, egress: &Egress) -> io::Result<(Socket, bo
 /// Which address of ours packets to `peer` would leave from.
 pub(super) fn source_towards(peer: IpAddr, egress: &Egress) -> io::Result<IpAddr> {
     let peer = SocketAddr::new(peer, 9);
-    let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = new(egress, Domain::for_address(peer), Type::DGRAM, Protocol::UDP)?;
     prepare(&socket, peer.ip(), egress, 0)?;
     socket.connect(&peer.into())?;
     local_address(&socket).map(|address| address.ip()).ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
@@ -108,6 +114,19 @@ pub(super) fn source_towards(peer: IpAddr, egress: &Egress) -> io::Result<IpAddr
 /// Our own address and port of a bound or connected socket.
 pub(super) fn local_address(socket: &Socket) -> Option<SocketAddr> {
     socket.local_addr().ok().and_then(|address| address.as_socket())
+}
+
+/// A socket in the network namespace of `egress`. A socket stays where it was made, whoever uses it.
+fn new(egress: &Egress, domain: Domain, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let Some(name) = &egress.namespace else { return Socket::new(domain, kind, Some(protocol)) };
+    let there = File::open(Path::new(NAMESPACES).join(name))?;
+    let here = File::open(OWN_NAMESPACE)?;
+    setns(there, CloneFlags::CLONE_NEWNET)?;
+    let socket = Socket::new(domain, kind, Some(protocol));
+    // The right to go there is the right to come back; all other probes would leave the wrong way else.
+    #[expect(clippy::expect_used, reason = "going on in the wrong network would blame it for our fault")]
+    setns(here, CloneFlags::CLONE_NEWNET).expect("this thread cannot return to its network namespace");
+    socket
 }
 
 fn prepare(socket: &Socket, peer: IpAddr, egress: &Egress, receive_buffer: usize) -> io::Result<()> {
@@ -130,6 +149,9 @@ fn prepare_at(
     }
     setsockopt(socket, sockopt::ReceiveTimestampns, &true)?;
     setsockopt(socket, sockopt::RxqOvfl, &1)?;
+    if let Some(mark) = egress.mark {
+        socket.set_mark(mark)?;
+    }
     if let Some(interface) = &egress.interface {
         socket.bind_device(Some(interface.as_bytes()))?;
     }
@@ -139,7 +161,8 @@ fn prepare_at(
         }
         socket.bind(&SockAddr::from(SocketAddr::new(source, port)))?;
     } else if port > 0 {
-        let any: IpAddr = if peer.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+        let any: IpAddr =
+            if peer.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
         socket.bind(&SockAddr::from(SocketAddr::new(any, port)))?;
     }
     Ok(())
@@ -236,7 +259,8 @@ impl Receiver {
                 match control {
                     ControlMessageOwned::ScmTimestampns(at) => stamp = Some(nanos(at)),
                     // The packet did not even leave: it is larger than the interface takes.
-                    ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _)
+                    ControlMessageOwned::Ipv4RecvErr(error, _)
+                    | ControlMessageOwned::Ipv6RecvErr(error, _)
                         if error.ee_origin == ORIGIN_LOCAL && error.ee_errno == EMSGSIZE =>
                     {
                         found = Some((IcmpError::TooBig(error.ee_info), None));

@@ -15,10 +15,15 @@ use crate::sample::path::Way;
 /// Which way packets to `peer` leave through `egress`. What cannot be told is left out.
 #[must_use]
 pub fn towards(peer: IpAddr, egress: &Egress) -> Way {
+    if egress.namespace.is_some() {
+        // Tables and devices there are another namespace's.
+        return Way { interface: egress.interface.clone(), ..Way::default() };
+    }
     let source = socket::source_towards(peer, egress).ok();
     let interface = egress.interface.clone().or_else(|| interface_of(source?));
     let tunnel = interface.as_deref().is_some_and(is_tunnel);
-    let gateway = interface.as_deref().and_then(|name| if peer.is_ipv6() { gateway6(name) } else { gateway4(name) });
+    let gateway =
+        interface.as_deref().and_then(|name| if peer.is_ipv6() { gateway6(name) } else { gateway4(name) });
     Way { interface, tunnel, gateway }
 }
 

@@ -22,7 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::entropy::Entropy;
-use crate::sample::{Fault, Phase, Reason, Report};
+use crate::sample::{Carrier, Fault, Phase, Reason, Report};
 use crate::time::{Timestamp, WallTime};
 use crate::words;
 
@@ -248,6 +248,8 @@ pub struct KindInfo {
     pub interval: Duration,
     /// The socket it keeps.
     pub flow: Flow,
+    /// What carries its packets.
+    pub carrier: Carrier,
     /// Its forms for these settings: recurring candidates from the gentlest on, then the rare ones.
     /// The first one is tried first. Never empty.
     pub forms: fn(&Spec) -> &'static [Form],
@@ -289,6 +291,15 @@ impl Spec {
             return trace::flow(&self.settings.trace);
         }
         (self.kind.flow, self.port)
+    }
+
+    /// What carries its packets.
+    #[must_use]
+    pub fn carrier(&self) -> Carrier {
+        match &self.settings.trace.over {
+            Some(over) if self.kind.name == trace::INFO.name => over.kind.carrier,
+            _ => self.kind.carrier,
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use rustls::{AlertDescription, CertificateError, ClientConnection, Error, Protoc
 
 use super::certificate::{self, Recorder, Roots};
 use super::{Charge, Event, Exchange, Flow, Form, Handled, KindInfo, Spec, Start, Step, Transport, icmp};
-use crate::sample::{Fault, Outcome, Phase, Reason, Report};
+use crate::sample::{Carrier, Fault, Outcome, Phase, Reason, Report};
 use crate::time::{Timestamp, WallTime};
 
 /// The most bytes taken from a server before its handshake is over. rustls holds each message below
@@ -51,6 +51,7 @@ pub static INFO: KindInfo = KindInfo {
     port: 443,
     interval: Duration::from_secs(60),
     flow: Flow::Fresh,
+    carrier: Carrier::Tcp,
     forms: |_| FORMS,
     reasons: &[
         Reason::NoAnswer,

@@ -61,6 +61,8 @@ pub struct Verdict {
     pub expected: f64,
     /// The least margin that was left.
     pub least_margin: Duration,
+    /// Whether the evidence goes to the end of the outage.
+    pub complete: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,6 +165,12 @@ impl Survival {
         Duration::from_nanos(death.saturating_sub(now.as_nanos()).min(self.patience))
     }
 
+    /// The margin when the last probe was sent; nothing before the first.
+    #[must_use]
+    pub fn margin_now(&self) -> Option<Duration> {
+        self.last.map(|(at, _)| self.margin(Timestamp::from_nanos(at)))
+    }
+
     /// The outage that is under way, as far as the evidence goes.
     #[must_use]
     pub fn current(&self) -> Option<Verdict> {
@@ -185,7 +193,7 @@ impl Survival {
             return None;
         };
         if at - before > self.hole {
-            let over = self.outage.take().map(|outage| outage.verdict);
+            let over = self.outage.take().map(|outage| Verdict { complete: false, ..outage.verdict });
             if !received {
                 self.begin(at, at);
             }
@@ -226,6 +234,7 @@ impl Survival {
             sure: false,
             expected: 0.0,
             least_margin: Duration::from_nanos(self.patience),
+            complete: true,
         };
         self.outage = Some(Box::new(Outage { verdict, stretches: vec![all], down: 0.0 }));
     }

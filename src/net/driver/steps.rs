@@ -9,8 +9,8 @@ use super::super::socket::{datagram, flush};
 use super::super::{fault, socket};
 use super::arrivals::queue_errors;
 use super::{
-    Channel, Clock, Driver, Drops, Event, Fault, Happening, Outcome, Owner, POLLS, Reason, Report,
-    Reverse, Run, Step, Timestamp, Transport,
+    Channel, Clock, Driver, Drops, Event, Fault, Happening, Outcome, Owner, POLLS, Reason, Report, Reverse,
+    Run, Step, Timestamp, Transport,
 };
 
 /// How often a send is tried again that failed for an error of an earlier packet.
@@ -54,10 +54,12 @@ impl Driver {
                     Ok(Channel::Udp { socket, port, connected, headed: false })
                 })
             }
-            Transport::Tcp { port } => socket::tcp(SocketAddr::new(peer, port), &egress, None).and_then(|socket| {
-                self.poller.add(&socket, Owner::Run(index).key(), true)?;
-                Ok(Channel::Tcp { socket, connected: false, unsent: Vec::new(), watching: true })
-            }),
+            Transport::Tcp { port } => {
+                socket::tcp(SocketAddr::new(peer, port), &egress, None).and_then(|socket| {
+                    self.poller.add(&socket, Owner::Run(index).key(), true)?;
+                    Ok(Channel::Tcp { socket, connected: false, unsent: Vec::new(), watching: true })
+                })
+            }
             Transport::Syn { port, ttl } => {
                 let limited = Some((ttl, run.local_port));
                 socket::tcp(SocketAddr::new(peer, port), &egress, limited).and_then(|socket| {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::{Event, Exchange, Flow, Form, Handled, IcmpError, KindInfo, Mismatch, Spec, Start, Step, Transport};
 use super::{Charge, Kind};
 use crate::sample::path::{HopSeen, Label, PathEnd, PathSeen};
-use crate::sample::{Outcome, Reason, Report, Text};
+use crate::sample::{self, Outcome, Reason, Report, Text};
 use crate::time::Timestamp;
 use crate::wire::icmp::extension::label_stack;
 
@@ -116,6 +116,7 @@ pub static INFO: KindInfo = KindInfo {
     port: 0,
     interval: Duration::from_secs(60),
     flow: Flow::SharedIcmp,
+    carrier: sample::Carrier::Icmp,
     forms,
     reasons: &[
         Reason::NoAnswer,
