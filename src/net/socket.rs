@@ -161,6 +161,7 @@ fn prepare_at(
         }
         socket.bind(&SockAddr::from(SocketAddr::new(source, port)))?;
     } else if port > 0 {
+        socket.set_reuse_address(true)?;
         let any: IpAddr =
             if peer.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
         socket.bind(&SockAddr::from(SocketAddr::new(any, port)))?;

@@ -88,6 +88,23 @@ fn listener(lab: &Lab, port: u16) -> TcpListener {
     lab.within("conc", || TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).unwrap())
 }
 
+/// What opens something at the peer is sent there once, and closed again.
+#[test]
+fn services_with_state_get_one_packet() {
+    let lab = Lab::chain(ROUTERS);
+    lab.script("start openvpn udp plain");
+    lab.script("start xl2tpd");
+    for probe in ["openvpn_udp", "l2tp"] {
+        let path = trace(&lab, &[CONC[0], "--probe", probe]);
+        assert_eq!(path.hops(), chain(false), "{probe}: {:#}", path.0);
+        assert_eq!(path.0["path"]["end"], "reached", "{probe}: {:#}", path.0);
+        assert_eq!(path.beyond(), 0, "{probe}: {:#}", path.0);
+        println!("{probe}: {:?}", path.took());
+    }
+    let log = lab.read("xl2tpd.log");
+    assert!(log.contains("Connection closed"), "{log}");
+}
+
 /// Makes a router quote no more than RFC 792 asks for: the header and eight bytes. The kernel's own,
 /// longer answers are dropped, and shorter ones sent in their place.
 struct Little {

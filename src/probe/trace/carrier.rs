@@ -14,13 +14,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::super::icmp::{TOKEN, routing};
-use super::super::{Event, Exchange, Handled, Mismatch, Spec, Start, Step, Transport};
+use super::super::{Event, Exchange, Form, Handled, Mismatch, Spec, Start, Step, Transport};
 use crate::entropy::{Draw as _, Generator};
 use crate::time::{Timestamp, WallTime};
 use crate::wire::icmp::{Echo, Message};
 
 /// Length of an echo's payload in bytes; 64 with the ICMP header, as `ping` sends.
 const PAYLOAD: usize = 56;
+/// Stands for the hop limit of packets that are to reach the peer.
+const WHOLE: u8 = 0;
 /// From how many quoted bytes on a packet is told from another.
 const TELLING: usize = 8;
 
@@ -56,7 +58,7 @@ impl Carrier {
     pub fn packet(&mut self, number: usize, ttl: u8, now: Timestamp, out: &mut Vec<u8>) -> Step {
         match self {
             Self::Echo(echoes) => echoes.request(number, out),
-            Self::Probe(flights) => flights.first(now, out),
+            Self::Probe(flights) => flights.first(ttl, now, out),
             Self::Syn { port } => return Step::Open(Transport::Syn { port: *port, ttl }),
         }
         Step::SendTtl(ttl)
@@ -67,7 +69,7 @@ impl Carrier {
         match self {
             Self::Echo(echoes) => echoes.padded(number, length, out),
             Self::Probe(flights) => {
-                flights.first(now, out);
+                flights.first(WHOLE, now, out);
                 flights.pad(length, out);
             }
             Self::Syn { .. } => {}
@@ -205,6 +207,7 @@ pub(super) struct Flights {
 }
 
 struct Flight {
+    ttl: u8,
     exchange: Box<dyn Exchange>,
     bytes: Vec<u8>,
     /// Its packet was answered by the peer, so it goes on to its end.
@@ -224,15 +227,18 @@ impl Flights {
             flights: Vec::new(),
             sending: None,
         };
-        flights.transport = flights.make(start.now).transport();
+        flights.transport = flights.make(0, start.now).transport();
         flights
     }
 
-    fn make(&mut self, now: Timestamp) -> Box<dyn Exchange> {
+    /// An exchange of the gentlest form, or of another gentle one: a box may be silent to one of them.
+    fn make(&mut self, which: usize, now: Timestamp) -> Box<dyn Exchange> {
         let forms = (self.spec.kind.forms)(&self.spec);
-        // The gentlest: the last of those at the start that leave no state, or else the first.
-        let gentle = forms.iter().find(|form| form.name == "version").or_else(|| forms.first());
-        let Some(form) = gentle else { return Box::new(Nothing) };
+        let mut gentle: Vec<&'static Form> = forms.iter().take_while(|form| form.stateless()).collect();
+        // The cheapest one for an IKE responder: it reads no further than the header.
+        gentle.sort_by_key(|form| form.name != "version");
+        let place = which.checked_rem(gentle.len()).unwrap_or(0);
+        let Some(form) = gentle.get(place).copied().or(forms.first()) else { return Box::new(Nothing) };
         let start = Start {
             now,
             wall: self.wall,
@@ -245,13 +251,15 @@ impl Flights {
         (self.spec.kind.begin)(&self.spec, start)
     }
 
-    fn first(&mut self, now: Timestamp, out: &mut Vec<u8>) {
-        let mut exchange = self.make(now);
+    fn first(&mut self, ttl: u8, now: Timestamp, out: &mut Vec<u8>) {
+        // The first packets of all hops have one form, a hop that was silent to it is asked in another.
+        let which = self.flights.iter().filter(|flight| flight.ttl == ttl && ttl != WHOLE).count();
+        let mut exchange = self.make(which, now);
         // A kind that opens with anything else than a datagram cannot be carried; the configuration and
         // the command line offer none.
         let _ = exchange.poll(now, out);
         self.sending = Some(self.flights.len());
-        self.flights.push(Flight { exchange, bytes: out.clone(), answered: false, over: false });
+        self.flights.push(Flight { ttl, exchange, bytes: out.clone(), answered: false, over: false });
     }
 
     /// Pads the IKE message made last to that length, and says so in its header (RFC 7296, 3.1: the
