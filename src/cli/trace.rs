@@ -259,7 +259,8 @@ fn redraw(seen: &PathSeen, last: usize) -> usize {
 fn lines(seen: &PathSeen) -> String {
     let mut out = String::new();
     for hop in &seen.hops {
-        out.push_str(&format!("{:>3}", ""));
+        // Numbers below each other.
+        out.push_str(if hop.ttl < 10 { "   " } else { "  " });
         out.push_str(line(hop).as_str());
         out.push('\n');
     }

@@ -268,18 +268,19 @@ fn places(seen: &PathSeen) -> Vec<(Place, Seen)> {
     places
 }
 
-/// The logarithm of the chance that balancing over equal hops shows `m` of them in `n` runs, and then `k`
-/// others in `s` runs.
-fn chance(m: usize, n: u32, k: usize, s: u32) -> f64 {
-    let [m, k] = [m, k].map(|count| f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
-    let w = m + k;
+/// The logarithm of the chance that balancing over equal hops shows so many of them in the runs before,
+/// and then so many others in the runs after.
+fn chance(known: usize, before: u32, others: usize, after: u32) -> f64 {
+    let [known, others] = [known, others].map(|count| f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+    let all = known + others;
+    // The binomial coefficient: which of them are the known ones.
     let mut choices = 0.0;
-    let mut i = 1.0;
-    while i <= k {
-        choices += ((m + i) / i).ln();
-        i += 1.0;
+    let mut chosen = 1.0;
+    while chosen <= others {
+        choices += ((known + chosen) / chosen).ln();
+        chosen += 1.0;
     }
-    choices + f64::from(n) * (m / w).ln() + f64::from(s) * (k / w).ln()
+    choices + f64::from(before) * (known / all).ln() + f64::from(after) * (others / all).ln()
 }
 
 /// FNV-1a over the places of a path's first run.

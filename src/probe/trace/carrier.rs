@@ -201,7 +201,7 @@ pub(super) struct Flights {
     wall: WallTime,
     timeout: Duration,
     entropy: Generator,
-    flights: Vec<Flight>,
+    sent: Vec<Flight>,
     /// The one that the next [`Event::Sent`] or [`Event::Failed`] is for.
     sending: Option<usize>,
 }
@@ -224,7 +224,7 @@ impl Flights {
             wall: start.wall,
             timeout: start.timeout,
             entropy: Generator::seeded(start.entropy.u64()),
-            flights: Vec::new(),
+            sent: Vec::new(),
             sending: None,
         };
         flights.transport = flights.make(0, start.now).transport();
@@ -253,19 +253,19 @@ impl Flights {
 
     fn first(&mut self, ttl: u8, now: Timestamp, out: &mut Vec<u8>) {
         // The first packets of all hops have one form, a hop that was silent to it is asked in another.
-        let which = self.flights.iter().filter(|flight| flight.ttl == ttl && ttl != WHOLE).count();
+        let which = self.sent.iter().filter(|flight| flight.ttl == ttl && ttl != WHOLE).count();
         let mut exchange = self.make(which, now);
         // A kind that opens with anything else than a datagram cannot be carried; the configuration and
         // the command line offer none.
         let _ = exchange.poll(now, out);
-        self.sending = Some(self.flights.len());
-        self.flights.push(Flight { ttl, exchange, bytes: out.clone(), answered: false, over: false });
+        self.sending = Some(self.sent.len());
+        self.sent.push(Flight { ttl, exchange, bytes: out.clone(), answered: false, over: false });
     }
 
     /// Pads the IKE message made last to that length, and says so in its header (RFC 7296, 3.1: the
     /// length is at offset 24). It is of a major version that no responder reads beyond the header.
     fn pad(&mut self, length: usize, out: &mut Vec<u8>) {
-        let Some(flight) = self.flights.last_mut() else { return };
+        let Some(flight) = self.sent.last_mut() else { return };
         // RFC 3948, 2.2: on port 4500 four zero bytes precede it.
         let marker = if out.starts_with(&[0; 4]) { 4 } else { 0 };
         out.resize(length.max(out.len()), 0);
@@ -281,7 +281,7 @@ impl Flights {
             return About::Nothing(Mismatch::Source);
         }
         let mut why = Mismatch::Token;
-        for (number, flight) in self.flights.iter_mut().enumerate() {
+        for (number, flight) in self.sent.iter_mut().enumerate() {
             match flight.exchange.handle(Event::Received { from, bytes }, at) {
                 Handled::Taken => {
                     flight.answered = true;
@@ -301,7 +301,7 @@ impl Flights {
             let shared = quoted.len().min(flight.bytes.len());
             quoted.get(..shared) == flight.bytes.get(..shared)
         };
-        let mut fitting = (0..self.flights.len()).filter(|number| self.flights.get(*number).is_some_and(fits));
+        let mut fitting = (0..self.sent.len()).filter(|number| self.sent.get(*number).is_some_and(fits));
         match (fitting.next(), fitting.next()) {
             (Some(number), None) => About::Packet(number),
             (Some(_), Some(_)) => About::SomePacket,
@@ -311,7 +311,7 @@ impl Flights {
 
     /// Tells the exchange whose packet it was that it has left, or could not.
     pub fn sent(&mut self, event: Event<'_>, at: Timestamp) {
-        if let Some(flight) = self.sending.take().and_then(|number| self.flights.get_mut(number)) {
+        if let Some(flight) = self.sending.take().and_then(|number| self.sent.get_mut(number)) {
             flight.exchange.handle(event, at);
         }
     }
@@ -319,7 +319,7 @@ impl Flights {
     /// What the exchanges that were answered still have to do.
     pub fn carry_on(&mut self, now: Timestamp, out: &mut Vec<u8>) -> Option<Step> {
         let mut wait = None;
-        for (number, flight) in self.flights.iter_mut().enumerate() {
+        for (number, flight) in self.sent.iter_mut().enumerate() {
             while flight.answered && !flight.over {
                 match flight.exchange.poll(now, out) {
                     Step::Report(_) => {}

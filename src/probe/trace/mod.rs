@@ -317,7 +317,8 @@ pub fn line(hop: &HopSeen) -> Text {
     let mut text = hop.ttl.to_string();
     for answer in &hop.answers {
         let from = answer.address.map_or_else(|| "?".to_owned(), |from| from.to_string());
-        text.push_str(&format!(" {from} {:.1} ms", answer.rtt.as_secs_f64() * 1e3));
+        let millis = answer.rtt.as_secs_f64() * 1e3;
+        text.push_str(&if millis < 1.0 { format!(" {from} {millis:.2} ms") } else { format!(" {from} {millis:.1} ms") });
         for label in &answer.labels {
             text.push_str(&format!(" [MPLS {}]", label.label));
         }

@@ -380,19 +380,26 @@ impl Exchange for Mtu {
 mod tests {
     use super::*;
 
-    fn router() -> Option<IpAddr> {
-        Some(IpAddr::from([192, 0, 2, 1]))
+    const ROUTER: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
+
+    /// Who says that a packet is too big.
+    #[derive(Clone, Copy)]
+    enum Says {
+        Router,
+        Kernel,
+        Nobody,
     }
 
     /// Searches a path that carries `mtu` bytes; who says so if more come, and how many of the packets
     /// that fit are lost all the same.
-    fn search(v6: bool, mtu: u16, told: Option<Option<IpAddr>>, lost: impl Fn(usize) -> bool) -> (Next, usize) {
+    fn search(v6: bool, mtu: u16, says: Says, lost: impl Fn(usize) -> bool) -> (Next, usize) {
         let mut search = Search::new(v6);
         for packets in 0..1000 {
             match search.next("icmp") {
-                Next::Send(size) if size > mtu => match told {
-                    Some(from) => search.too_big(size, mtu.into(), from),
-                    None => search.silent(size),
+                Next::Send(size) if size > mtu => match says {
+                    Says::Router => search.too_big(size, mtu.into(), ROUTER),
+                    Says::Kernel => search.too_big(size, mtu.into(), None),
+                    Says::Nobody => search.silent(size),
                 },
                 Next::Send(size) if lost(packets) => search.silent(size),
                 Next::Send(size) => search.answered(size),
@@ -410,42 +417,40 @@ mod tests {
     fn every_size_is_found_however_it_is_told() {
         for v6 in [false, true] {
             let floor = if v6 { FLOOR_V6 } else { FLOOR_V4 };
-            assert_eq!(search(v6, CEILING, None, |_| false), (seen(CEILING, false, None, false), 2));
+            assert_eq!(search(v6, CEILING, Says::Nobody, |_| false), (seen(CEILING, false, None, false), 2));
             for mtu in floor..CEILING {
-                let (found, packets) = search(v6, mtu, Some(router()), |_| false);
-                assert_eq!(found, seen(mtu, false, router(), false));
+                let (found, packets) = search(v6, mtu, Says::Router, |_| false);
+                assert_eq!(found, seen(mtu, false, ROUTER, false));
                 assert!(packets <= 3, "{mtu}: {packets}");
-                let (found, _) = search(v6, mtu, Some(None), |_| false);
+                let (found, _) = search(v6, mtu, Says::Kernel, |_| false);
                 assert_eq!(found, seen(mtu, false, None, true));
-                let (found, packets) = search(v6, mtu, None, |_| false);
+                let (found, packets) = search(v6, mtu, Says::Nobody, |_| false);
                 assert_eq!(found, seen(mtu, true, None, false), "{mtu}");
                 assert!(packets <= 50, "{mtu}: {packets}");
             }
-            assert_eq!(search(v6, floor - 1, None, |_| false).0, Next::Nothing);
+            assert_eq!(search(v6, floor - 1, Says::Nobody, |_| false).0, Next::Nothing);
         }
     }
 
     #[test]
     fn loss_is_no_black_hole() {
         for phase in 0..3 {
-            let (found, _) = search(false, CEILING, None, |packet| packet % 3 == phase);
+            let (found, _) = search(false, CEILING, Says::Nobody, |packet| packet % 3 == phase);
             assert_eq!(found, seen(CEILING, false, None, false));
-            let (found, _) = search(false, 1400, None, |packet| packet % 3 == phase);
+            let (found, _) = search(false, 1400, Says::Nobody, |packet| packet % 3 == phase);
             assert_eq!(found, seen(1400, true, None, false));
         }
         // A run of losses that looks like a limit at first, and answers when it is to be confirmed.
-        let (found, _) = search(false, CEILING, None, |packet| (1..10).contains(&packet));
+        let (found, _) = search(false, CEILING, Says::Nobody, |packet| (1..10).contains(&packet));
         assert_eq!(found, seen(CEILING, false, None, false));
     }
 
     #[test]
     fn a_router_that_lies_is_not_believed() {
-        let mut search = Search::new(false);
-        search.answered(576);
         for lie in [0, 1, 67, 1500, 9000, u32::MAX] {
-            let mut search = Search { ..Search::new(false) };
+            let mut search = Search::new(false);
             search.answered(576);
-            search.too_big(1500, lie, router());
+            search.too_big(1500, lie, ROUTER);
             assert_eq!(search.next("icmp"), Next::Send(1038), "{lie}");
         }
     }
