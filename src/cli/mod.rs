@@ -17,6 +17,7 @@ pub mod check;
 pub mod config;
 pub mod demo;
 pub mod init;
+pub mod ready;
 pub mod trace;
 
 /// The default of `--config.file`.
@@ -76,6 +77,8 @@ pub enum Command {
     Check(check::Check),
     /// Show the way to a host on the flow of its VPN
     Trace(trace::Trace),
+    /// Say whether so many people in Teams will hold: capacity, and what the probes saw
+    Ready(ready::Ready),
     /// Look at a host and print a configuration for what answers
     Init(init::Init),
     /// Check, show or describe the configuration
@@ -148,6 +151,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Demo(demo)) => demo.run(),
         Some(Command::Check(check)) => ExitCode::from(check.run(&file)),
         Some(Command::Trace(trace)) => ExitCode::from(trace.run(&file)),
+        Some(Command::Ready(ready)) => ExitCode::from(ready.run(&file)),
         Some(Command::Init(init)) => ExitCode::from(init.run()),
         Some(Command::Config { command }) => run_config(&command, &file),
         None => {

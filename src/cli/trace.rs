@@ -272,6 +272,7 @@ fn tail(document: &Document<'_>, seen: &PathSeen) -> String {
     let over =
         if seen.port == 0 { seen.over.to_owned() } else { format!("{} (port {})", seen.over, seen.port) };
     let end = match seen.end {
+        _ if seen.looping => "the packets go in circles: two routers send them to each other".to_owned(),
         PathEnd::Reached => "the destination answered".to_owned(),
         PathEnd::Refused => format!(
             "the last hop refuses it: {}",

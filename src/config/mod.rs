@@ -8,6 +8,7 @@
 //! Invariant: there is a [`Config`] only if nothing at all is wrong; else there is every problem at
 //! once, each with the place it was written at.
 
+mod capacity;
 mod check;
 mod dpd;
 mod egress;
@@ -36,6 +37,7 @@ use crate::probe::{Kind, Spec};
 use crate::session::Plan;
 use crate::words;
 
+pub use capacity::{Capacity, Cipher, Protocol, Rate, Tunnel};
 pub use dpd::{Dpd, dpd_profiles};
 pub use layers::{PREFIX, environment};
 pub use problem::{KeyPath, Place, Problem, Problems, Step};
@@ -100,6 +102,8 @@ pub struct Target {
     pub probes: Vec<Spec>,
     /// The real session that is kept with its first member, if one is.
     pub session: Option<Arc<Plan>>,
+    /// What it and its line can carry, as declared.
+    pub capacity: Option<Capacity>,
     /// Whose dead peer detection is replayed on which of them; none if no probe speaks a VPN's protocol
     /// over UDP and none was named.
     pub dpd: Option<Dpd>,

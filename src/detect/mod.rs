@@ -17,6 +17,7 @@ pub mod liveness;
 pub mod loss;
 pub mod pair;
 pub mod path;
+pub mod recent;
 pub mod watch;
 
 pub use collector::{About, Bearing, Collector, Found, Input, Placed, Track};

@@ -421,6 +421,9 @@ impl Engine {
         if beside {
             return;
         }
+        if telling {
+            series.metrics.remember(&sample);
+        }
         let bearing = if telling { Bearing::Target } else { Bearing::Flow };
         let evidence = sample.report.outcome.received().is_some();
         self.collector.take(Input::Sample(&sample, bearing), &mut self.found);

@@ -86,6 +86,8 @@ pub struct PathSeen {
     pub end: PathEnd,
     /// Why it was refused.
     pub reason: Option<Reason>,
+    /// Whether packets go in circles: some router answers at three hop limits or more.
+    pub looping: bool,
     /// Routers that answered quoting so little that their place could not be told.
     pub unplaced: Vec<IpAddr>,
     /// How many packets were sent.

@@ -31,6 +31,7 @@ fn path(routers: &[u16], reached: bool) -> PathSeen {
         hops: addresses.iter().zip(1..).map(hop).collect(),
         end: if reached { PathEnd::Reached } else { PathEnd::Silent },
         reason: None,
+        looping: false,
         unplaced: vec![],
         packets: 0,
         took: Duration::ZERO,

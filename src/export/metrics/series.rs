@@ -1,6 +1,7 @@
 //! The metrics of one series: one probe of one member of one target over one egress.
 //!
-//! Invariants: recording a sample takes no lock, unless it brings findings. Every reason and fault is
+//! Invariants: counting a sample takes no lock, unless it brings findings; the lock of the last hour is
+//! never held for longer than it takes to add a sample or to sum it up. Every reason and fault is
 //! counted, also one that the kind forgot to declare: evidence is never dropped.
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use super::families::{Collected, Family};
 use super::histogram::{Bounds, Histogram};
 use super::path::PathMetrics;
 use crate::detect::liveness::State;
+use crate::detect::recent::{Recent, Recently};
 use crate::detect::{Transition, Watch};
 use crate::probe::Kind;
 use crate::sample::{Details, Fault, Findings, Outcome, Phase, Reason, Sample};
@@ -75,6 +77,8 @@ pub struct SeriesMetrics {
     path: Option<PathMetrics>,
     /// What each form found out last.
     findings: Mutex<BTreeMap<&'static str, Arc<Findings>>>,
+    /// The last hour.
+    recent: Mutex<Recently>,
 }
 
 fn zeros(len: usize) -> Box<[AtomicU64]> {
@@ -116,6 +120,7 @@ impl SeriesMetrics {
             dpd: Mutex::new(Arc::new([])),
             path: (kind.name == "trace").then(PathMetrics::default),
             findings: Mutex::new(BTreeMap::new()),
+            recent: Mutex::default(),
         }
     }
 
@@ -171,7 +176,34 @@ impl SeriesMetrics {
         if let Some(findings) = &report.findings {
             self.found(sample.form, findings);
         }
+        if Recently::is_news(sample) {
+            self.recently(|recent| recent.hear(sample));
+        }
         self.last.store(pack(report.outcome, report.rtt), Relaxed);
+    }
+
+    fn recently<T>(&self, act: impl FnOnce(&mut Recently) -> T) -> T {
+        act(&mut self.recent.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Tells at which pace the samples come from now on.
+    pub fn pace(&self, interval: Duration, timeout: Duration) {
+        self.recently(|recent| recent.pace(interval, timeout));
+    }
+
+    /// Begins the last hour anew: another box, way or pace.
+    pub fn begin(&self, interval: Duration, timeout: Duration) {
+        self.recently(|recent| recent.begin(interval, timeout));
+    }
+
+    /// Keeps a sample that tells about the target for an hour.
+    pub fn remember(&self, sample: &Sample) {
+        self.recently(|recent| recent.observe(sample));
+    }
+
+    /// The last hour, seen from `now`.
+    pub fn recent(&self, now: Timestamp) -> Option<Recent> {
+        self.recently(|recent| recent.at(now))
     }
 
     fn found(&self, form: &'static str, findings: &Findings) {

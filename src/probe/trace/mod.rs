@@ -224,6 +224,9 @@ struct Trace {
 impl Trace {
     fn seen(&self) -> PathSeen {
         let (hops, end, reason, unplaced) = self.walk.seen();
+        let times = |one: &HopSeen| hops.iter().filter(|hop| hop.address() == one.address()).count();
+        let router = |hop: &&HopSeen| hop.address().is_some_and(|address| address != self.peer);
+        let looping = hops.iter().filter(router).any(|hop| times(hop) >= 3);
         PathSeen {
             over: self.over,
             peer: self.peer,
@@ -232,6 +235,7 @@ impl Trace {
             hops,
             end,
             reason,
+            looping,
             unplaced,
             packets: u32::try_from(self.walk.packets()).unwrap_or(u32::MAX),
             took: self.walk.took(),

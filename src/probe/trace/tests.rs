@@ -302,3 +302,12 @@ fn tcp_is_traced_one_attempt_at_a_time() {
     assert_eq!((report.outcome, report.rtt), (Outcome::OK, Some(Duration::from_millis(5))));
     assert_eq!(addresses(&report), [router(1), router(2), Some(PEER.parse().unwrap())]);
 }
+
+#[test]
+fn a_routing_loop_is_seen() {
+    let (report, _) = run(30, |ttl| Meets::Router(if ttl < 4 { ttl } else { 4 + ttl % 2 }));
+    let path = report.findings.unwrap().path.unwrap();
+    assert!(path.looping && path.end == PathEnd::Silent);
+    let (report, _) = run(30, |ttl| if ttl < 9 { Meets::Router(ttl) } else { Meets::Destination });
+    assert!(!report.findings.unwrap().path.unwrap().looping);
+}
