@@ -5,6 +5,7 @@
 //! Invariant: [`Outcome::Unsent`] is no evidence about a target, and no detector may see it as loss.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -50,6 +51,14 @@ macro_rules! words {
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let word = <String as serde::Deserialize>::deserialize(deserializer)?;
+                let unknown = |()| serde::de::Error::custom(format!("unknown word {word:?}"));
+                word.parse().map_err(unknown)
             }
         }
     };
@@ -404,6 +413,15 @@ impl Serialize for Details {
     }
 }
 
+/// A mapping of a NAT, or none: the two ends of one flow of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mapped {
+    /// Our own address and port, if the flow has them.
+    pub local: Option<SocketAddr>,
+    /// What the peer saw as the source.
+    pub address: SocketAddr,
+}
+
 /// What an exchange found out that the rest of the program acts on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Findings {
@@ -417,6 +435,8 @@ pub struct Findings {
     pub path: Option<path::PathSeen>,
     /// The MTU of the path, if it was searched.
     pub mtu: Option<path::MtuSeen>,
+    /// Under which address and port the peer saw our flow.
+    pub mapped: Option<Mapped>,
     /// The rest, for people.
     pub details: Details,
 }

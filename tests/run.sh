@@ -15,6 +15,7 @@ PACKAGES=(
     iproute2 nftables iputils-ping procps util-linux openssl            # the lab's network
     charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-extra-plugins
     libstrongswan-standard-plugins openvpn xl2tpd ocserv nginx-light unbound
+    wireguard-go wireguard-tools softether-vpnserver python3-venv xrdp coturn                                                         # what is behind a concentrator
     ike-scan bind9-dnsutils                                             # clients that are not ours
     prometheus systemd                                                  # promtool, systemd-analyze
 )
@@ -63,6 +64,13 @@ packages() {
     fi
     echo "run.sh: installing ${missing[*]}"
     $SUDO bash -c "$INSTALL" install "${missing[@]}" >"$logs/apt" 2>&1 || { cat "$logs/apt"; return 1; }
+}
+
+# A server that no distribution has, from PyPI, in an environment of its own.
+sstpd() {
+    [[ ! -x target/venv/bin/sstpd ]] || return 0
+    { python3 -m venv target/venv && target/venv/bin/pip -q install sstp-server==0.6.0; } &>"$logs/pip" ||
+        { cat "$logs/pip"; return 1; }
 }
 
 # --- the kinds: each prints what it does, and closing lines as cargo does ------------------------------
@@ -126,6 +134,7 @@ lab() {
     local runner failed=0
     runner=CARGO_TARGET_$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER
     [[ -z $SUDO ]] || export "$runner=sudo -E env PATH=$PATH"
+    sstpd
     $SUDO tests/lab/lab.sh sweep
     # The cuts around the edges of real sessions keep four labs busy for five minutes: in a long run. The
     # table of the last one is in tests/lab/dpd-table.txt.

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use crate::config::{Config, Family, Vpn, raw};
+use crate::detect::incident::{Cause, IncidentKind};
 use crate::detect::liveness::State;
 use crate::detect::path::FirstHop;
 use crate::diagnose::{LadderReason, Status, Step, Verdict};
@@ -87,11 +88,13 @@ pub fn enums() -> String {
         };
     }
     let mut all: BTreeMap<&str, Vec<&str>> = BTreeMap::from(sets! {
+        "cause": Cause,
         "charge": Charge,
         "family": Family,
         "fault": Fault,
         "first_hop": FirstHop,
         "ladder_reason": LadderReason,
+        "incident_kind": IncidentKind,
         "mismatch": Mismatch,
         "path_end": PathEnd,
         "phase": Phase,

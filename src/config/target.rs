@@ -360,10 +360,11 @@ fn probe(
     let timeout = check.duration(&path.key("timeout"), entry.timeout.as_ref(), TIMEOUT);
     let full = check.duration(&path.key("full_interval"), entry.full_interval.as_ref(), FULL_INTERVAL);
     let (settings, blocks) = settings::settings(kind, from, check);
+    let usual_port = if kind.name == "http" && !settings.http.tls { 80 } else { kind.port };
     let spec = Spec {
         name: name.to_owned(),
         kind,
-        port: entry.port.unwrap_or(kind.port),
+        port: entry.port.unwrap_or(usual_port),
         interval,
         timeout: timeout.unwrap_or(around.defaults.timeout),
         full_interval: full.unwrap_or(around.defaults.full_interval),

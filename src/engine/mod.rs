@@ -22,9 +22,10 @@ use crate::budget::Budget;
 use crate::config::{Config, Egress, Target};
 use crate::detect::dpd::{Profile, Survival};
 use crate::detect::liveness::combine;
-use crate::detect::{Bearing, Collector, Found, Input, Transition};
+use crate::detect::{Bearing, Found, Incident, Input, Stage, Transition};
 use crate::entropy::Draw;
 use crate::export::metrics::{DpdMetrics, FlowAge, Registry, SeriesKey, SeriesMetrics};
+use crate::journal::{Intake, Recorder};
 use crate::net::{Driver, FlowId, Happening, Tag, Waker};
 use crate::probe::forms::Learner;
 use crate::probe::{Charge, Flow, Form, Spec};
@@ -145,9 +146,11 @@ pub struct Engine {
     handle: Handle,
     told: Told,
     by_hand: HashMap<(SeriesId, u64), Reply>,
-    collector: Collector,
+    collector: Intake,
     /// What the collector found; empty between samples.
     found: Vec<Found>,
+    /// Where incidents go.
+    incidents: Option<mpsc::Sender<(Stage, Box<Incident>)>>,
     asked: u64,
     sessions: Sessions,
     paths: Paths,
@@ -178,17 +181,28 @@ impl Engine {
             handle,
             told: Told::default(),
             by_hand: HashMap::new(),
-            collector: Collector::new(),
+            collector: Intake::default(),
             found: Vec::new(),
+            incidents: None,
             asked: 0,
             sessions: Sessions::new(),
             paths: Paths::default(),
         }
     }
 
+    /// Has it write down what its detectors see.
+    pub fn record(&mut self, recorder: Recorder) {
+        self.collector.record(recorder);
+    }
+
     /// How other threads reach it.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// Has incidents sent there as they begin, are judged, and are over.
+    pub fn send_incidents_to(&mut self, incidents: mpsc::Sender<(Stage, Box<Incident>)>) {
+        self.incidents = Some(incidents);
     }
 
     /// Runs until it is told to stop. Blocking.
@@ -211,11 +225,12 @@ impl Engine {
             self.run_rare(now, &mut happenings);
             self.look(&mut happenings);
             self.sessions.compare(now);
+            self.tick(now);
             self.sessions.begin(&mut self.driver, &mut self.budget, &mut happenings);
             self.take(&mut happenings);
             let mut until = now + LONGEST_SLEEP;
             until = self.schedule.next_due().map_or(until, |due| until.min(due));
-            until = until.min(self.rare.next()).min(self.sessions.next());
+            until = until.min(self.rare.next()).min(self.sessions.next()).min(self.collector.deadline());
             self.driver.turn(until, &mut happenings)?;
             self.take(&mut happenings);
             self.handle.turned.store(self.driver.clock().now().as_nanos(), Ordering::Relaxed);
@@ -433,6 +448,17 @@ impl Engine {
         self.heed();
     }
 
+    /// Tells the collector the time when it wants to know it.
+    fn tick(&mut self, now: Timestamp) {
+        if now < self.collector.deadline() {
+            return;
+        }
+        let clock = self.driver.clock();
+        let (now, wall) = (clock.now(), clock.wall());
+        self.collector.take(Input::Tick { now, wall }, &mut self.found);
+        self.heed();
+    }
+
     /// Brings the metrics of a series up to what its detectors know.
     fn show(&self, id: SeriesId, at: Timestamp, watched: bool) {
         let Some(track) = self.collector.track(id) else { return };
@@ -476,6 +502,17 @@ impl Engine {
                     let name = track.dpd().nth(place).map(|(profile, _)| profile.name.as_str());
                     if name == Some(Profile::SESSION) {
                         self.sessions.foretold(track.about(), verdict, self.driver.clock().now());
+                    }
+                }
+                Found::Incident(stage, incident) => {
+                    // One that was removed has no metrics any more.
+                    if let (Stage::Decided, Some(cause)) = (stage, incident.cause)
+                        && self.by_target.contains_key(&incident.target)
+                    {
+                        self.registry.target(&incident.target).incident(cause);
+                    }
+                    if let Some(incidents) = &self.incidents {
+                        let _ = incidents.send((stage, incident));
                     }
                 }
             }

@@ -18,6 +18,7 @@ mod harness;
 mod icmp;
 mod ike;
 mod input;
+mod inside;
 mod isolation;
 mod l2tp;
 mod openvpn;
