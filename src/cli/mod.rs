@@ -19,6 +19,7 @@ pub mod demo;
 pub mod init;
 pub mod ready;
 pub mod replay;
+pub mod trace;
 
 /// The default of `--config.file`.
 pub const CONFIG_FILE: &str = "vpnprobe.yml";
@@ -75,6 +76,8 @@ pub enum Command {
     Demo(demo::Demo),
     /// Check one target now: which step fails, and why
     Check(check::Check),
+    /// Show the way to a host on the flow of its VPN
+    Trace(trace::Trace),
     /// Say whether so many people in Teams will hold: capacity, and what the probes saw
     Ready(ready::Ready),
     /// Look at a host and print a configuration for what answers
@@ -159,6 +162,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Some(Command::Demo(demo)) => demo.run(),
         Some(Command::Check(check)) => ExitCode::from(check.run(&file)),
+        Some(Command::Trace(trace)) => ExitCode::from(trace.run(&file)),
         Some(Command::Ready(ready)) => ExitCode::from(ready.run(&file)),
         Some(Command::Init(init)) => ExitCode::from(init.run()),
         Some(Command::Replay(replay)) => ExitCode::from(replay.run()),

@@ -30,6 +30,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::metrics::{Form, Registry};
 use super::page::{CONTENT_SECURITY_POLICY, Page};
+use super::paths::Paths;
 use super::status::Status;
 
 mod accept;
@@ -127,15 +128,15 @@ impl App {
         let get = method == Method::GET || method == Method::HEAD;
         let path = request.uri().path();
         let allowed = match path {
-            "/" | "/metrics" | "/probe" | "/config" | "/sd" | "/api/v1/status" | "/-/healthy"
-            | "/-/ready"
+            "/" | "/metrics" | "/probe" | "/config" | "/sd" | "/api/v1/status" | "/api/v1/path"
+            | "/-/healthy" | "/-/ready"
                 if get =>
             {
                 ""
             }
             "/-/reload" if method == Method::POST => "",
-            "/" | "/metrics" | "/probe" | "/config" | "/sd" | "/api/v1/status" | "/-/healthy"
-            | "/-/ready" => "GET, HEAD",
+            "/" | "/metrics" | "/probe" | "/config" | "/sd" | "/api/v1/status" | "/api/v1/path"
+            | "/-/healthy" | "/-/ready" => "GET, HEAD",
             "/-/reload" => "POST",
             _ => return (text(StatusCode::NOT_FOUND, "Not found. / lists what there is.\n"), None),
         };
@@ -145,7 +146,7 @@ impl App {
             return (answer, None);
         }
         let permits = match path {
-            "/metrics" | "/" | "/api/v1/status" => Some(&self.scrapes),
+            "/metrics" | "/" | "/api/v1/status" | "/api/v1/path" => Some(&self.scrapes),
             "/probe" => Some(&self.probes),
             _ => None,
         };
@@ -173,6 +174,7 @@ impl App {
             "/config" => body(PLAIN, self.daemon.config_text().into_bytes()),
             "/sd" => json(&discovery(self.daemon.targets())),
             "/api/v1/status" => json(&self.status(only(request).as_deref())),
+            "/api/v1/path" => json(&Paths::read(&self.registry)),
             _ => self.page(),
         }
     }

@@ -24,6 +24,7 @@ mod isolation;
 mod l2tp;
 mod openvpn;
 mod prometheus;
+mod path;
 mod reference;
 mod serve;
 mod session;
