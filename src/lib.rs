@@ -20,6 +20,7 @@ pub mod entropy;
 pub mod export;
 pub mod net;
 pub mod probe;
+pub mod ready;
 pub mod sample;
 pub mod schedule;
 pub mod session;

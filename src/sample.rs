@@ -51,6 +51,14 @@ macro_rules! words {
                 serializer.serialize_str(self.as_str())
             }
         }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let word = <String as serde::Deserialize>::deserialize(deserializer)?;
+                let unknown = |()| serde::de::Error::custom(format!("unknown word {word:?}"));
+                word.parse().map_err(unknown)
+            }
+        }
     };
 }
 
@@ -173,6 +181,18 @@ words! {
         Handshake = "handshake",
         /// From the request to the first byte of the answer.
         FirstByte = "first_byte",
+    }
+}
+
+words! {
+    /// What carries a probe's packets.
+    pub enum Carrier {
+        /// ICMP itself.
+        Icmp = "icmp",
+        /// UDP.
+        Udp = "udp",
+        /// TCP.
+        Tcp = "tcp",
     }
 }
 

@@ -17,6 +17,7 @@ pub mod check;
 pub mod config;
 pub mod demo;
 pub mod init;
+pub mod ready;
 
 /// The default of `--config.file`.
 pub const CONFIG_FILE: &str = "vpnprobe.yml";
@@ -73,6 +74,8 @@ pub enum Command {
     Demo(demo::Demo),
     /// Check one target now: which step fails, and why
     Check(check::Check),
+    /// Say whether so many people in Teams will hold: capacity, and what the probes saw
+    Ready(ready::Ready),
     /// Look at a host and print a configuration for what answers
     Init(init::Init),
     /// Check, show or describe the configuration
@@ -144,6 +147,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Some(Command::Demo(demo)) => demo.run(),
         Some(Command::Check(check)) => ExitCode::from(check.run(&file)),
+        Some(Command::Ready(ready)) => ExitCode::from(ready.run(&file)),
         Some(Command::Init(init)) => ExitCode::from(init.run()),
         Some(Command::Config { command }) => run_config(&command, &file),
         None => {

@@ -8,8 +8,10 @@
 //! Invariant: there is a [`Config`] only if nothing at all is wrong; else there is every problem at
 //! once, each with the place it was written at.
 
+mod capacity;
 mod check;
 mod dpd;
+mod egress;
 mod layers;
 mod pace;
 mod problem;
@@ -36,6 +38,7 @@ use crate::probe::{Kind, Spec};
 use crate::session::Plan;
 use crate::words;
 
+pub use capacity::{Capacity, Cipher, Protocol, Rate, Tunnel};
 pub use dpd::{Dpd, dpd_profiles};
 pub use layers::{PREFIX, environment};
 pub use problem::{KeyPath, Place, Problem, Problems, Step};
@@ -47,6 +50,8 @@ pub struct Config {
     pub targets: Vec<Arc<Target>>,
     /// The named ways out; `default` is always there.
     pub egress: BTreeMap<String, Egress>,
+    /// Pairs of them, by name.
+    pub pairs: Vec<Pair>,
     /// What a concentrator's address is spared from.
     pub budget: Limits,
     /// Upper bounds of the round-trip histograms, in seconds, ascending.
@@ -66,6 +71,7 @@ impl Config {
         Self {
             targets: Vec::new(),
             egress: BTreeMap::from([("default".to_owned(), Egress::default())]),
+            pairs: Vec::new(),
             budget: Limits::default(),
             buckets: vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0],
             flap: Damping::default(),
@@ -97,6 +103,8 @@ pub struct Target {
     pub probes: Vec<Spec>,
     /// The real session that is kept with its first member, if one is.
     pub session: Option<Arc<Plan>>,
+    /// What it and its line can carry, as declared.
+    pub capacity: Option<Capacity>,
     /// Whose dead peer detection is replayed on which of them; none if no probe speaks a VPN's protocol
     /// over UDP and none was named.
     pub dpd: Option<Dpd>,
@@ -148,6 +156,21 @@ pub struct Egress {
     pub interface: Option<String>,
     /// Send from this address.
     pub source: Option<IpAddr>,
+    /// Give packets this firewall mark.
+    pub mark: Option<u32>,
+    /// Send from this named network namespace.
+    pub namespace: Option<String>,
+}
+
+/// Two ways out, by name, whose results are compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// The label `pair`.
+    pub name: String,
+    /// The one.
+    pub a: String,
+    /// The other.
+    pub b: String,
 }
 
 /// The HTTP side.

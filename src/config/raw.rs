@@ -25,6 +25,9 @@ pub struct File {
     pub sets: BTreeMap<String, Set>,
     /// Named ways out of this host; `default`, whatever the routing table says, is always there.
     pub egress: BTreeMap<String, Egress>,
+    /// Pairs of ways out by name; the name is the label `pair`. Every target that is probed over both
+    /// is probed over them at the same instants, and the results are compared.
+    pub pairs: BTreeMap<String, Pair>,
     /// What each address of a concentrator is spared from, over all its probes together.
     pub budget: Budget,
     /// Timers of dead peer detection beside the built-in ones, by name; the name is the label `profile`.
@@ -110,12 +113,60 @@ pub struct Target {
     /// Settings for its probes, one block a protocol.
     #[serde(flatten)]
     pub blocks: Blocks,
+    /// What it and its line can carry, for `vpnprobe ready`; not known unless this is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Capacity>,
     /// One real IKEv2 session, as the yardstick beside the probes; none unless this is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<Session>,
     /// More probes, or changes to those the VPNs stand for, by name; the name is the label `probe`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probes: Option<BTreeMap<String, Probe>>,
+}
+
+/// What a concentrator and its line can carry.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Capacity {
+    /// The rate of the line into the site.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub down: Option<Rate>,
+    /// The rate of the line out of the site.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub up: Option<Rate>,
+    /// What everything else takes of it at the hour in question, into the site; default 0bps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub down_used: Option<Rate>,
+    /// The same out of the site.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub up_used: Option<Rate>,
+    /// Whether people's traffic with Teams goes through the VPN; default full.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<Tunnel>,
+    /// With a full tunnel: whether that traffic leaves the site over the same line again, and so counts
+    /// twice; default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hairpin: Option<bool>,
+    /// What carries people's packets; default is that of the target's VPNs which makes small packets the
+    /// largest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<TunnelProtocol>,
+    /// How they are encrypted, for the protocols where that changes their size; default cbc, and gcm for
+    /// OpenVPN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cipher: Option<Cipher>,
+    /// The most tunnels it can have at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub max_sessions: Option<u32>,
+    /// The most tunnels it may have at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub licences: Option<u32>,
+    /// How many of them are not for the people in question; default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10_000_000))]
+    pub reserved_sessions: Option<u32>,
 }
 
 /// A real IKEv2 session with a pre-shared key, without Child SA, on UDP 4500 of the target's first
@@ -439,6 +490,25 @@ pub struct Egress {
     /// Send from this address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// Give packets this firewall mark, which policy routing may go by; needs CAP_NET_ADMIN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub mark: Option<u32>,
+    /// Send from this named network namespace (`ip netns`); needs CAP_SYS_ADMIN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
+
+/// Two ways out to be compared.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pair {
+    /// The one, for example the direct way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub a: Option<String>,
+    /// The other, for example the tunnel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub b: Option<String>,
 }
 
 /// What each address of a concentrator is spared from, over all its probes together.
@@ -538,6 +608,12 @@ pub struct Web {
 #[schemars(extend("format" = "duration", "examples" = ["5s", "100ms", "1h"]))]
 pub struct Duration(pub String);
 
+/// A rate in bits: a number and a unit, for example 100Mbps, 1.5Gbps, 512kbps.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(extend("format" = "rate", "examples" = ["100Mbps", "1Gbps"]))]
+pub struct Rate(pub String);
+
 /// One text, or a list of them.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
@@ -632,6 +708,41 @@ choices! {
         Hijack = "hijack",
         /// Nobody answers, for there is no resolver at that address.
         Intercept = "intercept",
+    }
+    /// What goes through a VPN.
+    Tunnel {
+        /// Everything.
+        Full = "full",
+        /// Only what is inside; people reach Teams over their own lines.
+        Split = "split",
+    }
+    /// What carries people's packets through a VPN.
+    TunnelProtocol {
+        /// ESP in tunnel mode.
+        Ipsec = "ipsec",
+        /// The same inside UDP 4500, as it is behind a NAT.
+        IpsecNatt = "ipsec_natt",
+        /// L2TP in ESP in transport mode, inside UDP 4500.
+        L2tpIpsec = "l2tp_ipsec",
+        /// OpenVPN over UDP.
+        OpenvpnUdp = "openvpn_udp",
+        /// OpenVPN over TCP.
+        OpenvpnTcp = "openvpn_tcp",
+        /// TLS 1.2 over TCP, framed as AnyConnect does.
+        Tls = "tls",
+        /// DTLS 1.2, framed as AnyConnect does.
+        Dtls = "dtls",
+        /// PPP over TLS.
+        Sstp = "sstp",
+        /// `WireGuard`.
+        Wireguard = "wireguard",
+    }
+    /// How packets are encrypted.
+    Cipher {
+        /// AES-CBC with an HMAC.
+        Cbc = "cbc",
+        /// AES-GCM.
+        Gcm = "gcm",
     }
     /// Over what DNS is asked.
     DnsTransport {

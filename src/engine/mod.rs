@@ -11,8 +11,7 @@
 //! Invariants: no lock is taken on the way from a packet to its counter; nothing that comes out of a
 //! sample moves a due time; a reload keeps everything of a series that did not change.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,37 +19,37 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use crate::budget::Budget;
-use crate::config::{Address, Config, Egress, Target};
+use crate::config::{Config, Egress, Target};
+use crate::detect::dpd::{Profile, Survival};
 use crate::detect::liveness::combine;
-use crate::detect::{Transition, Watch};
+use crate::detect::{Bearing, Collector, Found, Incident, Input, Stage, Transition};
 use crate::entropy::Draw;
-use crate::export::metrics::{FlowAge, MemberInfo, Registry, SeriesKey, SeriesMetrics};
+use crate::export::metrics::{DpdMetrics, FlowAge, Registry, SeriesKey, SeriesMetrics};
 use crate::net::{Driver, FlowId, Happening, Tag, Waker};
 use crate::probe::forms::Learner;
 use crate::probe::{Charge, Flow, Form, Spec};
-use crate::sample::{Fault, Outcome, Reason, Report, Sample, SeriesId};
+use crate::sample::{Carrier, Fault, Outcome, Reason, Report, Sample, SeriesId};
 use crate::schedule::{Schedule, Slot};
 use crate::time::{Clock, Timestamp};
 
-mod dpd;
 pub mod flows;
 pub mod members;
+mod place;
+mod rare;
 mod session;
 pub mod survey;
 mod told;
+mod yardstick;
 
 use flows::Flows;
 use members::Members;
+use place::FIRST_RARE;
+use rare::Appointments;
 use session::Sessions;
 use told::Told;
 
 /// The longest sleep: commands and the sign of life wait no longer.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
-/// From how many slots a second on wake-ups are gathered, and how long.
-const GATHER_FROM: f64 = 200.0;
-const TICK: Duration = Duration::from_millis(5);
-/// The first rare form of a series runs within this time.
-const FIRST_RARE: Duration = Duration::from_secs(60);
 /// strongSwan keeps a half-open session for 30 s; a program just started may have left one.
 const RESTART_HOLD: Duration = Duration::from_secs(35);
 /// Sequence numbers of exchanges that were asked for by hand.
@@ -111,26 +110,16 @@ struct Series {
     member: u8,
     address: Option<IpAddr>,
     egress: Arc<Egress>,
+    egress_name: String,
     flow: Option<FlowId>,
     learner: Learner,
-    watch: Watch,
     flows: Flows,
     /// The fresh flow of the slot that runs now.
     fresh: Option<FlowId>,
     metrics: Arc<SeriesMetrics>,
-    dpd: Option<dpd::Replay>,
+    /// Those of its profiles of dead peer detection, in their places.
+    dpd: Arc<[DpdMetrics]>,
     seq: u64,
-    /// Tells a rare form's appointment from one of the series that had this number before.
-    incarnation: u64,
-}
-
-/// An appointment of a rare form.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Appointment {
-    at: Timestamp,
-    series: SeriesId,
-    form: usize,
-    incarnation: u64,
 }
 
 /// Takes the answer to [`Command::Probe`].
@@ -148,14 +137,16 @@ pub struct Engine {
     free: Vec<u32>,
     by_key: HashMap<SeriesKey, SeriesId>,
     by_target: HashMap<String, Vec<SeriesId>>,
-    rare: BinaryHeap<Reverse<Appointment>>,
-    incarnations: u64,
+    rare: Appointments,
     commands: mpsc::Receiver<Command>,
     handle: Handle,
     told: Told,
     by_hand: HashMap<(SeriesId, u64), Reply>,
-    /// What a sample brought about; empty between samples.
-    transitions: Vec<Transition>,
+    collector: Collector,
+    /// What the collector found; empty between samples.
+    found: Vec<Found>,
+    /// Where incidents go.
+    incidents: Option<mpsc::Sender<(Stage, Box<Incident>)>>,
     asked: u64,
     sessions: Sessions,
 }
@@ -180,13 +171,14 @@ impl Engine {
             free: Vec::new(),
             by_key: HashMap::new(),
             by_target: HashMap::new(),
-            rare: BinaryHeap::new(),
-            incarnations: 0,
+            rare: Appointments::default(),
             commands,
             handle,
             told: Told::default(),
             by_hand: HashMap::new(),
-            transitions: Vec::new(),
+            collector: Collector::new(),
+            found: Vec::new(),
+            incidents: None,
             asked: 0,
             sessions: Sessions::new(),
         }
@@ -195,6 +187,11 @@ impl Engine {
     /// How other threads reach it.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// Has incidents sent there as they begin, are judged, and are over.
+    pub fn send_incidents_to(&mut self, incidents: mpsc::Sender<(Stage, Box<Incident>)>) {
+        self.incidents = Some(incidents);
     }
 
     /// Runs until it is told to stop. Blocking.
@@ -215,12 +212,13 @@ impl Engine {
                 self.slot(slot, &mut happenings);
             }
             self.run_rare(now, &mut happenings);
+            self.tick(now);
+            self.sessions.compare(now);
             self.sessions.begin(&mut self.driver, &mut self.budget, &mut happenings);
             self.take(&mut happenings);
             let mut until = now + LONGEST_SLEEP;
             until = self.schedule.next_due().map_or(until, |due| until.min(due));
-            until = self.rare.peek().map_or(until, |Reverse(next)| until.min(next.at));
-            until = until.min(self.sessions.next());
+            until = until.min(self.rare.next()).min(self.sessions.next()).min(self.collector.deadline());
             self.driver.turn(until, &mut happenings)?;
             self.take(&mut happenings);
             self.handle.turned.store(self.driver.clock().now().as_nanos(), Ordering::Relaxed);
@@ -292,21 +290,17 @@ impl Engine {
     }
 
     fn run_rare(&mut self, now: Timestamp, out: &mut Vec<Happening>) {
-        while self.rare.peek().is_some_and(|Reverse(next)| next.at <= now) {
-            let Some(Reverse(mut next)) = self.rare.pop() else { return };
-            let Some(series) = self.series.get(next.series.0 as usize).and_then(Option::as_ref) else {
+        while let Some(due) = self.rare.pop(now) {
+            let Some(series) = self.series.get(due.series.0 as usize).and_then(Option::as_ref) else {
                 continue;
             };
-            if series.incarnation != next.incarnation {
-                continue;
-            }
             let forms = (series.spec.kind.forms)(&series.spec);
-            let Some(form) = forms.get(next.form) else { continue };
+            let Some(form) = forms.get(due.form) else { continue };
             let jitter = Duration::from_millis(self.driver.entropy().below(5000));
-            next.at = match (series.address, series.flow) {
+            let again = match (series.address, series.flow) {
                 (Some(address), Some(flow)) => match self.budget.draw(address, form, now) {
                     Ok(()) => {
-                        let tag = Tag { series: next.series, seq: series.seq, due: next.at, form };
+                        let tag = Tag { series: due.series, seq: series.seq, due: due.at, form };
                         self.driver.begin(flow, tag, &series.spec, out);
                         now + series.spec.full_interval
                     }
@@ -317,7 +311,7 @@ impl Engine {
                 },
                 _ => now + FIRST_RARE,
             };
-            self.rare.push(Reverse(next));
+            self.rare.again(due, again);
         }
     }
 
@@ -410,7 +404,7 @@ impl Engine {
             report,
         };
         series.metrics.record(&sample);
-        let mut telling = !beside;
+        let mut telling = true;
         if series.spec.kind.flow == Flow::PinnedUdp
             && !tag.form.rare
             && let Some(received) = sample.report.outcome.received()
@@ -425,22 +419,82 @@ impl Engine {
                 self.registry.target_info(target, series.member, Some(info));
             }
         }
-        if !beside && let Some(dpd) = &mut series.dpd {
-            dpd.observe(&sample);
-        }
-        if !telling || sample.report.outcome.received().is_none() {
+        if beside {
             return;
         }
-        series.watch.observe(&sample, &mut self.transitions);
-        series.metrics.watched(&series.watch, sample.due);
-        let mut state_changed = false;
-        for transition in self.transitions.drain(..) {
-            series.metrics.transition(&transition);
-            state_changed |= matches!(transition, Transition::State { .. });
+        if telling {
+            series.metrics.remember(&sample);
         }
-        if state_changed {
-            let target = Arc::clone(&series.target);
-            self.update_target(&target);
+        let bearing = if telling { Bearing::Target } else { Bearing::Flow };
+        let evidence = sample.report.outcome.received().is_some();
+        self.collector.take(Input::Sample(&sample, bearing), &mut self.found);
+        if evidence {
+            self.show(tag.series, sample.due, telling);
+        }
+        self.heed();
+    }
+
+    /// Tells the collector the time when it wants to know it.
+    fn tick(&mut self, now: Timestamp) {
+        if now < self.collector.deadline() {
+            return;
+        }
+        let clock = self.driver.clock();
+        let (now, wall) = (clock.now(), clock.wall());
+        self.collector.take(Input::Tick { now, wall }, &mut self.found);
+        self.heed();
+    }
+
+    /// Brings the metrics of a series up to what its detectors know.
+    fn show(&self, id: SeriesId, at: Timestamp, watched: bool) {
+        let Some(track) = self.collector.track(id) else { return };
+        self.with(id, |series| {
+            if watched {
+                series.metrics.watched(track.watch(), at);
+            }
+            for ((_, survival), metrics) in track.dpd().zip(series.dpd.iter()) {
+                if let Some(margin) = survival.and_then(Survival::margin_now) {
+                    metrics.set_margin(margin);
+                }
+            }
+        });
+    }
+
+    /// Acts on what the collector found.
+    fn heed(&mut self) {
+        for found in std::mem::take(&mut self.found) {
+            match found {
+                Found::Transition(id, transition) => {
+                    self.with(id, |series| series.metrics.transition(&transition));
+                    let series = self.series.get(id.0 as usize).and_then(Option::as_ref);
+                    if let (Transition::State { .. }, Some(series)) = (transition, series) {
+                        self.update_target(&series.target);
+                    }
+                }
+                Found::Teardown { series, place, sure, expected } => self.with(series, |series| {
+                    if let Some(metrics) = series.dpd.get(place) {
+                        metrics.add(sure, expected);
+                    }
+                }),
+                Found::Verdict { series, place, verdict } => {
+                    let Some(track) = self.collector.track(series) else { continue };
+                    let name = track.dpd().nth(place).map(|(profile, _)| profile.name.as_str());
+                    if name == Some(Profile::SESSION) {
+                        self.sessions.foretold(track.about(), verdict, self.driver.clock().now());
+                    }
+                }
+                Found::Incident(stage, incident) => {
+                    // One that was removed has no metrics any more.
+                    if let (Stage::Decided, Some(cause)) = (stage, incident.cause)
+                        && self.by_target.contains_key(&incident.target)
+                    {
+                        self.registry.target(&incident.target).incident(cause);
+                    }
+                    if let Some(incidents) = &self.incidents {
+                        let _ = incidents.send((stage, incident));
+                    }
+                }
+            }
         }
     }
 
@@ -465,15 +519,13 @@ impl Engine {
 
     fn update_target(&self, target: &Arc<Target>) {
         let ids = self.by_target.get(&target.name).map_or(&[][..], Vec::as_slice);
-        let of_target =
-            || ids.iter().filter_map(|id| self.series.get(id.0 as usize).and_then(Option::as_ref));
+        let of_target = || ids.iter().filter_map(|id| Some((*id, self.series.get(id.0 as usize)?.as_ref()?)));
         // A ping may be filtered while every service is well: it tells only where nothing else does.
-        let telling = |series: &&Series| !matches!(series.spec.kind.name, "icmp" | "trace");
-        let state = if of_target().any(|series| telling(&series)) {
-            combine(of_target().filter(telling).map(|series| series.watch.state().0))
-        } else {
-            combine(of_target().map(|series| series.watch.state().0))
-        };
+        let telling = |series: &Series| series.spec.kind.carrier != Carrier::Icmp;
+        let any = of_target().any(|(_, series)| telling(series));
+        let counted = of_target().filter(|(_, series)| !any || telling(series));
+        let states = counted.filter_map(|(id, _)| Some(self.collector.track(id)?.watch().state().0));
+        let state = combine(states);
         self.registry.target(&target.name).set_state(state);
     }
 
@@ -509,171 +561,6 @@ impl Engine {
         self.driver.begin(flow, tag, &spec, out);
     }
 
-    /// Runs another configuration from now on; series that did not change go on as they are.
-    fn apply(&mut self, config: Arc<Config>, out: &mut Vec<Happening>) {
-        self.budget.set_limits(config.budget.clone());
-        let mut members = BTreeMap::new();
-        for target in &config.targets {
-            let same = self.config.targets.iter().find(|old| {
-                old.name == target.name
-                    && old.addresses == target.addresses
-                    && old.family == target.family
-                    && old.max_members == target.max_members
-            });
-            let kept = same.and_then(|_| self.members.remove(&target.name));
-            let known = kept.unwrap_or_else(|| {
-                let mut fresh = Members::new(target.max_members);
-                let literal: Vec<IpAddr> = target
-                    .addresses
-                    .iter()
-                    .filter_map(|address| match address {
-                        Address::Ip(ip) => Some(*ip),
-                        Address::Name(_) => None,
-                    })
-                    .collect();
-                fresh.resolve(&literal);
-                fresh
-            });
-            members.insert(target.name.clone(), known);
-        }
-        let old = std::mem::replace(&mut self.config, config);
-        let gone = old.targets.iter().filter(|old| !members.contains_key(&old.name));
-        let gone: Vec<_> = gone.map(|target| target.name.clone()).collect();
-        self.members = members;
-        self.rebuild(out);
-        for name in gone {
-            self.by_target.remove(&name);
-            self.told.forget(&name);
-            self.registry.remove_target(&name);
-        }
-    }
-
-    /// Makes the series what configuration and members say.
-    fn rebuild(&mut self, out: &mut Vec<Happening>) {
-        let config = Arc::clone(&self.config);
-        let now = self.driver.clock().now();
-        let mut wanted = HashSet::new();
-        for target in &config.targets {
-            let slots: Vec<_> =
-                self.members.get(&target.name).map(|m| m.slots().collect()).unwrap_or_default();
-            for (member, address) in slots {
-                let info = MemberInfo { address, ..MemberInfo::default() };
-                let known = self.registry.target(&target.name).members();
-                if !known.iter().any(|(slot, old)| *slot == member && old.address == address) {
-                    self.registry.target_info(&target.name, member, Some(info));
-                }
-                for egress in &target.egress {
-                    for spec in &target.probes {
-                        let key = SeriesKey {
-                            target: target.name.clone(),
-                            member,
-                            probe: spec.name.clone(),
-                            egress: egress.clone(),
-                        };
-                        wanted.insert(key.clone());
-                        self.place(&key, target, spec, address, now, out);
-                    }
-                }
-            }
-        }
-        let gone: Vec<_> = self.by_key.keys().filter(|key| !wanted.contains(*key)).cloned().collect();
-        for key in gone {
-            self.remove(&key, out);
-            self.registry.remove(&key);
-        }
-        let members = |name: &str| self.members.get(name);
-        self.sessions.rebuild(&config, members, &mut self.driver, &self.registry, out);
-        let used: HashSet<IpAddr> =
-            self.series.iter().flatten().filter_map(|series| series.address).collect();
-        self.budget.retain(|address| used.contains(address), now);
-        let tick = if self.schedule.rate() >= GATHER_FROM { TICK } else { Duration::ZERO };
-        self.driver.set_tick(tick);
-        for target in &config.targets {
-            self.update_target(target);
-        }
-    }
-
-    /// Makes one series, unless it is there already just so.
-    fn place(
-        &mut self,
-        key: &SeriesKey,
-        target: &Arc<Target>,
-        spec: &Spec,
-        address: Option<IpAddr>,
-        now: Timestamp,
-        out: &mut Vec<Happening>,
-    ) {
-        let egress = Arc::new(self.config.egress.get(&key.egress).cloned().unwrap_or_default());
-        let known =
-            self.by_key.get(key).and_then(|id| self.series.get_mut(id.0 as usize)).and_then(Option::as_mut);
-        if let Some(series) = known
-            && series.spec == *spec
-            && series.address == address
-            && series.egress == egress
-        {
-            series.target = Arc::clone(target);
-            series.metrics = self.registry.series(key.clone(), spec.kind, &self.config.buckets);
-            series.watch.set_damping(self.config.flap);
-            series.metrics.watched(&series.watch, now);
-            let fed = (&*spec.name, spec.interval, spec.timeout);
-            series.dpd = dpd::replay(target.dpd.as_ref(), fed, &series.metrics, series.dpd.take());
-            return;
-        }
-        self.remove(key, out);
-        let flow = address.map(|address| {
-            let kind: Flow = spec.kind.flow;
-            self.driver.open(address, spec.port, kind, Arc::clone(&egress))
-        });
-        self.incarnations += 1;
-        let forms = (spec.kind.forms)(spec);
-        let metrics = self.registry.series(key.clone(), spec.kind, &self.config.buckets);
-        let watch = Watch::new(spec.interval, spec.timeout, self.config.flap, now);
-        metrics.watched(&watch, now);
-        let fed = (&*spec.name, spec.interval, spec.timeout);
-        let dpd = dpd::replay(target.dpd.as_ref(), fed, &metrics, None);
-        let series = Series {
-            target: Arc::clone(target),
-            spec: spec.clone(),
-            member: key.member,
-            address,
-            egress,
-            flow,
-            learner: Learner::new(forms),
-            watch,
-            flows: Flows::default(),
-            fresh: None,
-            metrics,
-            dpd,
-            seq: 0,
-            incarnation: self.incarnations,
-        };
-        let id = SeriesId(insert(&mut self.series, &mut self.free, series));
-        self.by_key.insert(key.clone(), id);
-        self.by_target.entry(key.target.clone()).or_default().push(id);
-        self.schedule.add(id, spec.interval, now, self.driver.entropy());
-        for (form, _) in forms.iter().enumerate().filter(|(_, form)| form.rare) {
-            let first = spec.full_interval.min(FIRST_RARE);
-            let nanos = u64::try_from(first.as_nanos()).unwrap_or(u64::MAX);
-            let at = now + Duration::from_nanos(self.driver.entropy().below(nanos));
-            self.rare.push(Reverse(Appointment { at, series: id, form, incarnation: self.incarnations }));
-        }
-    }
-
-    /// Ends a series; its metrics stay for whoever takes the key.
-    fn remove(&mut self, key: &SeriesKey, out: &mut Vec<Happening>) {
-        let Some(id) = self.by_key.remove(key) else { return };
-        self.schedule.remove(id);
-        self.free.push(id.0);
-        if let Some(ids) = self.by_target.get_mut(&key.target) {
-            ids.retain(|other| *other != id);
-        }
-        if let Some(series) = self.series.get_mut(id.0 as usize).and_then(Option::take) {
-            for flow in series.flow.into_iter().chain(series.fresh) {
-                self.driver.close(flow, out);
-            }
-        }
-    }
-
     /// Lets exchanges clean up at their peers for a while, and ends.
     fn stop(mut self) -> io::Result<()> {
         let mut happenings = Vec::new();
@@ -685,16 +572,4 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-/// Puts a value into a free slot, or a new one, and tells which.
-fn insert<T>(slots: &mut Vec<Option<T>>, free: &mut Vec<u32>, value: T) -> u32 {
-    if let Some(index) = free.pop()
-        && let Some(slot) = slots.get_mut(index as usize)
-    {
-        *slot = Some(value);
-        return index;
-    }
-    slots.push(Some(value));
-    u32::try_from(slots.len() - 1).unwrap_or(u32::MAX)
 }

@@ -7,7 +7,7 @@
 //! | `GET /-/healthy`, `GET /-/ready` | 200, or 503 with the reason |
 //! | `POST /-/reload` | 200, or 500 with the problems |
 //! | `GET /config` | the configuration in force, secrets masked |
-//! | `GET /api/v1/status` | everything known now, as JSON |
+//! | `GET /api/v1/status` | everything known now, as JSON; with `?target=`, of that target |
 //! | `GET /sd` | the configured targets, for `http_sd_configs` |
 //! | `GET /` | the status page |
 //!
@@ -172,7 +172,7 @@ impl App {
             "/-/reload" => self.reload().await,
             "/config" => body(PLAIN, self.daemon.config_text().into_bytes()),
             "/sd" => json(&discovery(self.daemon.targets())),
-            "/api/v1/status" => json(&self.status()),
+            "/api/v1/status" => json(&self.status(only(request).as_deref())),
             _ => self.page(),
         }
     }
@@ -228,12 +228,12 @@ impl App {
         }
     }
 
-    fn status(&self) -> Status {
-        Status::read(&self.registry, self.daemon.ready())
+    fn status(&self, only: Option<&str>) -> Status {
+        Status::read(&self.registry, self.daemon.ready(), only)
     }
 
     fn page(&self) -> Answer {
-        let status = self.status();
+        let status = self.status(None);
         let Ok(html) = Page::new(&status).render() else {
             return text(StatusCode::INTERNAL_SERVER_ERROR, "The page cannot be made.\n");
         };
@@ -242,6 +242,11 @@ impl App {
         answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
         answer
     }
+}
+
+/// The target that a request for the status is about; nothing for all.
+fn only<B>(request: &Request<B>) -> Option<String> {
+    probe::parameter(request.uri().query()?, "target")
 }
 
 /// Whether a `Host` header names a loopback listener: an address, or `localhost`.

@@ -25,7 +25,7 @@ use hickory_proto::rr::{Name, RData};
 
 use super::{Charge, Event, Exchange, Flow, Form, Handled, KindInfo, Mismatch, Spec, Start, Step, Transport, icmp};
 use crate::entropy::{Draw as _, Entropy};
-use crate::sample::{Details, Fault, Outcome, Phase, Reason, Report, Text};
+use crate::sample::{Carrier, Details, Fault, Outcome, Phase, Reason, Report, Text};
 use crate::time::Timestamp;
 use crate::words;
 
@@ -79,6 +79,7 @@ pub static INFO: KindInfo = KindInfo {
     port: 53,
     interval: Duration::from_secs(5),
     flow: Flow::Fresh,
+    carrier: Carrier::Udp,
     forms: |spec| match spec.settings.dns.transport {
         Via::Udp => UDP,
         Via::Tcp => TCP,

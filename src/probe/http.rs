@@ -17,7 +17,7 @@ use super::certificate::Roots;
 use super::conversation::{Conversation, MAX_INBOX, Script, Stream};
 use super::secure::Secure;
 use super::{Charge, Exchange, Flow, Form, KindInfo, Spec, Start};
-use crate::sample::{Outcome, Phase, Reason, Report, Text};
+use crate::sample::{Carrier, Outcome, Phase, Reason, Report, Text};
 use crate::wire::http::Head;
 
 /// The most redirects that are followed.
@@ -69,6 +69,7 @@ pub static INFO: KindInfo = KindInfo {
     port: 443,
     interval: Duration::from_secs(60),
     flow: Flow::Fresh,
+    carrier: Carrier::Tcp,
     forms: |spec| if spec.settings.http.tls { SECURE } else { PLAIN },
     reasons: &[
         Reason::NoAnswer,

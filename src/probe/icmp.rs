@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::{Event, Exchange, Flow, Form, Handled, IcmpError, KindInfo, Mismatch, Spec, Start, Step, Transport};
 use crate::entropy::Draw as _;
-use crate::sample::{Outcome, Reason, Report};
+use crate::sample::{Carrier, Outcome, Reason, Report};
 use crate::time::Timestamp;
 use crate::wire::icmp::{Echo, Message};
 
@@ -44,6 +44,7 @@ pub static INFO: KindInfo = KindInfo {
     port: 0,
     interval: Duration::from_secs(5),
     flow: Flow::SharedIcmp,
+    carrier: Carrier::Icmp,
     forms: |_| FORMS,
     reasons: &[
         Reason::NoAnswer,

@@ -24,7 +24,7 @@ use super::{
     Charge, Event, Exchange, Flow, Form, Handled, IcmpError, KindInfo, Mismatch, Spec, Start, Step, Transport,
 };
 use crate::entropy::Draw;
-use crate::sample::{Outcome, Reason, Report, Text};
+use crate::sample::{Carrier, Outcome, Reason, Report, Text};
 use crate::time::Timestamp;
 use crate::wire::l2tp::{Avp, Message, attribute, message};
 
@@ -52,6 +52,7 @@ pub static INFO: KindInfo = KindInfo {
     port: 1701,
     interval: Duration::from_secs(60),
     flow: Flow::Fresh,
+    carrier: Carrier::Udp,
     forms: |_| FORMS,
     reasons: &[
         Reason::NoAnswer,

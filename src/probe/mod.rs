@@ -22,7 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::entropy::Entropy;
-use crate::sample::{Fault, Phase, Reason, Report};
+use crate::sample::{Carrier, Fault, Phase, Reason, Report};
 use crate::time::{Timestamp, WallTime};
 use crate::words;
 
@@ -229,6 +229,8 @@ pub struct KindInfo {
     pub interval: Duration,
     /// The socket it keeps.
     pub flow: Flow,
+    /// What carries its packets.
+    pub carrier: Carrier,
     /// Its forms for these settings: recurring candidates from the gentlest on, then the rare ones.
     /// The first one is tried first. Never empty.
     pub forms: fn(&Spec) -> &'static [Form],

@@ -33,7 +33,7 @@ use super::{
     Charge, Event, Exchange, Flow, Form, Handled, IcmpError, KindInfo, Mismatch, Spec, Start, Step, Transport,
 };
 use crate::entropy::{Draw, Entropy};
-use crate::sample::{Fault, Outcome, Phase, Reason, Report};
+use crate::sample::{Carrier, Fault, Outcome, Phase, Reason, Report};
 use crate::time::{Timestamp, WallTime};
 use crate::wire::openvpn::{Frames, Opcode, Packet, SessionId, Side, Wrapping, frame};
 
@@ -88,6 +88,7 @@ pub static INFO_UDP: KindInfo = KindInfo {
     port: 1194,
     interval: Duration::from_secs(10),
     flow: Flow::PinnedUdp,
+    carrier: Carrier::Udp,
     forms: |_| FORMS_UDP,
     reasons: &[
         Reason::NoAnswer,
@@ -114,6 +115,7 @@ pub static INFO_TCP: KindInfo = KindInfo {
     port: 1194,
     interval: Duration::from_secs(10),
     flow: Flow::Fresh,
+    carrier: Carrier::Tcp,
     forms: |_| FORMS_TCP,
     reasons: &[
         Reason::NoAnswer,

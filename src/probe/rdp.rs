@@ -18,7 +18,7 @@ use super::conversation::{Conversation, Script, Stream};
 use super::http::nonsense;
 use super::secure::Secure;
 use super::{Charge, Exchange, Flow, Form, KindInfo, Spec, Start};
-use crate::sample::{Outcome, Phase, Reason, Report};
+use crate::sample::{Carrier, Outcome, Phase, Reason, Report};
 use crate::time::WallTime;
 use crate::wire::rdp::{self, Negotiation, Packet, protocol};
 
@@ -50,6 +50,7 @@ pub static INFO: KindInfo = KindInfo {
     port: 3389,
     interval: Duration::from_secs(60),
     flow: Flow::Fresh,
+    carrier: Carrier::Tcp,
     forms: |_| FORMS,
     reasons: &[
         Reason::NoAnswer,

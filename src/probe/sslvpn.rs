@@ -32,7 +32,7 @@ use super::http::{self, nonsense};
 use super::secure::Secure;
 use super::{Charge, Exchange, Flow, Form, KindInfo, Spec, Start};
 use crate::entropy::Draw as _;
-use crate::sample::{Outcome, Phase, Reason, Report, Text};
+use crate::sample::{Carrier, Outcome, Phase, Reason, Report, Text};
 use crate::time::WallTime;
 use crate::wire::http::Head;
 use crate::wire::openvpn::{Frames, Opcode, Packet, frame};
@@ -76,6 +76,7 @@ pub static INFO: KindInfo = KindInfo {
     port: 443,
     interval: Duration::from_secs(60),
     flow: Flow::Fresh,
+    carrier: Carrier::Tcp,
     forms: |spec| match spec.settings.sslvpn.flavour {
         None => ANY,
         Some(Flavour::Openvpn) => OPENVPN,

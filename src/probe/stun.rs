@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::{Event, Exchange, Flow, Form, Handled, KindInfo, Mismatch, Spec, Start, Step, Transport, icmp};
 use crate::entropy::Draw as _;
-use crate::sample::{Mapped, Outcome, Reason, Report, Text};
+use crate::sample::{Carrier, Mapped, Outcome, Reason, Report, Text};
 use crate::time::Timestamp;
 use crate::wire::stun::{Message, attribute, message};
 
@@ -29,6 +29,7 @@ pub static INFO: KindInfo = KindInfo {
     port: 3478,
     interval: Duration::from_secs(5),
     flow: Flow::PinnedUdp,
+    carrier: Carrier::Udp,
     forms: |_| FORMS,
     reasons: &[
         Reason::NoAnswer,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Event, Exchange, Flow, Form, Handled, KindInfo, Spec, Start, Step, Transport, icmp};
 use crate::probe::Charge;
-use crate::sample::{Outcome, Phase, Reason, Report};
+use crate::sample::{Carrier, Outcome, Phase, Reason, Report};
 use crate::time::Timestamp;
 
 /// What `tcp` needs to know: nothing beyond the port.
@@ -24,6 +24,7 @@ pub static INFO: KindInfo = KindInfo {
     port: 443,
     interval: Duration::from_secs(60),
     flow: Flow::Fresh,
+    carrier: Carrier::Tcp,
     forms: |_| FORMS,
     reasons: &[
         Reason::NoAnswer,

@@ -14,7 +14,7 @@ use super::certificate::Roots;
 use super::conversation::{Conversation, Script, Stream};
 use super::secure::Secure;
 use super::{Charge, Exchange, Flow, Form, KindInfo, Spec, Start};
-use crate::sample::{Phase, Reason, Report};
+use crate::sample::{Carrier, Phase, Reason, Report};
 
 /// What `tls` needs to know.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -40,6 +40,7 @@ pub static INFO: KindInfo = KindInfo {
     port: 443,
     interval: Duration::from_secs(60),
     flow: Flow::Fresh,
+    carrier: Carrier::Tcp,
     forms: |_| FORMS,
     reasons: &[
         Reason::NoAnswer,

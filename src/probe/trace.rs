@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::icmp::{TOKEN, refusal, routing};
 use super::{Event, Exchange, Flow, Form, Handled, IcmpError, KindInfo, Mismatch, Spec, Start, Step, Transport};
 use crate::entropy::Draw as _;
-use crate::sample::{Outcome, Reason, Report, Text};
+use crate::sample::{Carrier, Outcome, Reason, Report, Text};
 use crate::time::Timestamp;
 use crate::wire::icmp::{Echo, Message};
 
@@ -55,6 +55,7 @@ pub static INFO: KindInfo = KindInfo {
     port: 0,
     interval: Duration::from_secs(60),
     flow: Flow::SharedIcmp,
+    carrier: Carrier::Icmp,
     forms: |_| FORMS,
     reasons: &[
         Reason::NoAnswer,

@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 
 use super::{Charge, Event, Exchange, Flow, Form, Handled, KindInfo, Mismatch, Spec, Start, Step, Transport, icmp};
 use crate::entropy::Draw as _;
-use crate::sample::{Fault, Outcome, Reason, Report};
+use crate::sample::{Carrier, Fault, Outcome, Reason, Report};
 use crate::time::{Timestamp, WallTime};
 use crate::wire::wireguard::Reply;
 
@@ -86,6 +86,7 @@ pub static INFO: KindInfo = KindInfo {
     port: 51820,
     interval: Duration::from_secs(10),
     flow: Flow::PinnedUdp,
+    carrier: Carrier::Udp,
     forms: |spec| if spec.settings.wireguard.is_keyed() { KEYED } else { UNKEYED },
     reasons: &[
         Reason::NoAnswer,

@@ -15,7 +15,7 @@ const MODULES: &[(&str, &[&str])] = &[
         "cli",
         &[
             "app", "demo", "engine", "config", "detect", "diagnose", "net", "export", "budget", "probe",
-            "session", "sample", "time", "entropy",
+            "session", "ready", "sample", "time", "entropy",
         ],
     ),
     (
@@ -35,6 +35,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("demo", &["app", "wire", "net", "config", "sample", "time", "entropy"]),
     ("export", &["config", "probe", "session", "detect", "diagnose", "sample", "time"]),
     ("diagnose", &["config", "probe", "session", "detect", "sample", "time"]),
+    ("ready", &["config", "detect", "diagnose", "sample", "time"]),
     ("config", &["probe", "session", "budget", "detect", "sample", "time"]),
     ("net", &["config", "probe", "wire", "sample", "time", "entropy"]),
     ("probe", &["wire", "sample", "time", "entropy"]),

@@ -7,4 +7,6 @@ mod demo;
 mod engine;
 mod layering;
 mod metrics;
+mod prometheus;
+mod ready;
 mod unit;

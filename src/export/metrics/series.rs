@@ -1,6 +1,7 @@
 //! The metrics of one series: one probe of one member of one target over one egress.
 //!
-//! Invariants: recording a sample takes no lock, unless it brings findings. Every reason and fault is
+//! Invariants: counting a sample takes no lock, unless it brings findings; the lock of the last hour is
+//! never held for longer than it takes to add a sample or to sum it up. Every reason and fault is
 //! counted, also one that the kind forgot to declare: evidence is never dropped.
 
 use std::collections::BTreeMap;
@@ -11,8 +12,9 @@ use std::time::Duration;
 use super::detected::Detected;
 use super::dpd::DpdMetrics;
 use super::families::{Collected, Family};
-use super::histogram::Histogram;
+use super::histogram::{Bounds, Histogram};
 use crate::detect::liveness::State;
+use crate::detect::recent::{Recent, Recently};
 use crate::detect::{Transition, Watch};
 use crate::probe::Kind;
 use crate::sample::{Details, Fault, Findings, Outcome, Phase, Reason, Sample};
@@ -47,6 +49,7 @@ words! {
 pub struct SeriesMetrics {
     key: SeriesKey,
     kind: Kind,
+    created: WallTime,
     probes: AtomicU64,
     failures: Box<[AtomicU64]>,
     unsent: Box<[AtomicU64]>,
@@ -71,6 +74,8 @@ pub struct SeriesMetrics {
     dpd: Mutex<Arc<[DpdMetrics]>>,
     /// What each form found out last.
     findings: Mutex<BTreeMap<&'static str, Arc<Findings>>>,
+    /// The last hour.
+    recent: Mutex<Recently>,
 }
 
 fn zeros(len: usize) -> Box<[AtomicU64]> {
@@ -88,10 +93,11 @@ fn add_at(counters: &[AtomicU64], at: usize) {
 }
 
 impl SeriesMetrics {
-    pub(super) fn new(key: SeriesKey, kind: Kind, buckets: &[f64]) -> Self {
+    pub(super) fn new(key: SeriesKey, kind: Kind, buckets: &Bounds, created: WallTime) -> Self {
         Self {
             key,
             kind,
+            created,
             probes: AtomicU64::new(0),
             failures: zeros(Reason::ALL.len()),
             unsent: zeros(Fault::ALL.len()),
@@ -110,6 +116,7 @@ impl SeriesMetrics {
             last: AtomicU64::new(0),
             dpd: Mutex::new(Arc::new([])),
             findings: Mutex::new(BTreeMap::new()),
+            recent: Mutex::default(),
         }
     }
 
@@ -128,8 +135,8 @@ impl SeriesMetrics {
     }
 
     /// Whether a series of this kind with these buckets can go on in this one.
-    pub(super) fn fits(&self, kind: Kind, buckets: &[f64]) -> bool {
-        self.kind == kind && self.rtt.bounds().eq(Histogram::new(buckets).bounds())
+    pub(super) fn fits(&self, kind: Kind, buckets: &Bounds) -> bool {
+        self.kind == kind && self.rtt.bounds() == buckets
     }
 
     /// What its profiles of dead peer detection make of it.
@@ -165,7 +172,34 @@ impl SeriesMetrics {
         if let Some(findings) = &report.findings {
             self.found(sample.form, findings);
         }
+        if Recently::is_news(sample) {
+            self.recently(|recent| recent.hear(sample));
+        }
         self.last.store(pack(report.outcome, report.rtt), Relaxed);
+    }
+
+    fn recently<T>(&self, act: impl FnOnce(&mut Recently) -> T) -> T {
+        act(&mut self.recent.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Tells at which pace the samples come from now on.
+    pub fn pace(&self, interval: Duration, timeout: Duration) {
+        self.recently(|recent| recent.pace(interval, timeout));
+    }
+
+    /// Begins the last hour anew: another box, way or pace.
+    pub fn begin(&self, interval: Duration, timeout: Duration) {
+        self.recently(|recent| recent.begin(interval, timeout));
+    }
+
+    /// Keeps a sample that tells about the target for an hour.
+    pub fn remember(&self, sample: &Sample) {
+        self.recently(|recent| recent.observe(sample));
+    }
+
+    /// The last hour, seen from `now`.
+    pub fn recent(&self, now: Timestamp) -> Option<Recent> {
+        self.recently(|recent| recent.at(now))
     }
 
     fn found(&self, form: &'static str, findings: &Findings) {
@@ -312,14 +346,14 @@ impl SeriesMetrics {
         for (fault, counter) in Fault::ALL.iter().zip(&self.unsent) {
             out.counter(Family::Unsent, &with(fault.as_str()), counter.load(Relaxed));
         }
-        out.histogram(Family::Rtt, &labels, &self.rtt);
+        out.histogram(Family::Rtt, &labels, &self.rtt, self.created);
         for (phase, histogram) in &self.phases {
-            out.histogram(Family::PhaseTime, &with(phase.as_str()), histogram);
+            out.histogram(Family::PhaseTime, &with(phase.as_str()), histogram, self.created);
         }
         if let Some(up) = self.up() {
             out.gauge(Family::Up, &labels, f64::from(u8::from(up)));
         }
-        self.detected.collect(&labels, out);
+        self.detected.collect(&labels, self.created, out);
         for (flow, state) in FlowAge::ALL.iter().zip(&self.flows) {
             let state = state.load(Relaxed);
             if state > 0 {

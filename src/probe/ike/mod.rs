@@ -27,7 +27,7 @@ use std::time::Duration;
 pub use proposal::{Proposal, ProposalError};
 
 use super::{Charge, Exchange, Flow, Form, KindInfo, Spec, Start};
-use crate::sample::Reason;
+use crate::sample::{Carrier, Reason};
 use flight::{Envelope, Flight};
 use init::{Goal, Init};
 
@@ -75,6 +75,7 @@ pub static INFO: KindInfo = KindInfo {
     port: 500,
     interval: Duration::from_secs(5),
     flow: Flow::PinnedUdp,
+    carrier: Carrier::Udp,
     forms,
     reasons: REASONS,
     phases: &[],
@@ -87,6 +88,7 @@ pub static INFO_NATT: KindInfo = KindInfo {
     port: 4500,
     interval: Duration::from_secs(5),
     flow: Flow::PinnedUdp,
+    carrier: Carrier::Udp,
     forms,
     reasons: REASONS,
     phases: &[],

@@ -25,7 +25,7 @@ use super::ike::offer::{KeyPool, draw_spi};
 use super::ike::{HALF_OPEN, vendor};
 use super::{Charge, Exchange, Flow, Form, KindInfo, Mismatch, Spec, Start};
 use crate::entropy::Draw;
-use crate::sample::{Outcome, Reason, Report};
+use crate::sample::{Carrier, Outcome, Reason, Report};
 use crate::wire::ike::{self as ikev2, ExchangeType, Group, Header, Spi, flags};
 use crate::wire::ikev1::{
     Authentication, AttributeType, Message, NotifyType, Payload, Proposal as WireProposal, Transform,
@@ -68,6 +68,7 @@ pub static INFO: KindInfo = KindInfo {
     port: 500,
     interval: Duration::from_secs(5),
     flow: Flow::PinnedUdp,
+    carrier: Carrier::Udp,
     forms: |_| FORMS,
     reasons: REASONS,
     phases: &[],
@@ -80,6 +81,7 @@ pub static INFO_NATT: KindInfo = KindInfo {
     port: 4500,
     interval: Duration::from_secs(5),
     flow: Flow::PinnedUdp,
+    carrier: Carrier::Udp,
     forms: |_| FORMS,
     reasons: REASONS,
     phases: &[],

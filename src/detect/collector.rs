@@ -1,0 +1,338 @@
+//! The collector: every detector of every series, and the one way in.
+//!
+//! ```text
+//!   Input ──▶ Collector ──▶ Found
+//!   place     Track (Watch · DPD · Recorder), one a series
+//!   remove    Incidents, one a target at most
+//!   sample
+//!   tick
+//! ```
+//!
+//! The daemon and a replay feed it alike: whoever writes down what goes in can have it all again, with
+//! other thresholds or timers.
+//! Invariants: what comes out depends on nothing but what went in; a sample of a series that was not
+//! placed changes nothing.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::dpd::{Feed, Profile, Survival, Verdict};
+use super::flap::Damping;
+use super::incident::{Incident, Stage};
+use super::incidents::Incidents;
+use super::recorder::{Mark, Recorder};
+use super::watch::{Transition, Watch};
+use crate::sample::{Carrier, Sample, SeriesId};
+use crate::time::{Timestamp, WallTime};
+use crate::words;
+
+/// What detectors need to know of a series.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// The target's name.
+    pub target: String,
+    /// The member's slot.
+    pub member: u8,
+    /// The member's address, once it is known.
+    pub address: Option<IpAddr>,
+    /// The probe's name.
+    pub probe: String,
+    /// The probe's kind.
+    pub kind: &'static str,
+    /// The way out.
+    pub egress: String,
+    /// What carries it.
+    pub carrier: Carrier,
+    /// The port it goes to; 0 if it has none.
+    pub port: u16,
+    /// From one probe to the next.
+    pub interval: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+}
+
+/// A series, and how it is to be judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// What it is.
+    pub about: About,
+    /// How its flaps are damped.
+    pub damping: Damping,
+    /// Whose dead peer detection it feeds; empty for most.
+    pub profiles: Arc<[Profile]>,
+}
+
+words! {
+    /// What a sample tells about.
+    pub enum Bearing {
+        /// The target.
+        Target = "target",
+        /// Only the flow it went on: a session on that flow would feel it, and the target is well.
+        Flow = "flow",
+    }
+}
+
+/// All that a collector is ever told.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// From `now` on there is this series; one that is there already goes on, judged as this says.
+    Place {
+        /// Its number.
+        series: SeriesId,
+        /// What it is.
+        placed: &'a Placed,
+        /// Since when.
+        now: Timestamp,
+    },
+    /// A series is no more.
+    Remove {
+        /// Its number.
+        series: SeriesId,
+        /// Since when.
+        now: Timestamp,
+    },
+    /// A result.
+    Sample(&'a Sample, Bearing),
+    /// What the clocks say: at the beginning, and again whenever [`Collector::deadline`] has come.
+    Tick {
+        /// The monotonic time.
+        now: Timestamp,
+        /// The wall time, read together with it: for the times that people read.
+        wall: WallTime,
+    },
+}
+
+/// What a collector tells.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Found {
+    /// Something of a series changed.
+    Transition(SeriesId, Transition),
+    /// A profile's sessions were torn down.
+    Teardown {
+        /// The series that fed it.
+        series: SeriesId,
+        /// The profile's place in [`Placed::profiles`].
+        place: usize,
+        /// Teardowns whatever the phase: 0 or more.
+        sure: u64,
+        /// Teardowns of a session, averaged over its phase.
+        expected: f64,
+    },
+    /// An outage is over for a profile.
+    Verdict {
+        /// The series that fed it.
+        series: SeriesId,
+        /// The profile's place in [`Placed::profiles`].
+        place: usize,
+        /// What it did to the sessions.
+        verdict: Verdict,
+    },
+    /// An incident began, was judged, or is over.
+    Incident(Stage, Box<Incident>),
+}
+
+/// One series and its detectors.
+#[derive(Debug, Clone)]
+pub struct Track {
+    placed: Placed,
+    watch: Watch,
+    feed: Feed,
+    /// The profiles that can be judged, with their places.
+    survivals: Vec<(usize, Survival)>,
+    recorder: Recorder,
+    answered: bool,
+    downs: VecDeque<(Timestamp, Option<Timestamp>)>,
+}
+
+impl Track {
+    /// Flaps that are kept: those that make it flapping.
+    const DOWNS: usize = 4;
+
+    fn new(placed: &Placed, now: Timestamp) -> Self {
+        let About { interval, timeout, .. } = placed.about;
+        Self {
+            watch: Watch::new(interval, timeout, placed.damping, now),
+            feed: Feed::new(timeout),
+            survivals: survivals(placed),
+            recorder: Recorder::default(),
+            answered: false,
+            downs: VecDeque::new(),
+            placed: placed.clone(),
+        }
+    }
+
+    /// What it is.
+    #[must_use]
+    pub const fn about(&self) -> &About {
+        &self.placed.about
+    }
+
+    /// Its detectors.
+    #[must_use]
+    pub const fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// All profiles it feeds, each with what it knows; nothing where the probes are too coarse.
+    pub fn dpd(&self) -> impl Iterator<Item = (&Profile, Option<&Survival>)> {
+        self.placed.profiles.iter().enumerate().map(|(place, profile)| {
+            let survival = self.survivals.iter().find(|(other, _)| *other == place);
+            (profile, survival.map(|(_, survival)| survival))
+        })
+    }
+
+    /// Its last samples.
+    #[must_use]
+    pub const fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// Whether a reply has ever come.
+    #[must_use]
+    pub const fn answered(&self) -> bool {
+        self.answered
+    }
+
+    /// The last few times it fell silent and came back, if it did.
+    pub fn downs(&self) -> impl Iterator<Item = (Timestamp, Option<Timestamp>)> + '_ {
+        self.downs.iter().copied()
+    }
+
+    fn place(&mut self, placed: &Placed) {
+        self.watch.set_damping(placed.damping);
+        if self.placed.profiles != placed.profiles {
+            self.survivals = survivals(placed);
+        }
+        self.placed = placed.clone();
+    }
+
+    fn observe(
+        &mut self,
+        sample: &Sample,
+        bearing: Bearing,
+        out: &mut Vec<Found>,
+        passed: &mut Vec<Transition>,
+    ) {
+        let Self { feed, survivals, watch, downs, .. } = self;
+        let series = sample.series;
+        self.recorder.push(Mark::of(sample, bearing));
+        self.answered |= sample.report.outcome.received() == Some(true);
+        if !survivals.is_empty() {
+            feed.push(sample, |at, received| {
+                if received.is_none() {
+                    return;
+                }
+                for (place, survival) in &mut *survivals {
+                    let place = *place;
+                    let (sure, expected) = (survival.sure(), survival.expected());
+                    let verdict = survival.observe(at, received);
+                    let (sure, expected) = (survival.sure() - sure, survival.expected() - expected);
+                    if sure > 0 || expected > 0.0 {
+                        out.push(Found::Teardown { series, place, sure, expected });
+                    }
+                    out.extend(verdict.map(|verdict| Found::Verdict { series, place, verdict }));
+                }
+            });
+        }
+        if bearing == Bearing::Target {
+            watch.observe(sample, passed);
+            for transition in &*passed {
+                match *transition {
+                    Transition::Flap { down: true, since } => {
+                        if downs.len() >= Self::DOWNS {
+                            downs.pop_front();
+                        }
+                        downs.push_back((since, None));
+                    }
+                    Transition::Flap { down: false, since } => {
+                        if let Some((_, up)) = downs.back_mut() {
+                            up.get_or_insert(since);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            out.extend(passed.drain(..).map(|transition| Found::Transition(series, transition)));
+        }
+    }
+}
+
+fn survivals(placed: &Placed) -> Vec<(usize, Survival)> {
+    let judge = |(place, profile)| Some((place, Survival::new(profile, placed.about.interval).ok()?));
+    placed.profiles.iter().enumerate().filter_map(judge).collect()
+}
+
+/// All detectors.
+#[derive(Debug, Default)]
+pub struct Collector {
+    tracks: Vec<Option<Track>>,
+    /// Empty between samples.
+    passed: Vec<Transition>,
+    incidents: Incidents,
+}
+
+impl Collector {
+    /// One without series.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A series and what is known of it.
+    #[must_use]
+    pub fn track(&self, series: SeriesId) -> Option<&Track> {
+        self.tracks.get(series.0 as usize)?.as_ref()
+    }
+
+    #[cfg(test)]
+    pub(super) const fn incidents(&self) -> &Incidents {
+        &self.incidents
+    }
+
+    /// When it wants the next [`Input::Tick`], at the latest.
+    #[must_use]
+    pub const fn deadline(&self) -> Timestamp {
+        self.incidents.deadline()
+    }
+
+    /// Takes something in, and appends what is found to `out`.
+    pub fn take(&mut self, input: Input<'_>, out: &mut Vec<Found>) {
+        match input {
+            Input::Place { series, placed, now } => {
+                let index = series.0 as usize;
+                if self.tracks.len() <= index {
+                    self.tracks.resize_with(index + 1, || None);
+                }
+                match self.tracks.get_mut(index) {
+                    Some(Some(track)) => track.place(placed),
+                    Some(empty) => {
+                        *empty = Some(Track::new(placed, now));
+                        self.incidents.place(series, &placed.about.target);
+                    }
+                    None => {}
+                }
+            }
+            Input::Remove { series, now } => {
+                let gone = self.tracks.get_mut(series.0 as usize).and_then(Option::take);
+                if let Some(gone) = gone {
+                    self.incidents.remove(series, &gone, now);
+                }
+            }
+            Input::Tick { now, wall } => self.incidents.tick(&self.tracks, now, wall, out),
+            Input::Sample(sample, bearing) => {
+                let Self { tracks, passed, incidents } = self;
+                let Some(Some(track)) = tracks.get_mut(sample.series.0 as usize) else { return };
+                let before = out.len();
+                track.observe(sample, bearing, out, passed);
+                if out.len() > before {
+                    let mut more = Vec::new();
+                    let found = out.get(before..).unwrap_or_default();
+                    incidents.heed(tracks, sample.series, found, sample.done, &mut more);
+                    out.append(&mut more);
+                }
+            }
+        }
+    }
+}
