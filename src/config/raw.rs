@@ -672,6 +672,41 @@ choices! {
         /// The peer sends by itself, and silence for `timeout` ends the session.
         Keepalive = "keepalive",
     }
+    /// What goes through a VPN.
+    Tunnel {
+        /// Everything.
+        Full = "full",
+        /// Only what is inside; people reach Teams over their own lines.
+        Split = "split",
+    }
+    /// What carries people's packets through a VPN.
+    TunnelProtocol {
+        /// ESP in tunnel mode.
+        Ipsec = "ipsec",
+        /// The same inside UDP 4500, as it is behind a NAT.
+        IpsecNatt = "ipsec_natt",
+        /// L2TP in ESP in transport mode, inside UDP 4500.
+        L2tpIpsec = "l2tp_ipsec",
+        /// OpenVPN over UDP.
+        OpenvpnUdp = "openvpn_udp",
+        /// OpenVPN over TCP.
+        OpenvpnTcp = "openvpn_tcp",
+        /// TLS 1.2 over TCP, framed as AnyConnect does.
+        Tls = "tls",
+        /// DTLS 1.2, framed as AnyConnect does.
+        Dtls = "dtls",
+        /// PPP over TLS.
+        Sstp = "sstp",
+        /// `WireGuard`.
+        Wireguard = "wireguard",
+    }
+    /// How packets are encrypted.
+    Cipher {
+        /// AES-CBC with an HMAC.
+        Cbc = "cbc",
+        /// AES-GCM.
+        Gcm = "gcm",
+    }
     /// What an SSL VPN speaks.
     Flavour {
         /// Cisco AnyConnect (Secure Client), ocserv.
@@ -708,41 +743,6 @@ choices! {
         Hijack = "hijack",
         /// Nobody answers, for there is no resolver at that address.
         Intercept = "intercept",
-    }
-    /// What goes through a VPN.
-    Tunnel {
-        /// Everything.
-        Full = "full",
-        /// Only what is inside; people reach Teams over their own lines.
-        Split = "split",
-    }
-    /// What carries people's packets through a VPN.
-    TunnelProtocol {
-        /// ESP in tunnel mode.
-        Ipsec = "ipsec",
-        /// The same inside UDP 4500, as it is behind a NAT.
-        IpsecNatt = "ipsec_natt",
-        /// L2TP in ESP in transport mode, inside UDP 4500.
-        L2tpIpsec = "l2tp_ipsec",
-        /// OpenVPN over UDP.
-        OpenvpnUdp = "openvpn_udp",
-        /// OpenVPN over TCP.
-        OpenvpnTcp = "openvpn_tcp",
-        /// TLS 1.2 over TCP, framed as AnyConnect does.
-        Tls = "tls",
-        /// DTLS 1.2, framed as AnyConnect does.
-        Dtls = "dtls",
-        /// PPP over TLS.
-        Sstp = "sstp",
-        /// `WireGuard`.
-        Wireguard = "wireguard",
-    }
-    /// How packets are encrypted.
-    Cipher {
-        /// AES-CBC with an HMAC.
-        Cbc = "cbc",
-        /// AES-GCM.
-        Gcm = "gcm",
     }
     /// Over what DNS is asked.
     DnsTransport {

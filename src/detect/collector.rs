@@ -22,6 +22,7 @@ use super::dpd::{Feed, Profile, Survival, Verdict};
 use super::flap::Damping;
 use super::incident::{Incident, Stage};
 use super::incidents::Incidents;
+use super::liveness::Thresholds;
 use super::recorder::{Mark, Recorder};
 use super::watch::{Transition, Watch};
 use crate::sample::{Carrier, Sample, SeriesId};
@@ -270,6 +271,8 @@ pub struct Collector {
     tracks: Vec<Option<Track>>,
     /// Empty between samples.
     passed: Vec<Transition>,
+    /// What is an outage.
+    outage: Thresholds,
     incidents: Incidents,
 }
 
@@ -278,6 +281,12 @@ impl Collector {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One that tells outages by these thresholds.
+    #[must_use]
+    pub fn judging(outage: Thresholds) -> Self {
+        Self { outage, ..Self::default() }
     }
 
     /// A series and what is known of it.
@@ -308,7 +317,8 @@ impl Collector {
                 match self.tracks.get_mut(index) {
                     Some(Some(track)) => track.place(placed),
                     Some(empty) => {
-                        *empty = Some(Track::new(placed, now));
+                        let track = empty.insert(Track::new(placed, now));
+                        track.watch.set_outage(self.outage);
                         self.incidents.place(series, &placed.about.target);
                     }
                     None => {}
@@ -322,7 +332,7 @@ impl Collector {
             }
             Input::Tick { now, wall } => self.incidents.tick(&self.tracks, now, wall, out),
             Input::Sample(sample, bearing) => {
-                let Self { tracks, passed, incidents } = self;
+                let Self { tracks, passed, incidents, .. } = self;
                 let Some(Some(track)) = tracks.get_mut(sample.series.0 as usize) else { return };
                 let before = out.len();
                 track.observe(sample, bearing, out, passed);

@@ -22,9 +22,10 @@ use crate::budget::Budget;
 use crate::config::{Config, Egress, Target};
 use crate::detect::dpd::{Profile, Survival};
 use crate::detect::liveness::combine;
-use crate::detect::{Bearing, Collector, Found, Incident, Input, Stage, Transition};
+use crate::detect::{Bearing, Found, Incident, Input, Stage, Transition};
 use crate::entropy::Draw;
 use crate::export::metrics::{DpdMetrics, FlowAge, Registry, SeriesKey, SeriesMetrics};
+use crate::journal::{Intake, Recorder};
 use crate::net::{Driver, FlowId, Happening, Tag, Waker};
 use crate::probe::forms::Learner;
 use crate::probe::{Charge, Flow, Form, Spec};
@@ -142,7 +143,7 @@ pub struct Engine {
     handle: Handle,
     told: Told,
     by_hand: HashMap<(SeriesId, u64), Reply>,
-    collector: Collector,
+    collector: Intake,
     /// What the collector found; empty between samples.
     found: Vec<Found>,
     /// Where incidents go.
@@ -176,12 +177,17 @@ impl Engine {
             handle,
             told: Told::default(),
             by_hand: HashMap::new(),
-            collector: Collector::new(),
+            collector: Intake::default(),
             found: Vec::new(),
             incidents: None,
             asked: 0,
             sessions: Sessions::new(),
         }
+    }
+
+    /// Has it write down what its detectors see.
+    pub fn record(&mut self, recorder: Recorder) {
+        self.collector.record(recorder);
     }
 
     /// How other threads reach it.
@@ -212,8 +218,8 @@ impl Engine {
                 self.slot(slot, &mut happenings);
             }
             self.run_rare(now, &mut happenings);
-            self.tick(now);
             self.sessions.compare(now);
+            self.tick(now);
             self.sessions.begin(&mut self.driver, &mut self.budget, &mut happenings);
             self.take(&mut happenings);
             let mut until = now + LONGEST_SLEEP;

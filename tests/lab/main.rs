@@ -10,6 +10,7 @@
 )]
 
 mod calm;
+mod dashboards;
 mod degraded;
 mod demo;
 mod dns;
@@ -22,6 +23,7 @@ mod inside;
 mod isolation;
 mod l2tp;
 mod openvpn;
+mod prometheus;
 mod reference;
 mod serve;
 mod session;
