@@ -29,6 +29,7 @@ use crate::engine::{Command, Engine, Handle};
 use crate::entropy::Generator;
 use crate::export::http::{self, App, BoxFuture, Limits, ProbeError, ProbeNow, TargetRow};
 use crate::export::metrics::Registry;
+use crate::journal::{self, Recorder};
 use crate::net::clock::SystemClock;
 use crate::net::resolve::{Resolver, retry_after};
 use crate::net::{Driver, IcmpAccess, listen, raise_descriptor_limit};
@@ -41,6 +42,8 @@ pub struct ServeArgs {
     pub config_file: PathBuf,
     /// Where to listen instead of what the configuration says; empty for what it says.
     pub listen: Vec<SocketAddr>,
+    /// Where to write what the detectors see; nothing for nowhere.
+    pub journal: Option<journal::Settings>,
 }
 
 /// How long the engine may go without finishing a turn.
@@ -81,13 +84,28 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
             }
         }
     }
-    match run(loaded, Source::File(args.config_file.clone()), listeners, until_signal) {
+    let clock = SystemClock::start();
+    let recorder = match args.journal.clone().map(|settings| start_journal(settings, clock)).transpose() {
+        Ok(recorder) => recorder,
+        Err(problem) => {
+            eprintln!("vpnprobe: {problem}");
+            return ExitCode::from(MISUSE);
+        }
+    };
+    let source = Source::File(args.config_file.clone());
+    match run(clock, loaded, source, listeners, recorder, until_signal) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("vpnprobe: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn start_journal(settings: journal::Settings, clock: SystemClock) -> Result<Recorder, String> {
+    let directory = settings.directory.clone();
+    Recorder::start(settings, Box::new(clock))
+        .map_err(|error| format!("cannot write a journal into {}: {error}", directory.display()))
 }
 
 /// Where a reload reads from.
@@ -119,7 +137,8 @@ impl Daemon {
         let stop = Arc::new(Notify::new());
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("web".to_owned()).spawn(move || {
-            run(loaded, Source::Fixed, listeners, |_| async move { stopped.notified().await })
+            let clock = SystemClock::start();
+            run(clock, loaded, Source::Fixed, listeners, None, |_| async move { stopped.notified().await })
         })?;
         Ok(Running { stop, thread: Some(thread), addresses })
     }
@@ -159,19 +178,28 @@ struct Shared {
 }
 
 /// Runs engine and web side until `end` says so.
-fn run<F, E>(loaded: Loaded, source: Source, listeners: Vec<TcpListener>, end: E) -> io::Result<()>
+fn run<F, E>(
+    clock: SystemClock,
+    loaded: Loaded,
+    source: Source,
+    listeners: Vec<TcpListener>,
+    recorder: Option<Recorder>,
+    end: E,
+) -> io::Result<()>
 where
     E: FnOnce(Arc<Shared>) -> F,
     F: Future<Output = ()>,
 {
-    let clock = SystemClock::start();
     let registry = Registry::new(Arc::new(clock));
     let descriptors = raise_descriptor_limit();
     // Reading the trust store takes a while: before the engine runs, not in its first handshake.
     crate::probe::certificate::native();
     let mut driver = Driver::new(clock, Box::new(Generator::from_os()))?;
     tell_rights(&loaded.config, &mut driver, descriptors);
-    let engine = Engine::new(driver, registry.clone());
+    let mut engine = Engine::new(driver, registry.clone());
+    if let Some(recorder) = recorder {
+        engine.record(recorder);
+    }
     let handle = engine.handle();
     let shared = Arc::new(Shared {
         source,

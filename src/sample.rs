@@ -5,13 +5,15 @@
 //! Invariant: [`Outcome::Unsent`] is no evidence about a target, and no detector may see it as loss.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use crate::time::{Timestamp, WallTime};
+
+pub mod path;
 
 /// Declares a closed set of words with their spelling in metrics, JSON and logs.
 #[macro_export]
@@ -49,6 +51,14 @@ macro_rules! words {
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let word = <String as serde::Deserialize>::deserialize(deserializer)?;
+                let unknown = |()| serde::de::Error::custom(format!("unknown word {word:?}"));
+                word.parse().map_err(unknown)
             }
         }
     };
@@ -403,6 +413,15 @@ impl Serialize for Details {
     }
 }
 
+/// A mapping of a NAT, or none: the two ends of one flow of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mapped {
+    /// Our own address and port, if the flow has them.
+    pub local: Option<SocketAddr>,
+    /// What the peer saw as the source.
+    pub address: SocketAddr,
+}
+
 /// What an exchange found out that the rest of the program acts on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Findings {
@@ -412,8 +431,12 @@ pub struct Findings {
     pub half_open_left: Option<Duration>,
     /// When the first certificate of the chain to expire does so.
     pub certificate_not_after: Option<WallTime>,
-    /// Router addresses of a trace, from the first hop on; silent hops are nothing.
-    pub hops: Vec<Option<IpAddr>>,
+    /// The path that a trace saw.
+    pub path: Option<path::PathSeen>,
+    /// The MTU of the path, if it was searched.
+    pub mtu: Option<path::MtuSeen>,
+    /// Under which address and port the peer saw our flow.
+    pub mapped: Option<Mapped>,
     /// The rest, for people.
     pub details: Details,
 }

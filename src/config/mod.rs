@@ -18,6 +18,7 @@ mod pace;
 mod problem;
 pub mod raw;
 mod session;
+mod sets;
 mod settings;
 mod shape;
 mod target;
@@ -148,6 +149,10 @@ words! {
     }
 }
 
+/// The kinds of probe that are for hosts behind a concentrator, or mean nothing without settings: a host of
+/// which nothing is declared is not asked so.
+const INSIDE: &[&str] = &["http", "rdp", "stun", "wireguard"];
+
 /// A named way out of this host.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
 pub struct Egress {
@@ -229,13 +234,16 @@ impl Config {
         check::config(&file, check)
     }
 
-    /// A configuration for one host of which nothing is declared: every kind of probe, at its
-    /// defaults.
+    /// A configuration for one host of which nothing is declared: every kind of probe that a concentrator
+    /// may answer, at its defaults.
     ///
     /// # Errors
     /// If `host` is neither a name nor an address.
     pub fn single(host: &str) -> Result<Self, Problems> {
-        let probes = Kind::all().map(|kind| (kind.name.to_owned(), raw::Probe::default())).collect();
+        let probes = Kind::all()
+            .filter(|kind| !INSIDE.contains(&kind.name))
+            .map(|kind| (kind.name.to_owned(), raw::Probe::default()))
+            .collect();
         let target = raw::Target {
             address: Some(raw::OneOrMany::One(host.to_owned())),
             probes: Some(probes),

@@ -20,6 +20,9 @@ pub struct File {
     pub defaults: Defaults,
     /// The concentrators and hosts to probe, by name; the name is the label `target`.
     pub targets: BTreeMap<String, Target>,
+    /// Ready-made targets, by the name of their set: microsoft_signin, which is the hosts that Microsoft's
+    /// sign-in needs.
+    pub sets: BTreeMap<String, Set>,
     /// Named ways out of this host; `default`, whatever the routing table says, is always there.
     pub egress: BTreeMap<String, Egress>,
     /// Pairs of ways out by name; the name is the label `pair`. Every target that is probed over both
@@ -258,6 +261,18 @@ pub struct Blocks {
     /// For `dns`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<Dns>,
+    /// For `http`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<Http>,
+    /// For `sslvpn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sslvpn: Option<Sslvpn>,
+    /// For `wireguard`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wireguard: Option<Wireguard>,
+    /// For `rdp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rdp: Option<Rdp>,
     /// For `icmp`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub icmp: Option<Icmp>,
@@ -366,6 +381,83 @@ pub struct Dns {
     /// The addresses that may be answered; any may be if not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expect: Option<Vec<String>>,
+    /// What a good answer is; default answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub view: Option<DnsView>,
+}
+
+/// Settings of `http`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Whether to ask inside TLS; default https, on port 443 (http: 80).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<Scheme>,
+    /// The host to ask for, in the request and as SNI; default is the target's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The path to ask for; default /.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The statuses that are good; default is any from 200 to 399.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(inner(range(min = 200, max = 599)))]
+    pub status: Option<Vec<u16>>,
+    /// Whether redirects to the same host are followed; default true. Those to another host never are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub follow: Option<bool>,
+    /// PEM file with the certificate authority of the server; default is the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// Whether the certificate must end at a trusted authority; default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<bool>,
+}
+
+/// Settings of `sslvpn`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sslvpn {
+    /// What it must be: any other is `wrong_flavour`. Found out if not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flavour: Option<Flavour>,
+    /// The name asked for and expected in the certificate; default is the target's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// PEM file with the certificate authority of the server; default is the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// Whether the certificate must end at a trusted authority; default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<bool>,
+}
+
+/// Settings of `wireguard`: the keys of a peer of the probe's own. Without them silence is what must be
+/// expected, and proves nothing.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Wireguard {
+    /// File with the private key of the probe's own peer, as `wg genkey` writes it. Nobody else may use it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub private_key_file: Option<PathBuf>,
+    /// The server's public key, as `wg` shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
+    /// File with the pre-shared key, if the peer has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preshared_key_file: Option<PathBuf>,
+}
+
+/// Settings of `rdp`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rdp {
+    /// The name sent as SNI and, with `ca_file`, expected in the certificate; default is the target's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// PEM file with the certificate authority of the server; trust and name are not judged if not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Settings of `icmp`.
@@ -386,6 +478,29 @@ pub struct Trace {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub max_hops: Option<u8>,
+    /// The probe of the target whose flow is followed, by name, or `icmp`; default: the VPN's own if one is
+    /// declared, else `icmp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub over: Option<String>,
+}
+
+/// How the targets of a ready-made set are probed.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Set {
+    /// Over which ways out, by name; default [default].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Vec<String>>,
+    /// From one exchange to the next, from 100ms to 1d; default 60s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Duration>,
+    /// How long an answer may take, from 10ms to 1m; default 5s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// How many addresses of each host are probed; default 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 8))]
+    pub max_members: Option<u8>,
 }
 
 /// A named way out of this host: an interface, a source address, or both.
@@ -450,6 +565,10 @@ pub struct Budget {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 600))]
     pub tls_per_minute: Option<u32>,
+    /// WireGuard handshakes in any minute; a peer takes one each 5 s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 12))]
+    pub wireguard_per_minute: Option<u32>,
 }
 
 /// Whose dead peer detection is replayed on which probe of a target.
@@ -611,6 +730,43 @@ choices! {
         /// AES-GCM.
         Gcm = "gcm",
     }
+    /// What an SSL VPN speaks.
+    Flavour {
+        /// Cisco AnyConnect (Secure Client), ocserv.
+        Anyconnect = "anyconnect",
+        /// Microsoft SSTP.
+        Sstp = "sstp",
+        /// Fortinet.
+        Fortinet = "fortinet",
+        /// Palo Alto GlobalProtect.
+        Globalprotect = "globalprotect",
+        /// Pulse, Ivanti Connect Secure.
+        Pulse = "pulse",
+        /// SoftEther.
+        Softether = "softether",
+        /// OpenVPN over TCP.
+        Openvpn = "openvpn",
+    }
+    /// How a page is asked for.
+    Scheme {
+        /// Inside TLS.
+        Https = "https",
+        /// In the clear.
+        Http = "http",
+    }
+    /// What a good answer of DNS is.
+    DnsView {
+        /// The name exists.
+        Answer = "answer",
+        /// The name has inside addresses (RFC 1918, 4193, 6598), or those of `expect`.
+        Inside = "inside",
+        /// The name is an inside one and the resolver outside: it does not exist there.
+        Leak = "leak",
+        /// A random name below `name` (default `invalid`) does not exist.
+        Hijack = "hijack",
+        /// Nobody answers, for there is no resolver at that address.
+        Intercept = "intercept",
+    }
     /// Over what DNS is asked.
     DnsTransport {
         /// UDP.
@@ -661,6 +817,7 @@ impl From<&super::Limits> for Budget {
             openvpn_per_minute: Some(limits.openvpn_per_minute),
             tcp_per_minute: Some(limits.tcp_per_minute),
             tls_per_minute: Some(limits.tls_per_minute),
+            wireguard_per_minute: Some(limits.wireguard_per_minute),
         }
     }
 }

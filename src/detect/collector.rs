@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!   Input ──▶ Collector ──▶ Found
-//!   place     Track (Watch · DPD), one a series
-//!   remove
+//!   place     Track (Watch · DPD · Recorder), one a series
+//!   remove    Incidents, one a target at most
 //!   sample
+//!   tick
 //! ```
 //!
 //! The daemon and a replay feed it alike: whoever writes down what goes in can have it all again, with
@@ -12,15 +13,20 @@
 //! Invariants: what comes out depends on nothing but what went in; a sample of a series that was not
 //! placed changes nothing.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::dpd::{Feed, Profile, Survival, Verdict};
 use super::flap::Damping;
+use super::incident::{Incident, Stage};
+use super::incidents::Incidents;
+use super::liveness::Thresholds;
+use super::recorder::{Mark, Recorder};
 use super::watch::{Transition, Watch};
 use crate::sample::{Carrier, Sample, SeriesId};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, WallTime};
 use crate::words;
 
 /// What detectors need to know of a series.
@@ -90,6 +96,13 @@ pub enum Input<'a> {
     },
     /// A result.
     Sample(&'a Sample, Bearing),
+    /// What the clocks say: at the beginning, and again whenever [`Collector::deadline`] has come.
+    Tick {
+        /// The monotonic time.
+        now: Timestamp,
+        /// The wall time, read together with it: for the times that people read.
+        wall: WallTime,
+    },
 }
 
 /// What a collector tells.
@@ -117,6 +130,8 @@ pub enum Found {
         /// What it did to the sessions.
         verdict: Verdict,
     },
+    /// An incident began, was judged, or is over.
+    Incident(Stage, Box<Incident>),
 }
 
 /// One series and its detectors.
@@ -127,15 +142,24 @@ pub struct Track {
     feed: Feed,
     /// The profiles that can be judged, with their places.
     survivals: Vec<(usize, Survival)>,
+    recorder: Recorder,
+    answered: bool,
+    downs: VecDeque<(Timestamp, Option<Timestamp>)>,
 }
 
 impl Track {
+    /// Flaps that are kept: those that make it flapping.
+    const DOWNS: usize = 4;
+
     fn new(placed: &Placed, now: Timestamp) -> Self {
         let About { interval, timeout, .. } = placed.about;
         Self {
             watch: Watch::new(interval, timeout, placed.damping, now),
             feed: Feed::new(timeout),
             survivals: survivals(placed),
+            recorder: Recorder::default(),
+            answered: false,
+            downs: VecDeque::new(),
             placed: placed.clone(),
         }
     }
@@ -160,6 +184,23 @@ impl Track {
         })
     }
 
+    /// Its last samples.
+    #[must_use]
+    pub const fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// Whether a reply has ever come.
+    #[must_use]
+    pub const fn answered(&self) -> bool {
+        self.answered
+    }
+
+    /// The last few times it fell silent and came back, if it did.
+    pub fn downs(&self) -> impl Iterator<Item = (Timestamp, Option<Timestamp>)> + '_ {
+        self.downs.iter().copied()
+    }
+
     fn place(&mut self, placed: &Placed) {
         self.watch.set_damping(placed.damping);
         if self.placed.profiles != placed.profiles {
@@ -175,8 +216,10 @@ impl Track {
         out: &mut Vec<Found>,
         passed: &mut Vec<Transition>,
     ) {
-        let Self { feed, survivals, watch, .. } = self;
+        let Self { feed, survivals, watch, downs, .. } = self;
         let series = sample.series;
+        self.recorder.push(Mark::of(sample, bearing));
+        self.answered |= sample.report.outcome.received() == Some(true);
         if !survivals.is_empty() {
             feed.push(sample, |at, received| {
                 if received.is_none() {
@@ -196,6 +239,22 @@ impl Track {
         }
         if bearing == Bearing::Target {
             watch.observe(sample, passed);
+            for transition in &*passed {
+                match *transition {
+                    Transition::Flap { down: true, since } => {
+                        if downs.len() >= Self::DOWNS {
+                            downs.pop_front();
+                        }
+                        downs.push_back((since, None));
+                    }
+                    Transition::Flap { down: false, since } => {
+                        if let Some((_, up)) = downs.back_mut() {
+                            up.get_or_insert(since);
+                        }
+                    }
+                    _ => {}
+                }
+            }
             out.extend(passed.drain(..).map(|transition| Found::Transition(series, transition)));
         }
     }
@@ -212,6 +271,9 @@ pub struct Collector {
     tracks: Vec<Option<Track>>,
     /// Empty between samples.
     passed: Vec<Transition>,
+    /// What is an outage.
+    outage: Thresholds,
+    incidents: Incidents,
 }
 
 impl Collector {
@@ -221,10 +283,27 @@ impl Collector {
         Self::default()
     }
 
+    /// One that tells outages by these thresholds.
+    #[must_use]
+    pub fn judging(outage: Thresholds) -> Self {
+        Self { outage, ..Self::default() }
+    }
+
     /// A series and what is known of it.
     #[must_use]
     pub fn track(&self, series: SeriesId) -> Option<&Track> {
         self.tracks.get(series.0 as usize)?.as_ref()
+    }
+
+    #[cfg(test)]
+    pub(super) const fn incidents(&self) -> &Incidents {
+        &self.incidents
+    }
+
+    /// When it wants the next [`Input::Tick`], at the latest.
+    #[must_use]
+    pub const fn deadline(&self) -> Timestamp {
+        self.incidents.deadline()
     }
 
     /// Takes something in, and appends what is found to `out`.
@@ -237,18 +316,31 @@ impl Collector {
                 }
                 match self.tracks.get_mut(index) {
                     Some(Some(track)) => track.place(placed),
-                    Some(empty) => *empty = Some(Track::new(placed, now)),
+                    Some(empty) => {
+                        let track = empty.insert(Track::new(placed, now));
+                        track.watch.set_outage(self.outage);
+                        self.incidents.place(series, &placed.about.target);
+                    }
                     None => {}
                 }
             }
-            Input::Remove { series, .. } => {
-                if let Some(track) = self.tracks.get_mut(series.0 as usize) {
-                    *track = None;
+            Input::Remove { series, now } => {
+                let gone = self.tracks.get_mut(series.0 as usize).and_then(Option::take);
+                if let Some(gone) = gone {
+                    self.incidents.remove(series, &gone, now);
                 }
             }
+            Input::Tick { now, wall } => self.incidents.tick(&self.tracks, now, wall, out),
             Input::Sample(sample, bearing) => {
-                if let Some(Some(track)) = self.tracks.get_mut(sample.series.0 as usize) {
-                    track.observe(sample, bearing, out, &mut self.passed);
+                let Self { tracks, passed, incidents, .. } = self;
+                let Some(Some(track)) = tracks.get_mut(sample.series.0 as usize) else { return };
+                let before = out.len();
+                track.observe(sample, bearing, out, passed);
+                if out.len() > before {
+                    let mut more = Vec::new();
+                    let found = out.get(before..).unwrap_or_default();
+                    incidents.heed(tracks, sample.series, found, sample.done, &mut more);
+                    out.append(&mut more);
                 }
             }
         }

@@ -76,6 +76,11 @@ impl Liveness {
         Self { thresholds, state: State::Unknown, since: now, row: None }
     }
 
+    /// Judges by other thresholds from now on.
+    pub const fn set_thresholds(&mut self, thresholds: Thresholds) {
+        self.thresholds = thresholds;
+    }
+
     /// The state (up, down or unknown) and since when it holds.
     #[must_use]
     pub const fn state(&self) -> (State, Timestamp) {

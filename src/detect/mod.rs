@@ -8,17 +8,28 @@
 //! Invariant: a sample that is no evidence ([`Outcome::Unsent`](crate::sample::Outcome::Unsent)) changes
 //! nothing.
 
+mod cause;
 pub mod collector;
 pub mod dpd;
 pub mod evidence;
 pub mod flap;
+pub mod incident;
+mod incidents;
 pub mod jitter;
 pub mod liveness;
 pub mod loss;
+pub mod mapping;
 pub mod pair;
+pub mod path;
 pub mod recent;
+pub mod recorder;
 pub mod watch;
+mod witness;
+
+#[cfg(test)]
+mod world;
 
 pub use collector::{About, Bearing, Collector, Found, Input, Placed, Track};
 pub use evidence::Evidence;
+pub use incident::{Incident, Stage};
 pub use watch::{Transition, Watch};

@@ -22,9 +22,10 @@ use crate::budget::Budget;
 use crate::config::{Config, Egress, Target};
 use crate::detect::dpd::{Profile, Survival};
 use crate::detect::liveness::combine;
-use crate::detect::{Bearing, Collector, Found, Input, Transition};
+use crate::detect::{Bearing, Found, Incident, Input, Stage, Transition};
 use crate::entropy::Draw;
 use crate::export::metrics::{DpdMetrics, FlowAge, Registry, SeriesKey, SeriesMetrics};
+use crate::journal::{Intake, Recorder};
 use crate::net::{Driver, FlowId, Happening, Tag, Waker};
 use crate::probe::forms::Learner;
 use crate::probe::{Charge, Flow, Form, Spec};
@@ -34,15 +35,18 @@ use crate::time::{Clock, Timestamp};
 
 pub mod flows;
 pub mod members;
+pub mod paths;
 mod place;
 mod rare;
 mod session;
 pub mod survey;
 mod told;
+pub mod trace;
 mod yardstick;
 
 use flows::Flows;
 use members::Members;
+use paths::Paths;
 use place::FIRST_RARE;
 use rare::Appointments;
 use session::Sessions;
@@ -142,11 +146,14 @@ pub struct Engine {
     handle: Handle,
     told: Told,
     by_hand: HashMap<(SeriesId, u64), Reply>,
-    collector: Collector,
+    collector: Intake,
     /// What the collector found; empty between samples.
     found: Vec<Found>,
+    /// Where incidents go.
+    incidents: Option<mpsc::Sender<(Stage, Box<Incident>)>>,
     asked: u64,
     sessions: Sessions,
+    paths: Paths,
 }
 
 impl Engine {
@@ -174,16 +181,28 @@ impl Engine {
             handle,
             told: Told::default(),
             by_hand: HashMap::new(),
-            collector: Collector::new(),
+            collector: Intake::default(),
             found: Vec::new(),
+            incidents: None,
             asked: 0,
             sessions: Sessions::new(),
+            paths: Paths::default(),
         }
+    }
+
+    /// Has it write down what its detectors see.
+    pub fn record(&mut self, recorder: Recorder) {
+        self.collector.record(recorder);
     }
 
     /// How other threads reach it.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// Has incidents sent there as they begin, are judged, and are over.
+    pub fn send_incidents_to(&mut self, incidents: mpsc::Sender<(Stage, Box<Incident>)>) {
+        self.incidents = Some(incidents);
     }
 
     /// Runs until it is told to stop. Blocking.
@@ -204,12 +223,14 @@ impl Engine {
                 self.slot(slot, &mut happenings);
             }
             self.run_rare(now, &mut happenings);
+            self.look(&mut happenings);
             self.sessions.compare(now);
+            self.tick(now);
             self.sessions.begin(&mut self.driver, &mut self.budget, &mut happenings);
             self.take(&mut happenings);
             let mut until = now + LONGEST_SLEEP;
             until = self.schedule.next_due().map_or(until, |due| until.min(due));
-            until = until.min(self.rare.next()).min(self.sessions.next());
+            until = until.min(self.rare.next()).min(self.sessions.next()).min(self.collector.deadline());
             self.driver.turn(until, &mut happenings)?;
             self.take(&mut happenings);
             self.handle.turned.store(self.driver.clock().now().as_nanos(), Ordering::Relaxed);
@@ -404,6 +425,8 @@ impl Engine {
             telling &= series.flows.kept(tag.seq, received);
         }
         if let Some(findings) = &sample.report.findings {
+            let wall = self.driver.clock().wall();
+            self.paths.hear(&series.metrics, &series.egress, findings, (done, wall));
             let (target, kind) = (&series.target.name, series.spec.kind.name);
             let news = self.told.hear(target, series.member, series.address, kind, &findings.details);
             if let Some(info) = news {
@@ -422,6 +445,17 @@ impl Engine {
         if evidence {
             self.show(tag.series, sample.due, telling);
         }
+        self.heed();
+    }
+
+    /// Tells the collector the time when it wants to know it.
+    fn tick(&mut self, now: Timestamp) {
+        if now < self.collector.deadline() {
+            return;
+        }
+        let clock = self.driver.clock();
+        let (now, wall) = (clock.now(), clock.wall());
+        self.collector.take(Input::Tick { now, wall }, &mut self.found);
         self.heed();
     }
 
@@ -447,8 +481,15 @@ impl Engine {
                 Found::Transition(id, transition) => {
                     self.with(id, |series| series.metrics.transition(&transition));
                     let series = self.series.get(id.0 as usize).and_then(Option::as_ref);
-                    if let (Transition::State { .. }, Some(series)) = (transition, series) {
-                        self.update_target(&series.target);
+                    match (transition, series) {
+                        (Transition::State { .. }, Some(series)) => self.update_target(&series.target),
+                        (Transition::OutageBegan { .. }, Some(series))
+                            if series.spec.kind.name != "trace" =>
+                        {
+                            let now = self.driver.clock().now();
+                            self.paths.want(&series.target.name, series.member, now);
+                        }
+                        _ => {}
                     }
                 }
                 Found::Teardown { series, place, sure, expected } => self.with(series, |series| {
@@ -461,6 +502,17 @@ impl Engine {
                     let name = track.dpd().nth(place).map(|(profile, _)| profile.name.as_str());
                     if name == Some(Profile::SESSION) {
                         self.sessions.foretold(track.about(), verdict, self.driver.clock().now());
+                    }
+                }
+                Found::Incident(stage, incident) => {
+                    // One that was removed has no metrics any more.
+                    if let (Stage::Decided, Some(cause)) = (stage, incident.cause)
+                        && self.by_target.contains_key(&incident.target)
+                    {
+                        self.registry.target(&incident.target).incident(cause);
+                    }
+                    if let Some(incidents) = &self.incidents {
+                        let _ = incidents.send((stage, incident));
                     }
                 }
             }

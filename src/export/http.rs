@@ -2,7 +2,7 @@
 //!
 //! | path | answer |
 //! |---|---|
-//! | `GET /metrics` | text 0.0.4, or protobuf if `Accept` prefers it |
+//! | `GET /metrics` | text 0.0.4, or protobuf if `Accept` prefers it; gzip if asked for. `?histograms=native` leaves the classic buckets out of protobuf |
 //! | `GET /probe?target=&module=` | one exchange now, in `blackbox_exporter`'s names |
 //! | `GET /-/healthy`, `GET /-/ready` | 200, or 503 with the reason |
 //! | `POST /-/reload` | 200, or 500 with the problems |
@@ -21,26 +21,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template as _;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::{Body, Bytes};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::metrics::Registry;
+use super::metrics::{Form, Registry};
 use super::page::{CONTENT_SECURITY_POLICY, Page};
+use super::paths::Paths;
 use super::status::Status;
 
 mod accept;
 mod probe;
+mod scrape;
 mod server;
 
 #[cfg(test)]
 mod tests;
 
 pub use accept::Format;
+use accept::gzip;
 pub use probe::{ProbeError, ProbeNow};
+use scrape::Scrape;
 pub use server::{Limits, serve};
 
 /// A future in a box, as the trait needs it.
@@ -96,7 +100,7 @@ pub struct App {
 }
 
 /// An answer.
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<Either<Full<Bytes>, Scrape>>;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -124,15 +128,15 @@ impl App {
         let get = method == Method::GET || method == Method::HEAD;
         let path = request.uri().path();
         let allowed = match path {
-            "/" | "/metrics" | "/probe" | "/config" | "/sd" | "/api/v1/status" | "/-/healthy"
-            | "/-/ready"
+            "/" | "/metrics" | "/probe" | "/config" | "/sd" | "/api/v1/status" | "/api/v1/path"
+            | "/-/healthy" | "/-/ready"
                 if get =>
             {
                 ""
             }
             "/-/reload" if method == Method::POST => "",
-            "/" | "/metrics" | "/probe" | "/config" | "/sd" | "/api/v1/status" | "/-/healthy"
-            | "/-/ready" => "GET, HEAD",
+            "/" | "/metrics" | "/probe" | "/config" | "/sd" | "/api/v1/status" | "/api/v1/path"
+            | "/-/healthy" | "/-/ready" => "GET, HEAD",
             "/-/reload" => "POST",
             _ => return (text(StatusCode::NOT_FOUND, "Not found. / lists what there is.\n"), None),
         };
@@ -142,7 +146,7 @@ impl App {
             return (answer, None);
         }
         let permits = match path {
-            "/metrics" | "/" | "/api/v1/status" => Some(&self.scrapes),
+            "/metrics" | "/" | "/api/v1/status" | "/api/v1/path" => Some(&self.scrapes),
             "/probe" => Some(&self.probes),
             _ => None,
         };
@@ -159,10 +163,7 @@ impl App {
 
     async fn route<B>(&self, request: &Request<B>, path: &str) -> Answer {
         match path {
-            "/metrics" => match Self::format(request) {
-                format @ Format::Text => body(format.content_type(), self.registry.encode_text()),
-                format @ Format::Protobuf => body(format.content_type(), self.registry.encode_protobuf()),
-            },
+            "/metrics" => self.metrics(request),
             "/probe" => self.probe(request).await,
             "/-/healthy" => text(StatusCode::OK, "Healthy\n"),
             "/-/ready" => match self.daemon.ready() {
@@ -173,8 +174,28 @@ impl App {
             "/config" => body(PLAIN, self.daemon.config_text().into_bytes()),
             "/sd" => json(&discovery(self.daemon.targets())),
             "/api/v1/status" => json(&self.status(only(request).as_deref())),
+            "/api/v1/path" => json(&Paths::read(&self.registry)),
             _ => self.page(),
         }
+    }
+
+    fn metrics<B>(&self, request: &Request<B>) -> Answer {
+        let format = Self::format(request);
+        let classic = !request
+            .uri()
+            .query()
+            .is_some_and(|query| query.split('&').any(|pair| pair == "histograms=native"));
+        let form = match format {
+            Format::Text => Form::Text,
+            Format::Protobuf => Form::Protobuf { classic },
+        };
+        let gzip = gzip(&listed(request, header::ACCEPT_ENCODING));
+        let scrape = Scrape::new(self.registry.expose(form), gzip);
+        let mut answer = with_headers(format.content_type(), Either::Right(scrape));
+        if gzip {
+            answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        answer
     }
 
     /// Says no to what no route may see.
@@ -206,8 +227,7 @@ impl App {
     }
 
     fn format<B>(request: &Request<B>) -> Format {
-        let values = request.headers().get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        Format::negotiate(&values.collect::<Vec<_>>().join(","))
+        Format::negotiate(&listed(request, header::ACCEPT))
     }
 
     /// Leaves room for the answer within the limit of the request.
@@ -247,6 +267,12 @@ impl App {
 /// The target that a request for the status is about; nothing for all.
 fn only<B>(request: &Request<B>) -> Option<String> {
     probe::parameter(request.uri().query()?, "target")
+}
+
+/// All values of a header that is a list.
+fn listed<B>(request: &Request<B>, name: header::HeaderName) -> String {
+    let values = request.headers().get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.collect::<Vec<_>>().join(",")
 }
 
 /// Whether a `Host` header names a loopback listener: an address, or `localhost`.
@@ -306,7 +332,11 @@ fn json(value: &impl Serialize) -> Answer {
 }
 
 fn body(content_type: &'static str, content: Vec<u8>) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(content)));
+    with_headers(content_type, Either::Left(Full::new(Bytes::from(content))))
+}
+
+fn with_headers(content_type: &'static str, content: Either<Full<Bytes>, Scrape>) -> Answer {
+    let mut answer = Response::new(content);
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   engine thread                          web thread
-//!   record(sample) ──▶ atomics ──▶ Registry::encode_* ──▶ http ──▶ scraper, browser, operator
+//!   record(sample) ──▶ atomics ──▶ Registry::expose ────▶ http ──▶ scraper, browser, operator
 //! ```
 //!
 //! Invariant: a scrape never keeps the engine waiting. It writes relaxed atomics, which a scrape only
@@ -12,4 +12,5 @@ pub mod client;
 pub mod http;
 pub mod metrics;
 pub mod page;
+pub mod paths;
 pub mod status;

@@ -19,6 +19,7 @@ mod poller;
 pub mod resolve;
 pub mod route;
 mod socket;
+pub mod way;
 
 pub use driver::{Driver, FlowId, Happening, IcmpAccess, Tag};
 pub use host::{listen, raise_descriptor_limit};

@@ -14,22 +14,22 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "app", "demo", "engine", "config", "detect", "diagnose", "net", "export", "budget", "probe",
-            "session", "ready", "route", "sample", "time", "entropy",
+            "app", "demo", "engine", "config", "journal", "replay", "ready", "detect", "diagnose", "net",
+            "export", "budget", "probe", "session", "route", "sample", "time", "entropy",
         ],
     ),
     (
         "app",
         &[
             "engine", "config", "schedule", "budget", "probe", "detect", "diagnose", "net", "export",
-            "route", "sample", "time", "entropy",
+            "journal", "route", "sample", "time", "entropy",
         ],
     ),
     (
         "engine",
         &[
             "config", "schedule", "budget", "probe", "session", "detect", "diagnose", "net", "export",
-            "route", "sample", "time", "entropy",
+            "journal", "route", "sample", "time", "entropy",
         ],
     ),
     ("demo", &["app", "wire", "net", "config", "sample", "time", "entropy"]),
@@ -40,6 +40,8 @@ const MODULES: &[(&str, &[&str])] = &[
     ("net", &["config", "probe", "wire", "route", "sample", "time", "entropy"]),
     ("probe", &["wire", "sample", "time", "entropy"]),
     ("session", &["wire", "sample", "time", "entropy"]),
+    ("replay", &["journal", "detect", "sample", "time"]),
+    ("journal", &["detect", "sample", "time"]),
     ("detect", &["sample", "time"]),
     ("budget", &["probe", "sample", "time"]),
     ("schedule", &["sample", "time", "entropy"]),
@@ -56,14 +58,17 @@ const CRATES: &[(&[&str], &[&str])] = &[
     (&["socket2", "nix", "rustix", "rtnetlink", "futures_util"], &["net"]),
     (&["rustls"], &["net", "probe", "demo", "export"]),
     (&["hyper", "hyper_util", "http_body_util"], &["net", "export"]),
-    (&["prometheus"], &["export"]),
-    (&["tracing"], &["net", "export", "engine", "app", "cli", "demo", "config", "diagnose"]),
+    (&["prometheus", "protobuf", "flate2"], &["export"]),
+    (&["tracing"], &["net", "export", "engine", "app", "cli", "demo", "config", "diagnose", "journal"]),
     (&["tracing_subscriber", "clap", "sd_notify"], &["app", "cli"]),
     (&["pnet", "hickory_proto"], &["wire", "probe", "session", "demo", "net"]),
     (&["hickory_resolver"], &["net"]),
+    (&["httparse"], &["wire"]),
     (
         &[
             "aes",
+            "blake2",
+            "chacha20poly1305",
             "aes_gcm",
             "cbc",
             "ctr",

@@ -9,4 +9,5 @@ mod layering;
 mod metrics;
 mod prometheus;
 mod ready;
+mod replay;
 mod unit;

@@ -9,10 +9,12 @@ use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::cells::Cells;
 use super::detected::Detected;
 use super::dpd::DpdMetrics;
-use super::families::{Collected, Family};
+use super::families::{Collected, Family, slot};
 use super::histogram::{Bounds, Histogram};
+use super::path::PathMetrics;
 use crate::detect::liveness::State;
 use crate::detect::recent::{Recent, Recently};
 use crate::detect::{Transition, Watch};
@@ -47,12 +49,14 @@ words! {
 /// The metrics of one series. The engine writes, the web side reads.
 #[derive(Debug)]
 pub struct SeriesMetrics {
-    key: SeriesKey,
+    key: Arc<SeriesKey>,
     kind: Kind,
     created: WallTime,
     probes: AtomicU64,
-    failures: Box<[AtomicU64]>,
-    unsent: Box<[AtomicU64]>,
+    /// By reason.
+    failures: Cells,
+    /// By fault.
+    unsent: Cells,
     rtt: Histogram,
     phases: Box<[(Phase, Histogram)]>,
     up: AtomicU8,
@@ -72,35 +76,27 @@ pub struct SeriesMetrics {
     last: AtomicU64,
     /// What the profiles of dead peer detection that this series feeds make of it.
     dpd: Mutex<Arc<[DpdMetrics]>>,
+    /// For the kind `trace`: what it makes of the path.
+    path: Option<PathMetrics>,
     /// What each form found out last.
     findings: Mutex<BTreeMap<&'static str, Arc<Findings>>>,
     /// The last hour.
     recent: Mutex<Recently>,
 }
 
-fn zeros(len: usize) -> Box<[AtomicU64]> {
-    (0..len).map(|_| AtomicU64::new(0)).collect()
-}
-
 fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
 }
 
-fn add_at(counters: &[AtomicU64], at: usize) {
-    if let Some(counter) = counters.get(at) {
-        add(counter);
-    }
-}
-
 impl SeriesMetrics {
-    pub(super) fn new(key: SeriesKey, kind: Kind, buckets: &Bounds, created: WallTime) -> Self {
+    pub(super) fn new(key: Arc<SeriesKey>, kind: Kind, buckets: &Bounds, created: WallTime) -> Self {
         Self {
             key,
             kind,
             created,
             probes: AtomicU64::new(0),
-            failures: zeros(Reason::ALL.len()),
-            unsent: zeros(Fault::ALL.len()),
+            failures: Cells::default(),
+            unsent: Cells::default(),
             rtt: Histogram::new(buckets),
             phases: kind.phases.iter().map(|phase| (*phase, Histogram::new(buckets))).collect(),
             up: AtomicU8::new(0),
@@ -115,6 +111,7 @@ impl SeriesMetrics {
             not_after: AtomicI64::new(i64::MIN),
             last: AtomicU64::new(0),
             dpd: Mutex::new(Arc::new([])),
+            path: (kind.name == "trace").then(PathMetrics::default),
             findings: Mutex::new(BTreeMap::new()),
             recent: Mutex::default(),
         }
@@ -152,13 +149,13 @@ impl SeriesMetrics {
             add(&self.probes);
         }
         if let Outcome::Unsent(fault) = report.outcome {
-            add_at(&self.unsent, fault as usize);
+            self.unsent.add(fault as u16);
             if fault == Fault::Budget {
                 add(&self.deferred);
             }
         }
         if let Some(reason) = report.outcome.reason() {
-            add_at(&self.failures, reason as usize);
+            self.failures.add(reason as u16);
         }
         // A refusal is no round trip of the service, however fast it came.
         if let (Outcome::Answered(_), Some(rtt)) = (report.outcome, report.rtt) {
@@ -289,14 +286,14 @@ impl SeriesMetrics {
 
     /// The reasons it has failed for, with how often.
     pub fn failures(&self) -> impl Iterator<Item = (Reason, u64)> {
-        let counts = self.failures.iter().map(|counter| counter.load(Relaxed));
-        Reason::ALL.iter().copied().zip(counts).filter(|(_, count)| *count > 0)
+        let counts = Reason::ALL.iter().map(|reason| (*reason, self.failures.get(*reason as u16)));
+        counts.filter(|(_, count)| *count > 0)
     }
 
     /// The faults of ours that it has met, with how often.
     pub fn unsent(&self) -> impl Iterator<Item = (Fault, u64)> {
-        let counts = self.unsent.iter().map(|counter| counter.load(Relaxed));
-        Fault::ALL.iter().copied().zip(counts).filter(|(_, count)| *count > 0)
+        let counts = Fault::ALL.iter().map(|fault| (*fault, self.unsent.get(*fault as u16)));
+        counts.filter(|(_, count)| *count > 0)
     }
 
     /// The last outcome with its round-trip time; nothing before the first.
@@ -319,6 +316,11 @@ impl SeriesMetrics {
         &self.detected
     }
 
+    /// What its traces make of the path; nothing for other kinds.
+    pub fn path(&self) -> Option<&PathMetrics> {
+        self.path.as_ref()
+    }
+
     /// What the last exchanges found out, all forms together.
     pub fn details(&self) -> Details {
         let findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -331,29 +333,30 @@ impl SeriesMetrics {
 
     /// Adds its metrics.
     pub(super) fn collect(&self, out: &mut Collected) {
-        let member = self.key.member.to_string();
+        out.since(self.created);
+        let member = slot(self.key.member);
         let labels: [&str; 4] = [&self.key.target, &member, &self.key.probe, &self.key.egress];
         let [target, member, probe, egress] = labels;
         let with = |extra: &'static str| [target, member, probe, egress, extra];
 
         out.counter(Family::Probes, &labels, self.probes());
-        for (reason, counter) in Reason::ALL.iter().zip(&self.failures) {
-            let count = counter.load(Relaxed);
+        for reason in out.wanted(Family::Failures, Reason::ALL.iter()) {
+            let count = self.failures.get(*reason as u16);
             if count > 0 || self.kind.reasons.contains(reason) {
                 out.counter(Family::Failures, &with(reason.as_str()), count);
             }
         }
-        for (fault, counter) in Fault::ALL.iter().zip(&self.unsent) {
-            out.counter(Family::Unsent, &with(fault.as_str()), counter.load(Relaxed));
+        for fault in out.wanted(Family::Unsent, Fault::ALL.iter()) {
+            out.counter(Family::Unsent, &with(fault.as_str()), self.unsent.get(*fault as u16));
         }
-        out.histogram(Family::Rtt, &labels, &self.rtt, self.created);
+        out.histogram(Family::Rtt, &labels, &self.rtt);
         for (phase, histogram) in &self.phases {
-            out.histogram(Family::PhaseTime, &with(phase.as_str()), histogram, self.created);
+            out.histogram(Family::PhaseTime, &with(phase.as_str()), histogram);
         }
         if let Some(up) = self.up() {
             out.gauge(Family::Up, &labels, f64::from(u8::from(up)));
         }
-        self.detected.collect(&labels, self.created, out);
+        self.detected.collect(&labels, out);
         for (flow, state) in FlowAge::ALL.iter().zip(&self.flows) {
             let state = state.load(Relaxed);
             if state > 0 {
@@ -369,8 +372,11 @@ impl SeriesMetrics {
         ] {
             out.counter(family, &labels, counter.load(Relaxed));
         }
-        for profile in self.dpd_now().iter() {
-            profile.collect(&labels, out);
+        if DpdMetrics::FAMILIES.iter().any(|family| out.wants(*family)) {
+            self.dpd_now().iter().for_each(|profile| profile.collect(&labels, out));
+        }
+        if let Some(path) = &self.path {
+            path.collect(&labels, out);
         }
         let attempt = self.last_attempt().unwrap_or_default();
         out.gauge(Family::LastAttempt, &labels, attempt.as_unix_seconds_f64());

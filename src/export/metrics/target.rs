@@ -1,11 +1,12 @@
-//! The metrics of one target: its state, and what is known about its members.
+//! The metrics of one target: its state, its incidents, and what is known about its members.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
-use super::families::{Collected, Family};
+use super::families::{Collected, Family, slot};
+use crate::detect::incident::Cause;
 use crate::detect::liveness::State;
 use crate::sample::Text;
 
@@ -37,6 +38,8 @@ impl MemberInfo {
 pub struct TargetMetrics {
     name: String,
     state: AtomicU8,
+    /// By cause, in the order of [`Cause::ALL`].
+    incidents: [AtomicU64; Cause::ALL.len()],
     members: Mutex<BTreeMap<u8, Member>>,
 }
 
@@ -53,7 +56,8 @@ impl TargetMetrics {
 
     pub(super) fn new(name: &str) -> Self {
         let state = AtomicU8::new(State::Unknown as u8);
-        Self { name: name.to_owned(), state, members: Mutex::default() }
+        let incidents = [const { AtomicU64::new(0) }; Cause::ALL.len()];
+        Self { name: name.to_owned(), state, incidents, members: Mutex::default() }
     }
 
     /// Its name.
@@ -70,6 +74,13 @@ impl TargetMetrics {
     pub fn state(&self) -> State {
         let at = usize::from(self.state.load(Relaxed));
         State::ALL.get(at).copied().unwrap_or(State::Unknown)
+    }
+
+    /// Counts an incident.
+    pub fn incident(&self, cause: Cause) {
+        if let Some(count) = self.incidents.get(cause as usize) {
+            count.fetch_add(1, Relaxed);
+        }
     }
 
     /// Sets what is known about a member, or forgets the member.
@@ -99,16 +110,22 @@ impl TargetMetrics {
         for each in State::ALL {
             out.gauge(Family::TargetState, &[&self.name, each.as_str()], f64::from(u8::from(*each == state)));
         }
+        for (cause, count) in Cause::ALL.iter().zip(&self.incidents) {
+            out.counter(Family::Incidents, &[&self.name, cause.as_str()], count.load(Relaxed));
+        }
+        if !out.wants(Family::TargetInfo) {
+            return;
+        }
         let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        for (slot, Member { info, changes }) in &*members {
+        for (member, Member { info, changes }) in &*members {
             let address = info.address.map(|address| address.to_string()).unwrap_or_default();
             let shown = |text: &Option<Text>| match text {
                 Some(_) if *changes > Self::MAX_CHANGES => "changing".to_owned(),
                 text => text.as_ref().map(|text| text.as_str().to_owned()).unwrap_or_default(),
             };
             let (vendor, versions) = (shown(&info.vendor), shown(&info.versions));
-            let slot = slot.to_string();
-            let labels = [&self.name, &slot, &address, info.family(), &vendor, &versions];
+            let member = slot(*member);
+            let labels = [&*self.name, &member, &address, info.family(), &vendor, &versions];
             out.gauge(Family::TargetInfo, &labels, 1.0);
         }
     }

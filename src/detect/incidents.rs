@@ -1,0 +1,241 @@
+//! Incidents: opened, filled, judged and closed, one at a time for each target.
+//!
+//! ```text
+//!   quiet ── a fall ──▶ open, waits ── everyone could speak ──▶ judged ── a minute of calm ──▶ closed
+//! ```
+//!
+//! A fall is an outage, a refusal, flapping, or a sure teardown, of a series that was well before. One
+//! that was never well opens nothing: nothing is known of what it fell from. After the fall slower
+//! series get the time to speak before the cause is judged; then the cause is fixed. An incident that
+//! holds only a part of its target, and in which nothing changes any more, is closed as `lasting`, so
+//! that it does not swallow the next one.
+//! Invariant: time comes in by ticks and samples only.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ops::Bound;
+use std::time::Duration;
+
+use super::cause::{self, Others, Party};
+use super::collector::{About, Found, Track};
+use super::incident::{Cause, Change, Clue, Stage, Stance};
+use super::witness::{Window, Witness};
+use crate::sample::{Carrier, SeriesId};
+use crate::time::{Timestamp, WallTime};
+
+mod fall;
+mod open;
+mod record;
+
+use fall::{Fall, News};
+use open::Open;
+
+/// Other targets that are asked what they saw.
+const ASKED: usize = 40;
+/// Incidents that are judged or closed by one tick.
+const AT_ONCE: usize = 32;
+/// How old what is known of the wall clock may be.
+const WALL: Duration = Duration::from_secs(60);
+
+type Tracks = [Option<Track>];
+
+fn track(tracks: &Tracks, series: SeriesId) -> Option<&Track> {
+    tracks.get(series.0 as usize)?.as_ref()
+}
+
+/// All targets' incidents.
+#[derive(Debug, Default)]
+pub(super) struct Incidents {
+    targets: BTreeMap<String, Vec<SeriesId>>,
+    open: BTreeMap<String, Box<Open>>,
+    clock: (Timestamp, WallTime),
+    number: u64,
+    /// Samples held by all that are open.
+    marks: usize,
+    deadline: Timestamp,
+}
+
+impl Incidents {
+    /// When it wants the next tick.
+    pub(super) const fn deadline(&self) -> Timestamp {
+        self.deadline
+    }
+
+    /// There is a new series.
+    pub(super) fn place(&mut self, series: SeriesId, target: &str) {
+        self.targets.entry(target.to_owned()).or_default().push(series);
+    }
+
+    /// A series is about to be no more.
+    pub(super) fn remove(&mut self, series: SeriesId, gone: &Track, now: Timestamp) {
+        let target = gone.about().target.as_str();
+        if let Some(open) = self.open.get_mut(target) {
+            if let Some(place) = open.place(series) {
+                open.event(now, Some(place), Change::Removed, None);
+                self.marks += open.snapshot(place, gone, self.marks);
+                if let Some(recorded) = open.series.get_mut(place) {
+                    recorded.dpd = recorded.dpd(gone, place);
+                    recorded.state = gone.watch().state().0;
+                    recorded.id = None;
+                }
+            }
+            open.heard = now;
+            open.next = now;
+            self.deadline = self.deadline.min(now);
+        }
+        if let Some(all) = self.targets.get_mut(target) {
+            all.retain(|other| *other != series);
+            if all.is_empty() {
+                self.targets.remove(target);
+            }
+        }
+    }
+
+    /// Takes in what was found of a series at `now`; what was found here is appended to `out`.
+    pub(super) fn heed(
+        &mut self,
+        tracks: &Tracks,
+        series: SeriesId,
+        found: &[Found],
+        now: Timestamp,
+        out: &mut Vec<Found>,
+    ) {
+        let news: Vec<_> = found.iter().filter_map(News::of).collect();
+        let (false, Some(track)) = (news.is_empty(), track(tracks, series)) else { return };
+        let target = track.about().target.as_str();
+        let Some(all) = self.targets.get(target) else { return };
+        let new = !self.open.contains_key(target);
+        if new {
+            let Some(fall) = Fall::of(track, &news) else { return };
+            if !tells(tracks, all, track.about()) {
+                return;
+            }
+            self.number += 1;
+            let mut open = Open::new(fall, series, track, all, tracks, self.clock, self.number);
+            self.marks += open.snapshots(tracks, self.marks);
+            open.heard = now;
+            self.open.insert(target.to_owned(), Box::new(open));
+        }
+        let Some(open) = self.open.get_mut(target) else { return };
+        open.heed(series, track, &news, now);
+        if new {
+            out.push(open.found(Stage::Opened, tracks));
+        }
+        open.next = open.next(tracks, all, now);
+        self.deadline = self.deadline.min(open.next);
+    }
+
+    /// Judges and closes what is due.
+    pub(super) fn tick(&mut self, tracks: &Tracks, now: Timestamp, wall: WallTime, out: &mut Vec<Found>) {
+        self.clock = (now, wall);
+        let due = self.open.iter().filter(|(_, open)| open.next <= now).take(AT_ONCE);
+        let due: Vec<_> = due.map(|(target, _)| target.clone()).collect();
+        for target in due {
+            self.look(&target, tracks, now, out);
+        }
+        let next = self.open.values().map(|open| open.next).min().unwrap_or(Timestamp::FAR);
+        self.deadline = next.min(now + WALL);
+    }
+
+    fn look(&mut self, target: &str, tracks: &Tracks, now: Timestamp, out: &mut Vec<Found>) {
+        let Some(mut open) = self.open.remove(target) else { return };
+        let all = self.targets.get(target).map_or(&[][..], Vec::as_slice);
+        if open.verdict.is_none() && (now >= open.judge_at || all.is_empty()) {
+            self.marks += open.snapshots(tracks, self.marks);
+            open.verdict = Some(self.judge(&open, target, tracks, now));
+            out.push(open.found(Stage::Decided, tracks));
+        }
+        let over = open.verdict.is_some() && open.over(tracks, all, now) <= now;
+        if over {
+            let before = open.held();
+            open.snapshots(tracks, self.marks);
+            out.push(open.found(Stage::Closed, tracks));
+            self.marks = self.marks.saturating_sub(before);
+        } else {
+            open.next = open.next(tracks, all, now);
+            self.open.insert(target.to_owned(), open);
+        }
+    }
+
+    fn judge(&self, open: &Open, target: &str, tracks: &Tracks, now: Timestamp) -> (Cause, Vec<Clue>) {
+        let window = open.window(tracks, now);
+        let party = |id: SeriesId| {
+            let track = track(tracks, id)?;
+            Some((id, Party { about: track.about(), heard: hear(track, window) }))
+        };
+        let (ids, parties): (Vec<_>, Vec<_>) =
+            open.series.iter().filter_map(|recorded| recorded.id).filter_map(party).unzip();
+        let Some(fallen) = ids.iter().position(|id| *id == open.fallen) else {
+            let text = "what fell was removed before it could be judged".to_owned();
+            let clue = Clue { stance: Stance::Missing, subject: "what would tell".to_owned(), text };
+            return (Cause::Unknown, vec![clue]);
+        };
+        let me = parties.get(fallen).map(|party| party.about);
+        let others = me.map(|me| self.others(target, me, tracks, window)).unwrap_or_default();
+        cause::judge(&parties, fallen, &others, open.serving)
+    }
+
+    /// What other targets by the same way out say: the fastest probe of each protocol of each.
+    fn others<'a>(&self, target: &str, me: &About, tracks: &'a Tracks, window: Window) -> Others<'a> {
+        let after = self.targets.range::<str, _>((Bound::Excluded(target), Bound::Unbounded));
+        let rest = self.targets.range::<str, _>((Bound::Unbounded, Bound::Excluded(target)));
+        let mut others = Others { near: true, ..Others::default() };
+        let mut asked = 0;
+        for (_, series) in after.chain(rest) {
+            let mut fastest: BTreeMap<Carrier, &Track> = BTreeMap::new();
+            let comparable = series.iter().filter_map(|id| track(tracks, *id)).filter(|track| {
+                let about = track.about();
+                about.egress == me.egress && about.address.is_some() && about.address != me.address
+            });
+            for track in comparable {
+                let known = fastest.entry(track.about().carrier).or_insert(track);
+                if track.about().interval < known.about().interval {
+                    *known = track;
+                }
+            }
+            let Some(about) = fastest.values().next().map(|track| track.about()) else { continue };
+            if asked >= ASKED {
+                others.not_asked += 1;
+                continue;
+            }
+            asked += 1;
+            // What refuses us does not refuse others: only silence is compared.
+            let window = Window { serving: false, ..window };
+            let stances: Vec<_> = fastest.values().map(|track| hear(track, window).stance()).collect();
+            if stances.contains(&Stance::Stood) {
+                others.stood.push(&about.target);
+            } else if stances.contains(&Stance::Fell) {
+                others.near &= me.address.zip(about.address).is_some_and(|(one, other)| near(one, other));
+                others.fell.push(&about.target);
+            } else {
+                others.silent += 1;
+            }
+        }
+        others
+    }
+}
+
+fn hear(track: &Track, window: Window) -> Witness {
+    let about = track.about();
+    Witness::hear(track.recorder(), about.carrier, about.interval, window)
+}
+
+/// Whether two addresses are in one network, as far as that can be told.
+fn near(one: IpAddr, other: IpAddr) -> bool {
+    match (one, other) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => one.octets().iter().take(3).eq(other.octets().iter().take(3)),
+        (IpAddr::V6(one), IpAddr::V6(other)) => {
+            one.segments().iter().take(3).eq(other.segments().iter().take(3))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a series speaks for its target: a ping does only where nothing else is probed.
+fn tells(tracks: &Tracks, all: &[SeriesId], about: &About) -> bool {
+    about.carrier != Carrier::Icmp
+        || all.iter().filter_map(|id| track(tracks, *id)).all(|other| other.about().carrier == Carrier::Icmp)
+}
+
+#[cfg(test)]
+mod tests;
