@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::check::{Check, Defaults, FULL_INTERVAL, INTERVAL, TIMEOUT};
 use super::problem::{KeyPath, near, one_of, suggestion};
 use super::settings::{self, Written};
-use super::{Address, Egress, Family, Target, Vpn, capacity, dpd, pace, raw, session};
+use super::{Address, Egress, Family, Target, Vpn, capacity, dpd, inside, pace, raw, session};
 use crate::budget::Limits;
 use crate::probe::{Kind, Spec, trace};
 
@@ -70,8 +70,12 @@ pub(super) fn target(
     shown.dpd.clone_from(&file.dpd);
     let (capacity, shown_capacity) = capacity::capacity(file.capacity.as_ref(), &vpn, check, path);
     shown.capacity = shown_capacity;
+    let (inside, shown_inside) = inside::inside(file.inside.as_ref(), around.egress, check, path);
+    shown.inside = shown_inside;
     let name = name.to_owned();
-    (Target { name, addresses, family, max_members, vpn, egress, probes, session, capacity, dpd }, shown)
+    let target =
+        Target { name, addresses, family, max_members, vpn, egress, probes, inside, session, capacity, dpd };
+    (target, shown)
 }
 
 fn addresses(

@@ -21,6 +21,7 @@ mod service;
 pub mod survey;
 pub mod text;
 mod unit;
+mod way;
 
 pub use ladder::diagnose;
 pub use survey::{Observed, Survey};

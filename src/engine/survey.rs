@@ -16,8 +16,10 @@ pub use crate::diagnose::survey::{Observed, Survey};
 use crate::entropy::Generator;
 use crate::net::clock::SystemClock;
 use crate::net::resolve::Resolver;
+use crate::net::route;
 use crate::net::{Driver, FlowId, Happening, Tag};
 use crate::probe::{Charge, Form, Spec, ike, ikev1};
+use crate::route::{Leaving, Questions};
 use crate::sample::{Fault, Outcome, Reason, Report, SeriesId};
 use crate::session::Teardown;
 use crate::time::{Clock, Timestamp};
@@ -82,6 +84,7 @@ pub fn survey(config: &Config, target: &Target, options: &Options) -> io::Result
     let default = Egress::default();
     let way = target.egress.first().and_then(|name| config.egress.get(name)).unwrap_or(&default);
     let routes = members.iter().map(|address| (*address, Driver::source_towards(*address, way))).collect();
+    let ways = route::ask(&questions(target, way, members.clone())).ok();
     let mut cases = cases(config, target, options, &members, &mut driver);
     let mut happenings = Vec::new();
     run(&mut driver, &mut budget, &mut cases, &mut happenings, Turn::Gentle)?;
@@ -125,7 +128,22 @@ pub fn survey(config: &Config, target: &Target, options: &Options) -> io::Result
             Address::Name(name) => name.clone(),
         },
     );
-    Ok(Survey { time: clock.wall(), host, resolved, routes, observed, session })
+    Ok(Survey { time: clock.wall(), host, resolved, routes, ways, observed, session })
+}
+
+/// What is to be asked of the kernel for a target whose members have these addresses.
+#[must_use]
+pub fn questions(target: &Target, way: &Egress, members: Vec<IpAddr>) -> Questions {
+    let leaving = Leaving { interface: way.interface.clone(), source: way.source, mark: way.mark };
+    let inside = target.inside.as_ref();
+    Questions {
+        // In another network namespace there are other routes, and nobody asks there.
+        members: if way.namespace.is_some() { Vec::new() } else { members },
+        leaving,
+        tunnel: inside.and_then(|inside| inside.interface.clone()),
+        prefixes: inside.map(|inside| inside.prefixes.clone()).unwrap_or_default(),
+        hosts: Vec::new(),
+    }
 }
 
 /// All addresses of a target; the error is for people.

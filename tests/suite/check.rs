@@ -41,6 +41,7 @@ fn judged(vpn: &[Vpn], observed: Vec<Observed>) -> (Diagnosis, Survey) {
         host: "vpn.example.jp".to_owned(),
         resolved: Ok(vec![ip("192.0.2.1")]),
         routes: vec![(ip("192.0.2.1"), Ok(ip("198.51.100.7")))],
+        ways: None,
         observed,
         session: None,
     };

@@ -15,29 +15,29 @@ const MODULES: &[(&str, &[&str])] = &[
         "cli",
         &[
             "app", "demo", "engine", "config", "journal", "replay", "ready", "detect", "diagnose", "net",
-            "export", "budget", "probe", "session", "sample", "time", "entropy",
+            "export", "budget", "probe", "session", "route", "sample", "time", "entropy",
         ],
     ),
     (
         "app",
         &[
             "engine", "config", "schedule", "budget", "probe", "detect", "diagnose", "net", "export",
-            "journal", "sample", "time", "entropy",
+            "journal", "route", "sample", "time", "entropy",
         ],
     ),
     (
         "engine",
         &[
             "config", "schedule", "budget", "probe", "session", "detect", "diagnose", "net", "export",
-            "journal", "sample", "time", "entropy",
+            "journal", "route", "sample", "time", "entropy",
         ],
     ),
     ("demo", &["app", "wire", "net", "config", "sample", "time", "entropy"]),
-    ("export", &["config", "probe", "session", "detect", "diagnose", "sample", "time"]),
-    ("diagnose", &["config", "probe", "session", "detect", "sample", "time"]),
+    ("export", &["config", "probe", "session", "detect", "diagnose", "route", "sample", "time"]),
+    ("diagnose", &["config", "probe", "session", "detect", "route", "sample", "time"]),
     ("ready", &["config", "detect", "diagnose", "sample", "time"]),
-    ("config", &["probe", "session", "budget", "detect", "sample", "time"]),
-    ("net", &["config", "probe", "wire", "sample", "time", "entropy"]),
+    ("config", &["probe", "session", "budget", "detect", "route", "sample", "time"]),
+    ("net", &["config", "probe", "wire", "route", "sample", "time", "entropy"]),
     ("probe", &["wire", "sample", "time", "entropy"]),
     ("session", &["wire", "sample", "time", "entropy"]),
     ("replay", &["journal", "detect", "sample", "time"]),
@@ -46,6 +46,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("budget", &["probe", "sample", "time"]),
     ("schedule", &["sample", "time", "entropy"]),
     ("sample", &["time"]),
+    ("route", &["sample"]),
     ("wire", &[]),
     ("time", &[]),
     ("entropy", &[]),
@@ -54,7 +55,7 @@ const MODULES: &[(&str, &[&str])] = &[
 /// Crates, and the modules that may use them. What is not listed may be used anywhere.
 const CRATES: &[(&[&str], &[&str])] = &[
     (&["tokio"], &["net", "export", "engine", "app", "cli", "demo"]),
-    (&["socket2", "nix", "rustix", "rtnetlink"], &["net"]),
+    (&["socket2", "nix", "rustix", "rtnetlink", "futures_util"], &["net"]),
     (&["rustls"], &["net", "probe", "demo", "export"]),
     (&["hyper", "hyper_util", "http_body_util"], &["net", "export"]),
     (&["prometheus", "protobuf", "flate2"], &["export"]),

@@ -24,6 +24,7 @@ fn made(host: &str, observed: Vec<Observed>) -> String {
         host: host.to_owned(),
         resolved: Ok(vec!["192.0.2.1".parse().unwrap()]),
         routes: Vec::new(),
+        ways: None,
         observed,
         session: None,
     };
