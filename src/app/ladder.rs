@@ -217,6 +217,8 @@ fn survey(
         routes: routes.collect(),
         ways: ways.cloned(),
         observed,
+        // The daemon does not ask inside: its targets do.
+        inside: Vec::new(),
         session,
     }
 }

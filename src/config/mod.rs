@@ -146,6 +146,8 @@ words! {
         SslVpn = "ssl-vpn",
         /// OpenVPN on UDP and TCP 1194.
         Openvpn = "openvpn",
+        /// WireGuard on UDP 51820.
+        Wireguard = "wireguard",
     }
 }
 

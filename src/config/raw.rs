@@ -141,6 +141,16 @@ pub struct Inside {
     /// The networks inside, for example 10.20.0.0/16.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefixes: Option<Vec<String>>,
+    /// The resolvers inside, by address. `check` asks them, over the egress above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Vec<String>>,
+    /// The names that they must resolve to inside addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub names: Option<Vec<String>>,
+    /// Hosts inside that must answer `check`: icmp://, tcp://, rdp://, http:// or https:// and an address,
+    /// for example rdp://10.20.0.10 or tcp://10.20.0.20:445.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Vec<String>>,
 }
 
 /// What a concentrator and its line can carry.
@@ -672,10 +682,12 @@ choices! {
         Ipsec = "ipsec",
         /// L2TP inside IPsec: probes `ike`, `ike_natt`, `ikev1` and `l2tp` (UDP 1701).
         L2tpIpsec = "l2tp-ipsec",
-        /// TLS: probe `tls` (TCP 443).
+        /// TLS: probe `tls` (TCP 443), and `sslvpn` if its block is there.
         SslVpn = "ssl-vpn",
         /// OpenVPN: probes `openvpn_udp` and `openvpn_tcp` (1194).
         Openvpn = "openvpn",
+        /// WireGuard: probe `wireguard` (UDP 51820).
+        Wireguard = "wireguard",
     }
     /// The digest of `tls-auth`.
     Auth {

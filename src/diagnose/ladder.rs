@@ -37,10 +37,11 @@
 
 use std::net::IpAddr;
 
+use super::inside;
 use super::rungs::{authenticate, found, ports, reach, tunnel};
 use super::unit::{Declared, Judged, Unit, fault, untried};
 use super::way::{inside_routes, own_tunnel};
-use super::{Diagnosis, Evidence, Note, Said, Status, Step, StepResult, Survey};
+use super::{Diagnosis, LadderReason, Observed, StepReason, Evidence, Note, Said, Status, Step, StepResult, Survey};
 use crate::config::Target;
 use crate::sample::{Fault, Outcome, Reason};
 use crate::session::Teardown;
@@ -84,14 +85,24 @@ pub(super) fn climb(survey: &Survey, declared: &Declared) -> Diagnosis {
     let mut reach = over_units(&units, reach);
     reach.said.extend(left_out);
     steps.push(step(Step::Reach, reach));
-    let ports = if declared.vpn.is_empty() { found } else { ports };
-    steps.push(step(Step::Ports, over_units(&units, ports)));
+    let rung = if declared.vpn.is_empty() { found } else { ports };
+    steps.push(step(Step::Ports, by_other_ways(&units, over_units(&units, rung))));
     let keys = over_units(&units, authenticate);
     let signed_in = survey.session.map(|session| signed_in(session, &say));
     // A key that a port refuses is not made good by a session elsewhere.
     steps.push(step(Step::Authenticate, signed_in.filter(|_| keys.status != Status::Failed).unwrap_or(keys)));
     steps.push(step(Step::Tunnel, over_units(&units, tunnel)));
-    steps.extend(skipped(inside).into_iter().skip(2));
+    for mut last in skipped(inside).into_iter().skip(2) {
+        let judged = match last.step {
+            Step::InsideNames => inside::names(survey),
+            Step::InsideHosts => inside::hosts(survey),
+            _ => None,
+        };
+        if let Some(judged) = judged {
+            last = step(last.step, judged);
+        }
+        steps.push(last);
+    }
     Diagnosis::new(declared.target.clone(), survey.time, !declared.vpn.is_empty(), steps)
 }
 
@@ -243,6 +254,34 @@ fn units<'a>(survey: &'a Survey, declared: &'a Declared) -> (Vec<Unit<'a>>, Vec<
         false
     });
     (units, said)
+}
+
+/// Of a page that is bad by one way out and good by another, what that shows.
+fn by_other_ways(units: &[Unit<'_>], mut judged: Judged) -> Judged {
+    let Some(StepReason::Probe(reason)) = judged.reason else { return judged };
+    let own = matches!(reason, Reason::CertNameMismatch | Reason::CertUntrusted);
+    if judged.status != Status::Failed || !(own || reason == Reason::HttpStatus) {
+        return judged;
+    }
+    let asks = |seen: &&&Observed| matches!(seen.kind.name, "http" | "tls" | "sslvpn");
+    let bad = |unit: &&Unit<'_>| {
+        unit.seen.iter().filter(asks).any(|seen| seen.report.outcome.reason() == Some(reason))
+    };
+    let good = |unit: &&Unit<'_>| {
+        let mut asked = unit.seen.iter().filter(asks).peekable();
+        asked.peek().is_some() && asked.all(|seen| seen.report.outcome == Outcome::OK)
+    };
+    let Some(unit) = units.iter().find(bad) else { return judged };
+    let other = units.iter().filter(|it| it.egress != unit.egress).find(good);
+    let Some(other) = other else { return judged };
+    let told = |note| unit.say(note).with("where", other.egress);
+    if own {
+        judged.said.insert(0, told(Note::Hijacked));
+        judged.reason = Some(LadderReason::CaptiveOrHijacked.into());
+    } else {
+        judged.said.push(told(Note::OnlyThisWay));
+    }
+    judged
 }
 
 fn place(unit: &Unit<'_>) -> String {

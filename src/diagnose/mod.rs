@@ -13,6 +13,7 @@ use crate::sample::{Fault, Outcome, Reason};
 use crate::time::WallTime;
 use crate::words;
 
+mod inside;
 mod ladder;
 mod notes;
 pub mod render;

@@ -43,6 +43,8 @@ pub struct Survey {
     pub ways: Option<Ways>,
     /// What the probes saw, in the order they ran.
     pub observed: Vec<Observed>,
+    /// What the hosts and resolvers behind the tunnel answered; `probe` is how they were asked.
+    pub inside: Vec<Observed>,
     /// What signing in as the configured session came to: whether without a child, or why not. Nothing
     /// if no session is configured.
     pub session: Option<Result<bool, Teardown>>,

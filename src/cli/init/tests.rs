@@ -26,6 +26,7 @@ fn made(host: &str, observed: Vec<Observed>) -> String {
         routes: Vec::new(),
         ways: None,
         observed,
+        inside: Vec::new(),
         session: None,
     };
     let text = configuration(&survey, &config.targets[0], &name_of(host));

@@ -454,6 +454,7 @@ fn the_concentrator_in_its_own_tunnel() {
         routes: Vec::new(),
         ways: Some(ways(&format!("{HOME}; tun0 10.8.0.6/24; {table}"), "", &["192.0.2.1"])),
         observed: seen,
+        inside: Vec::new(),
         session: None,
     };
     const LOOP: &str = "0.0.0.0/1 tun0; 128.0.0.0/1 tun0";
