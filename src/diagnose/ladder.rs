@@ -41,7 +41,9 @@ use super::inside;
 use super::rungs::{authenticate, found, ports, reach, tunnel};
 use super::unit::{Declared, Judged, Unit, fault, untried};
 use super::way::{inside_routes, own_tunnel};
-use super::{Diagnosis, LadderReason, Observed, StepReason, Evidence, Note, Said, Status, Step, StepResult, Survey};
+use super::{
+    Diagnosis, Evidence, LadderReason, Note, Observed, Said, Status, Step, StepReason, StepResult, Survey,
+};
 use crate::config::Target;
 use crate::sample::{Fault, Outcome, Reason};
 use crate::session::Teardown;

@@ -226,8 +226,11 @@ fn inside_cases(config: &Config, target: &Target, options: &Options, driver: &mu
         .map(|(address, spec)| {
             let (kept, port) = spec.flow();
             let todo = (spec.kind.forms)(&spec).iter().filter(|form| !form.rare).flat_map(|form| {
-                let (turn, times) =
-                    if form.stateless() { (Turn::Gentle, options.attempts.max(1)) } else { (Turn::Stateful, 1) };
+                let (turn, times) = if form.stateless() {
+                    (Turn::Gentle, options.attempts.max(1))
+                } else {
+                    (Turn::Stateful, 1)
+                };
                 std::iter::repeat_n((turn, form), times as usize)
             });
             Case {

@@ -32,6 +32,15 @@ targets:
     ike: {proposals: [aes256-sha256-modp2048]}
     probes: {trace: {enabled: false}}
 ";
+/// With its path looked at.
+const TRACED: &str = "\
+defaults: {timeout: 700ms}
+targets:
+  hq:
+    address: 203.0.113.10
+    vpn: [ipsec]
+    ike: {proposals: [aes256-sha256-modp2048]}
+";
 /// With an account of its own at the gateway.
 const ACCOUNT: &str = "\
 defaults: {timeout: 700ms}
@@ -98,12 +107,8 @@ const IPSEC_ROWS: &[Row] = &[
         what: "the box is down",
         beside: "a",
         config: IPSEC,
-        fault: &[
-            "exec conc nft add table arp gone",
-            "exec conc nft add chain arp gone in { type filter hook input priority 0 ; policy drop ; }",
-            "exec r4 ip neigh flush dev lan",
-        ],
-        undo: &["exec conc nft delete table arp gone", "exec r4 ip neigh flush dev lan"],
+        fault: &["exec conc ip link set eth0 arp off", "exec r4 ip neigh flush dev lan"],
+        undo: &["exec conc ip link set eth0 arp on", "exec r4 ip neigh flush dev lan"],
         step: "reach",
         says: "failed: reach failed host_unreachable",
         ..ROW
@@ -202,9 +207,19 @@ const IPSEC_ROWS: &[Row] = &[
         ..ROW
     },
     Row {
-        what: "a third of the packets is lost",
-        config: IPSEC,
-        fault: &["exec r4 nft add rule inet firewall forward numgen inc mod 3 == 2 drop"],
+        what: "the path takes no packet above 1000 bytes, and nobody says so",
+        beside: "k",
+        config: TRACED,
+        fault: &["exec r4 nft add rule inet firewall forward meta length > 1000 drop"],
+        step: "tunnel",
+        says: "failed: tunnel failed mtu_black_hole",
+        ..ROW
+    },
+    Row {
+        what: "each fourth packet is lost",
+        beside: "k",
+        config: TRACED,
+        fault: &["exec r4 nft add rule inet firewall forward numgen inc mod 4 == 3 drop"],
         says: "ok: ports ok",
         ..ROW
     },
@@ -366,18 +381,10 @@ const TLS_ROWS: &[Row] = &[
         ..ROW
     },
     Row {
-        what: "the path takes no packet above 1000 bytes, and nobody says so",
-        beside: "k",
+        what: "the SSL VPN hangs",
+        beside: "h",
         config: ANYCONNECT,
         before: &["stop openvpn_udp", "start ocserv"],
-        fault: &["exec r4 nft add rule inet firewall forward meta length > 1000 drop"],
-        says: "failed: ports failed mtu_black_hole",
-        ..ROW
-    },
-    Row {
-        what: "the SSL VPN hangs",
-        beside: "k",
-        config: ANYCONNECT,
         fault: &["freeze ocserv"],
         undo: &["thaw ocserv"],
         says: "failed: ports failed no_answer",
@@ -444,7 +451,8 @@ const OFFICE_ROWS: &[Row] = &[
         beside: "m",
         config: SPLIT,
         fault: &[
-            "exec client ip link add home0 type dummy",
+            "exec client ip link add home0 type veth peer name home1",
+            "exec client ip link set home1 up",
             "exec client ip addr add 10.20.0.7/24 dev home0",
             "exec client ip link set home0 up",
         ],
