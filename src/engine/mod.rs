@@ -35,6 +35,7 @@ use crate::time::{Clock, Timestamp};
 
 pub mod flows;
 pub mod members;
+mod pairs;
 pub mod paths;
 mod place;
 mod rare;
@@ -46,6 +47,7 @@ mod yardstick;
 
 use flows::Flows;
 use members::Members;
+use pairs::Pairs;
 use paths::Paths;
 use place::FIRST_RARE;
 use rare::Appointments;
@@ -153,6 +155,7 @@ pub struct Engine {
     incidents: Option<mpsc::Sender<(Stage, Box<Incident>)>>,
     asked: u64,
     sessions: Sessions,
+    pairs: Pairs,
     paths: Paths,
 }
 
@@ -186,6 +189,7 @@ impl Engine {
             incidents: None,
             asked: 0,
             sessions: Sessions::new(),
+            pairs: Pairs::default(),
             paths: Paths::default(),
         }
     }
@@ -439,6 +443,7 @@ impl Engine {
         if telling {
             series.metrics.remember(&sample);
         }
+        self.pairs.observe(&sample);
         let bearing = if telling { Bearing::Target } else { Bearing::Flow };
         let evidence = sample.report.outcome.received().is_some();
         self.collector.take(Input::Sample(&sample, bearing), &mut self.found);
