@@ -12,12 +12,14 @@
 //! Invariants: what comes out depends on nothing but what went in; a sample of a series that was not
 //! placed changes nothing.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::dpd::{Feed, Profile, Survival, Verdict};
 use super::flap::Damping;
+use super::kept::{Kept, KeptSurvival, Key};
 use super::watch::{Transition, Watch};
 use crate::sample::{Carrier, Sample, SeriesId};
 use crate::time::Timestamp;
@@ -160,6 +162,27 @@ impl Track {
         })
     }
 
+    fn keep(&self, at: Timestamp) -> Kept {
+        let profile = |place: usize| self.placed.profiles.get(place);
+        let dpd = self.survivals.iter();
+        Kept {
+            key: Key::from(&self.placed.about),
+            at,
+            watch: self.watch.kept(),
+            dpd: dpd.filter_map(|(place, known)| Some(KeptSurvival::new(profile(*place)?, known))).collect(),
+        }
+    }
+
+    fn resume(&mut self, kept: &Kept, now: Timestamp) {
+        self.watch.resume(kept.watch.clone(), now);
+        for (place, survival) in &mut self.survivals {
+            let profile = self.placed.profiles.get(*place);
+            if let Some(known) = profile.and_then(|profile| kept.survival(profile)) {
+                survival.resume(known.clone(), kept.at);
+            }
+        }
+    }
+
     fn place(&mut self, placed: &Placed) {
         self.watch.set_damping(placed.damping);
         if self.placed.profiles != placed.profiles {
@@ -210,6 +233,8 @@ fn survivals(placed: &Placed) -> Vec<(usize, Survival)> {
 #[derive(Debug, Default)]
 pub struct Collector {
     tracks: Vec<Option<Track>>,
+    /// Of the process before this one; taken up by the series that are placed.
+    kept: HashMap<Key, Kept>,
     /// Empty between samples.
     passed: Vec<Transition>,
 }
@@ -219,6 +244,21 @@ impl Collector {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One without series that goes on from what was kept of those it will have.
+    #[must_use]
+    pub fn resumed(kept: impl IntoIterator<Item = Kept>) -> Self {
+        let kept = kept.into_iter().map(|kept| (kept.key.clone(), kept)).collect();
+        Self { kept, ..Self::default() }
+    }
+
+    /// What is to be kept of all series over a restart; also of those that have not come back yet.
+    #[must_use]
+    pub fn keep(&mut self, now: Timestamp) -> Vec<Kept> {
+        self.kept.retain(|_, kept| kept.usable(now));
+        let tracks = self.tracks.iter().flatten().map(|track| track.keep(now));
+        tracks.chain(self.kept.values().cloned()).collect()
     }
 
     /// A series and what is known of it.
@@ -237,7 +277,15 @@ impl Collector {
                 }
                 match self.tracks.get_mut(index) {
                     Some(Some(track)) => track.place(placed),
-                    Some(empty) => *empty = Some(Track::new(placed, now)),
+                    Some(empty) => {
+                        let track = empty.insert(Track::new(placed, now));
+                        if !self.kept.is_empty()
+                            && let Some(kept) = self.kept.remove(&Key::from(&placed.about))
+                            && kept.usable(now)
+                        {
+                            track.resume(&kept, now);
+                        }
+                    }
                     None => {}
                 }
             }

@@ -13,10 +13,12 @@ pub mod dpd;
 pub mod evidence;
 pub mod flap;
 pub mod jitter;
+pub mod kept;
 pub mod liveness;
 pub mod loss;
 pub mod watch;
 
 pub use collector::{About, Bearing, Collector, Found, Input, Placed, Track};
 pub use evidence::Evidence;
+pub use kept::Kept;
 pub use watch::{Transition, Watch};
