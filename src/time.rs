@@ -7,7 +7,8 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A point on the monotonic clock, in nanoseconds since the process started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -108,6 +109,18 @@ impl WallTime {
     pub const fn as_unix_nanos(self) -> i64 {
         self.0
     }
+
+    /// The point this much later, as far as the wall clock is not set meanwhile.
+    #[must_use]
+    pub fn after(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX)))
+    }
+
+    /// The point this much earlier, as far as the wall clock was not set meanwhile.
+    #[must_use]
+    pub fn before(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX)))
+    }
 }
 
 /// RFC 3339 in UTC with milliseconds; times before 1970 are shown as 1970.
@@ -116,6 +129,23 @@ impl fmt::Display for WallTime {
         let since = Duration::from_nanos(u64::try_from(self.0).unwrap_or(0));
         let shown = humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + since);
         fmt::Display::fmt(&shown, f)
+    }
+}
+
+impl Serialize for WallTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// From RFC 3339 in UTC.
+impl<'de> Deserialize<'de> for WallTime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wrong = || D::Error::custom(format!("{text:?} is no RFC 3339 time in UTC from 1970 on"));
+        let time = humantime::parse_rfc3339(&text).map_err(|_| wrong())?;
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).map_err(|_| wrong())?;
+        i64::try_from(since.as_nanos()).map(Self).map_err(|_| wrong())
     }
 }
 
@@ -144,5 +174,10 @@ mod tests {
         // 2026-11-22T00:00:00Z by `date -u -d @1795305600`.
         assert_eq!(WallTime::from_unix_secs(1_795_305_600).to_string(), "2026-11-22T00:00:00.000Z");
         assert_eq!(WallTime::from_unix_nanos(-1).as_unix_secs(), -1);
+        let text = "\"2026-11-22T00:00:00.000Z\"";
+        let time: WallTime = serde_json::from_str(text).unwrap();
+        assert_eq!((time.as_unix_secs(), serde_json::to_string(&time).unwrap()), (1_795_305_600, text.into()));
+        assert!(serde_json::from_str::<WallTime>("\"1969-12-31T23:59:59Z\"").is_err());
+        assert!(serde_json::from_str::<WallTime>("\"yesterday\"").is_err());
     }
 }

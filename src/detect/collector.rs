@@ -19,10 +19,11 @@ use std::time::Duration;
 
 use super::dpd::{Feed, Profile, Survival, Verdict};
 use super::flap::Damping;
+use super::incident::{Incident, Stage};
 use super::kept::{Kept, KeptSurvival, Key};
 use super::watch::{Transition, Watch};
 use crate::sample::{Carrier, Sample, SeriesId};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, WallTime};
 use crate::words;
 
 /// What detectors need to know of a series.
@@ -92,6 +93,13 @@ pub enum Input<'a> {
     },
     /// A result.
     Sample(&'a Sample, Bearing),
+    /// What the clocks say: at the beginning, and again whenever [`Collector::deadline`] has come.
+    Tick {
+        /// The monotonic time.
+        now: Timestamp,
+        /// The wall time, read together with it: for the times that people read.
+        wall: WallTime,
+    },
 }
 
 /// What a collector tells.
@@ -119,6 +127,8 @@ pub enum Found {
         /// What it did to the sessions.
         verdict: Verdict,
     },
+    /// An incident began, was judged, or is over.
+    Incident(Stage, Box<Incident>),
 }
 
 /// One series and its detectors.
@@ -237,6 +247,7 @@ pub struct Collector {
     kept: HashMap<Key, Kept>,
     /// Empty between samples.
     passed: Vec<Transition>,
+    deadline: Timestamp,
 }
 
 impl Collector {
@@ -267,6 +278,12 @@ impl Collector {
         self.tracks.get(series.0 as usize)?.as_ref()
     }
 
+    /// When it wants the next [`Input::Tick`], at the latest.
+    #[must_use]
+    pub fn deadline(&self) -> Timestamp {
+        self.deadline
+    }
+
     /// Takes something in, and appends what is found to `out`.
     pub fn take(&mut self, input: Input<'_>, out: &mut Vec<Found>) {
         match input {
@@ -294,6 +311,7 @@ impl Collector {
                     *track = None;
                 }
             }
+            Input::Tick { now, .. } => self.deadline = now + Duration::from_secs(60),
             Input::Sample(sample, bearing) => {
                 if let Some(Some(track)) = self.tracks.get_mut(sample.series.0 as usize) {
                     track.observe(sample, bearing, out, &mut self.passed);

@@ -12,6 +12,7 @@ pub mod collector;
 pub mod dpd;
 pub mod evidence;
 pub mod flap;
+pub mod incident;
 pub mod jitter;
 pub mod kept;
 pub mod liveness;
@@ -20,5 +21,6 @@ pub mod watch;
 
 pub use collector::{About, Bearing, Collector, Found, Input, Placed, Track};
 pub use evidence::Evidence;
+pub use incident::{Incident, Stage};
 pub use kept::Kept;
 pub use watch::{Transition, Watch};

@@ -23,7 +23,7 @@ use crate::budget::Budget;
 use crate::config::{Address, Config, Egress, Target};
 use crate::detect::dpd::Survival;
 use crate::detect::liveness::combine;
-use crate::detect::{About, Bearing, Collector, Found, Input, Placed, Transition};
+use crate::detect::{About, Bearing, Collector, Found, Incident, Input, Placed, Stage, Transition};
 use crate::entropy::Draw;
 use crate::export::metrics::{DpdMetrics, FlowAge, MemberInfo, Registry, SeriesKey, SeriesMetrics};
 use crate::net::{Driver, FlowId, Happening, Tag, Waker};
@@ -158,6 +158,8 @@ pub struct Engine {
     collector: Collector,
     /// What the collector found; empty between samples.
     found: Vec<Found>,
+    /// Where incidents go.
+    incidents: Option<mpsc::Sender<(Stage, Box<Incident>)>>,
     asked: u64,
     sessions: Sessions,
 }
@@ -190,6 +192,7 @@ impl Engine {
             by_hand: HashMap::new(),
             collector: Collector::new(),
             found: Vec::new(),
+            incidents: None,
             asked: 0,
             sessions: Sessions::new(),
         }
@@ -198,6 +201,11 @@ impl Engine {
     /// How other threads reach it.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// Has incidents sent there as they begin, are judged, and are over.
+    pub fn send_incidents_to(&mut self, incidents: mpsc::Sender<(Stage, Box<Incident>)>) {
+        self.incidents = Some(incidents);
     }
 
     /// Runs until it is told to stop. Blocking.
@@ -218,12 +226,13 @@ impl Engine {
                 self.slot(slot, &mut happenings);
             }
             self.run_rare(now, &mut happenings);
+            self.tick(now);
             self.sessions.begin(&mut self.driver, &mut self.budget, &mut happenings);
             self.take(&mut happenings);
             let mut until = now + LONGEST_SLEEP;
             until = self.schedule.next_due().map_or(until, |due| until.min(due));
             until = self.rare.peek().map_or(until, |Reverse(next)| until.min(next.at));
-            until = until.min(self.sessions.next());
+            until = until.min(self.sessions.next()).min(self.collector.deadline());
             self.driver.turn(until, &mut happenings)?;
             self.take(&mut happenings);
             self.handle.turned.store(self.driver.clock().now().as_nanos(), Ordering::Relaxed);
@@ -440,6 +449,17 @@ impl Engine {
         self.heed();
     }
 
+    /// Tells the collector the time when it wants to know it.
+    fn tick(&mut self, now: Timestamp) {
+        if now < self.collector.deadline() {
+            return;
+        }
+        let clock = self.driver.clock();
+        let (now, wall) = (clock.now(), clock.wall());
+        self.collector.take(Input::Tick { now, wall }, &mut self.found);
+        self.heed();
+    }
+
     /// Brings the metrics of a series up to what its detectors know.
     fn show(&self, id: SeriesId, at: Timestamp, watched: bool) {
         let Some(track) = self.collector.track(id) else { return };
@@ -472,6 +492,11 @@ impl Engine {
                     }
                 }),
                 Found::Verdict { .. } => {}
+                Found::Incident(stage, incident) => {
+                    if let Some(incidents) = &self.incidents {
+                        let _ = incidents.send((stage, incident));
+                    }
+                }
             }
         }
     }
