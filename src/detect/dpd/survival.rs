@@ -175,7 +175,7 @@ impl Survival {
             && began <= last_loss
             && last_loss.as_nanos() <= last
             && expected.is_finite()
-            && (0.0..=1.0).contains(&outage.down)
+            && (0.0..=HEAVIEST).contains(&outage.down)
             && outage.stretches.len() <= 2 * STRETCHES
             && outage.stretches.iter().all(stretch)
     }
