@@ -30,6 +30,7 @@ use crate::entropy::Generator;
 use crate::export::http::{self, App, BoxFuture, Limits, ProbeError, ProbeNow, TargetRow};
 use crate::export::metrics::Registry;
 use crate::net::clock::SystemClock;
+use crate::store::{self, Shelf, Store};
 use crate::net::resolve::{Resolver, retry_after};
 use crate::net::{Driver, IcmpAccess, listen, raise_descriptor_limit};
 use crate::time::{Clock, Timestamp};
@@ -43,6 +44,8 @@ pub struct ServeArgs {
     pub listen: Vec<SocketAddr>,
 }
 
+/// How long the end waits for the disk.
+const LAST_WRITES: Duration = Duration::from_secs(1);
 /// How long the engine may go without finishing a turn.
 const ENGINE_SILENCE: Duration = Duration::from_secs(5);
 /// A start that comes to nothing for a reason the operator can mend.
@@ -152,6 +155,8 @@ struct Shared {
     engine: Handle,
     registry: Registry,
     clock: SystemClock,
+    /// The recorded incidents.
+    shelf: Arc<Shelf>,
     /// When the running configuration was applied.
     applied: Mutex<Timestamp>,
     /// A new configuration: the names to look up have changed.
@@ -165,13 +170,27 @@ where
     F: Future<Output = ()>,
 {
     let clock = SystemClock::start();
+    // Of it the metrics read the wall clock only, which a restart does not move.
     let registry = Registry::new(Arc::new(clock));
+    let settings = store::Settings {
+        directory: loaded.config.state_dir.clone(),
+        most_bytes: loaded.config.state_max_size,
+    };
+    let counts = registry.clone();
+    let (store, kept) = Store::open(&settings, clock.wall(), move || counts.own().state_write_failed())?;
+    let clock = kept.as_ref().map_or(clock, |(begin, _)| clock.counting_from(*begin));
     let descriptors = raise_descriptor_limit();
     // Reading the trust store takes a while: before the engine runs, not in its first handshake.
     crate::probe::certificate::native();
     let mut driver = Driver::new(clock, Box::new(Generator::from_os()))?;
     tell_rights(&loaded.config, &mut driver, descriptors);
-    let engine = Engine::new(driver, registry.clone());
+    let mut engine = Engine::new(driver, registry.clone());
+    if let Some((_, kept)) = kept {
+        engine.resume(kept);
+    }
+    if let Some(feed) = store.feed() {
+        engine.keep_in(feed);
+    }
     let handle = engine.handle();
     let shared = Arc::new(Shared {
         source,
@@ -179,6 +198,7 @@ where
         engine: handle.clone(),
         registry: registry.clone(),
         clock,
+        shelf: store.shelf(),
         applied: Mutex::new(clock.now()),
         reloaded: Notify::new(),
     });
@@ -205,6 +225,7 @@ where
     });
     handle.send(Command::Stop);
     let ended = thread.join().map_err(|_| io::Error::other("the engine panicked"))?;
+    store.close(LAST_WRITES);
     runtime.shutdown_background();
     served.and(ended)
 }
@@ -257,6 +278,10 @@ impl Shared {
                     tracing::warn!("{warning}");
                 }
                 let config = Arc::new(loaded.config.clone());
+                let before = self.config();
+                if (&config.state_dir, config.state_max_size) != (&before.state_dir, before.state_max_size) {
+                    tracing::warn!("state_dir and state_max_size are heeded at the next start only");
+                }
                 *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
                 *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = self.clock.now();
                 tracing::info!("reloaded: {}", summary(&config));

@@ -5,7 +5,7 @@
 //! and page. Nothing flows back: an outcome never moves the next send of a stateless probe.
 //!
 //! Imports point one way, and a test holds them to it:
-//! `main → cli → app → engine → {config, schedule, budget, probe, detect, diagnose, net, export}`;
+//! `main → cli → app → engine → {config, schedule, budget, probe, detect, diagnose, net, export, store}`;
 //! `probe, session → wire, sample, time, entropy`; `detect, schedule, budget → sample, time`; `wire → std`.
 
 pub mod app;
@@ -23,5 +23,6 @@ pub mod probe;
 pub mod sample;
 pub mod schedule;
 pub mod session;
+pub mod store;
 pub mod time;
 pub mod wire;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use crate::config::{Config, Family, Vpn, raw};
+use crate::detect::incident::{Cause, IncidentKind};
 use crate::detect::liveness::State;
 use crate::diagnose::{LadderReason, Status, Step, Verdict};
 use crate::probe::{Charge, Kind, Mismatch};
@@ -84,10 +85,12 @@ pub fn enums() -> String {
         };
     }
     let mut all: BTreeMap<&str, Vec<&str>> = BTreeMap::from(sets! {
+        "cause": Cause,
         "charge": Charge,
         "family": Family,
         "fault": Fault,
         "ladder_reason": LadderReason,
+        "incident_kind": IncidentKind,
         "mismatch": Mismatch,
         "phase": Phase,
         "reason": Reason,

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!   Input ──▶ Collector ──▶ Found
-//!   place     Track (Watch · DPD), one a series
-//!   remove
+//!   place     Track (Watch · DPD · Recorder), one a series
+//!   remove    Incidents, one a target at most
 //!   sample
+//!   tick
 //! ```
 //!
 //! The daemon and a replay feed it alike: whoever writes down what goes in can have it all again, with
@@ -12,7 +13,7 @@
 //! Invariants: what comes out depends on nothing but what went in; a sample of a series that was not
 //! placed changes nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,9 @@ use std::time::Duration;
 use super::dpd::{Feed, Profile, Survival, Verdict};
 use super::flap::Damping;
 use super::incident::{Incident, Stage};
+use super::incidents::Incidents;
 use super::kept::{Kept, KeptSurvival, Key};
+use super::recorder::{Mark, Recorder};
 use super::watch::{Transition, Watch};
 use crate::sample::{Carrier, Sample, SeriesId};
 use crate::time::{Timestamp, WallTime};
@@ -139,15 +142,24 @@ pub struct Track {
     feed: Feed,
     /// The profiles that can be judged, with their places.
     survivals: Vec<(usize, Survival)>,
+    recorder: Recorder,
+    answered: bool,
+    downs: VecDeque<(Timestamp, Option<Timestamp>)>,
 }
 
 impl Track {
+    /// Flaps that are kept: those that make it flapping.
+    const DOWNS: usize = 4;
+
     fn new(placed: &Placed, now: Timestamp) -> Self {
         let About { interval, timeout, .. } = placed.about;
         Self {
             watch: Watch::new(interval, timeout, placed.damping, now),
             feed: Feed::new(timeout),
             survivals: survivals(placed),
+            recorder: Recorder::default(),
+            answered: false,
+            downs: VecDeque::new(),
             placed: placed.clone(),
         }
     }
@@ -172,6 +184,23 @@ impl Track {
         })
     }
 
+    /// Its last samples.
+    #[must_use]
+    pub const fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// Whether a reply has ever come.
+    #[must_use]
+    pub const fn answered(&self) -> bool {
+        self.answered
+    }
+
+    /// The last few times it fell silent and came back, if it did.
+    pub fn downs(&self) -> impl Iterator<Item = (Timestamp, Option<Timestamp>)> + '_ {
+        self.downs.iter().copied()
+    }
+
     fn keep(&self, at: Timestamp) -> Kept {
         let profile = |place: usize| self.placed.profiles.get(place);
         let dpd = self.survivals.iter();
@@ -179,12 +208,16 @@ impl Track {
             key: Key::from(&self.placed.about),
             at,
             watch: self.watch.kept(),
+            answered: self.answered,
+            downs: self.downs.clone(),
             dpd: dpd.filter_map(|(place, known)| Some(KeptSurvival::new(profile(*place)?, known))).collect(),
         }
     }
 
     fn resume(&mut self, kept: &Kept, now: Timestamp) {
         self.watch.resume(kept.watch.clone(), now);
+        self.answered = kept.answered;
+        self.downs = kept.downs.iter().rev().take(Self::DOWNS).rev().copied().collect();
         for (place, survival) in &mut self.survivals {
             let profile = self.placed.profiles.get(*place);
             if let Some(known) = profile.and_then(|profile| kept.survival(profile)) {
@@ -208,8 +241,10 @@ impl Track {
         out: &mut Vec<Found>,
         passed: &mut Vec<Transition>,
     ) {
-        let Self { feed, survivals, watch, .. } = self;
+        let Self { feed, survivals, watch, downs, .. } = self;
         let series = sample.series;
+        self.recorder.push(Mark::of(sample, bearing));
+        self.answered |= sample.report.outcome.received() == Some(true);
         if !survivals.is_empty() {
             feed.push(sample, |at, received| {
                 if received.is_none() {
@@ -229,6 +264,22 @@ impl Track {
         }
         if bearing == Bearing::Target {
             watch.observe(sample, passed);
+            for transition in &*passed {
+                match *transition {
+                    Transition::Flap { down: true, since } => {
+                        if downs.len() >= Self::DOWNS {
+                            downs.pop_front();
+                        }
+                        downs.push_back((since, None));
+                    }
+                    Transition::Flap { down: false, since } => {
+                        if let Some((_, up)) = downs.back_mut() {
+                            up.get_or_insert(since);
+                        }
+                    }
+                    _ => {}
+                }
+            }
             out.extend(passed.drain(..).map(|transition| Found::Transition(series, transition)));
         }
     }
@@ -247,7 +298,7 @@ pub struct Collector {
     kept: HashMap<Key, Kept>,
     /// Empty between samples.
     passed: Vec<Transition>,
-    deadline: Timestamp,
+    incidents: Incidents,
 }
 
 impl Collector {
@@ -280,8 +331,8 @@ impl Collector {
 
     /// When it wants the next [`Input::Tick`], at the latest.
     #[must_use]
-    pub fn deadline(&self) -> Timestamp {
-        self.deadline
+    pub const fn deadline(&self) -> Timestamp {
+        self.incidents.deadline()
     }
 
     /// Takes something in, and appends what is found to `out`.
@@ -302,19 +353,28 @@ impl Collector {
                         {
                             track.resume(&kept, now);
                         }
+                        self.incidents.place(series, &placed.about.target);
                     }
                     None => {}
                 }
             }
-            Input::Remove { series, .. } => {
-                if let Some(track) = self.tracks.get_mut(series.0 as usize) {
-                    *track = None;
+            Input::Remove { series, now } => {
+                let gone = self.tracks.get_mut(series.0 as usize).and_then(Option::take);
+                if let Some(gone) = gone {
+                    self.incidents.remove(series, &gone, now);
                 }
             }
-            Input::Tick { now, .. } => self.deadline = now + Duration::from_secs(60),
+            Input::Tick { now, wall } => self.incidents.tick(&self.tracks, now, wall, out),
             Input::Sample(sample, bearing) => {
-                if let Some(Some(track)) = self.tracks.get_mut(sample.series.0 as usize) {
-                    track.observe(sample, bearing, out, &mut self.passed);
+                let Self { tracks, passed, incidents, .. } = self;
+                let Some(Some(track)) = tracks.get_mut(sample.series.0 as usize) else { return };
+                let before = out.len();
+                track.observe(sample, bearing, out, passed);
+                if out.len() > before {
+                    let mut more = Vec::new();
+                    let found = out.get(before..).unwrap_or_default();
+                    incidents.heed(tracks, sample.series, found, sample.done, &mut more);
+                    out.append(&mut more);
                 }
             }
         }

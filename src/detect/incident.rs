@@ -5,7 +5,7 @@
 //!  "began":"2026-11-22T05:34:12.123Z","ended":"2026-11-22T05:34:47.123Z","seconds":35.0,
 //!  "cause":"udp","clues":[{"stance":"fell","subject":"ike","text":"…"}],
 //!  "series":[{"probe":"ike",…,"samples":{"at":[-4.9,0.1],"fates":"o.","rtt_ms":[12.1,null]}}],
-//!  "transitions":[{"at":0.0,"series":0,"what":"outage_began",…}],"dpd":[…],"path":null}
+//!  "transitions":[{"at":0.0,"series":0,"what":"outage_began"}],"dpd":[…],"path":null}
 //! ```
 //!
 //! Times inside count in seconds from `began`, by the monotonic clock; only `began` and `ended` are wall
@@ -70,8 +70,12 @@ words! {
         Box = "box",
         /// One address of several fell.
         OneMember = "one_member",
+        /// No service of the box answers, and ping does.
+        Services = "services",
         /// All that goes by UDP fell, what goes by TCP stood.
         Udp = "udp",
+        /// All that goes by TCP fell, what goes by UDP stood.
+        Tcp = "tcp",
         /// UDP port 500 fell, 4500 stood.
         Udp500 = "udp_500",
         /// UDP port 4500 fell, 500 stood.
@@ -131,8 +135,9 @@ pub struct Clue {
 pub struct Samples {
     /// When each was due, in seconds from the beginning of the incident; below zero is before it.
     pub at: Vec<f64>,
-    /// One character each: `o` answered, `r` refused by the service, `x` an ICMP error or a reset,
-    /// `.` lost, `f` lost on the kept flow while a fresh one was answered, `-` our own fault: no evidence.
+    /// One character each, as [`Seen`](super::recorder::Seen) spells them: `o` answered, `c` answered
+    /// with a cookie, `r` refused by the service, `x` an ICMP error or a reset, `.` lost, `f` lost on the
+    /// kept flow while a fresh one was answered, `-` our own fault: no evidence.
     pub fates: String,
     /// The round-trip time in milliseconds, where there is one.
     pub rtt_ms: Vec<Option<f64>>,
@@ -161,8 +166,8 @@ pub struct SeriesRecord {
     pub timeout_seconds: f64,
     /// Its state when this was written.
     pub state: State,
-    /// What was seen of it when the incident began, when the cause was judged and when it ended, each
-    /// with the minutes before; in a long one there is a hole between.
+    /// What was seen of it up to when the incident was noticed, when its cause was judged and when it was
+    /// closed, each with the minutes before; in a long one there are holes between.
     pub samples: Samples,
 }
 
@@ -206,7 +211,7 @@ words! {
 
 words! {
     /// What a dead peer detection did.
-    pub enum Fate {
+    pub enum DpdFate {
         /// Torn down, whatever its phase.
         Sure = "sure",
         /// Torn down or not, by its phase.
@@ -226,7 +231,7 @@ pub struct DpdRecord {
     /// The place in `series` of the one that fed it.
     pub series: Option<usize>,
     /// In a word.
-    pub verdict: Fate,
+    pub verdict: DpdFate,
     /// Outages that tore down every session.
     pub sure: u64,
     /// Teardowns of a session, averaged over its phase; nothing if too coarse.
@@ -267,6 +272,9 @@ pub struct Incident {
     /// How many more series of the target are left out.
     #[serde(default)]
     pub series_left_out: u32,
+    /// Whether samples are left out, since very many incidents are open at once.
+    #[serde(default)]
+    pub samples_left_out: bool,
     /// What changed, in the order in which it was told.
     #[serde(default)]
     pub transitions: Vec<Event>,

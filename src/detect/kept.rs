@@ -5,6 +5,7 @@
 //! Invariant: what was kept is taken up by the same series only, once, while it is not too old, and only
 //! if it can have been so; else the series begins with nothing known.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -81,6 +82,10 @@ pub struct Kept {
     /// When this was so.
     pub at: Timestamp,
     pub(super) watch: watch::Folds,
+    /// Whether a reply has ever come.
+    pub(super) answered: bool,
+    /// The last few times it fell silent and came back.
+    pub(super) downs: VecDeque<(Timestamp, Option<Timestamp>)>,
     pub(super) dpd: Vec<KeptSurvival>,
 }
 
@@ -88,7 +93,10 @@ impl Kept {
     /// Whether it may be taken up at `now`.
     #[must_use]
     pub fn usable(&self, now: Timestamp) -> bool {
-        now.checked_since(self.at).is_some_and(|age| age <= OLDEST) && self.watch.plausible(self.at)
+        let down = |(down, up): &(Timestamp, Option<Timestamp>)| *down <= self.at && up.is_none_or(|up| up <= self.at);
+        now.checked_since(self.at).is_some_and(|age| age <= OLDEST)
+            && self.watch.plausible(self.at)
+            && self.downs.iter().all(down)
     }
 
     /// What a profile knew, if its timers are still the same.

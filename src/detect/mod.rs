@@ -8,16 +8,20 @@
 //! Invariant: a sample that is no evidence ([`Outcome::Unsent`](crate::sample::Outcome::Unsent)) changes
 //! nothing.
 
+mod cause;
 pub mod collector;
 pub mod dpd;
 pub mod evidence;
 pub mod flap;
 pub mod incident;
+mod incidents;
 pub mod jitter;
 pub mod kept;
 pub mod liveness;
 pub mod loss;
+pub mod recorder;
 pub mod watch;
+mod witness;
 
 pub use collector::{About, Bearing, Collector, Found, Input, Placed, Track};
 pub use evidence::Evidence;

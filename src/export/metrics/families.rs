@@ -85,6 +85,8 @@ families! {
         "1 if answers come back on the flow: pinned is the one kept all along, fresh a new one opened beside it after losses.";
     TargetState = GAUGE "vpnprobe_target_state", TARGET, ["state"],
         "1 for the state the target is in, 0 for the others.";
+    Incidents = COUNTER "vpnprobe_incidents_total", TARGET, ["cause"],
+        "Incidents, by what caused them; counted when that is judged.";
     Duplicates = COUNTER "vpnprobe_duplicates_total", SERIES, [],
         "Answers that came more than once.";
     LateReplies = COUNTER "vpnprobe_late_replies_total", SERIES, [],
@@ -129,6 +131,8 @@ families! {
         "Packets that belong to no exchange of ours.";
     ClockFallback = COUNTER "vpnprobe_clock_fallback_total", OWN, [],
         "Round trips timed in user space because the kernel's stamps could not be used.";
+    StateFailures = COUNTER "vpnprobe_state_write_failures_total", OWN, [],
+        "Times that state or incidents could not be written to state_dir.";
     ReloadOk = GAUGE "vpnprobe_config_last_reload_successful", OWN, [],
         "1 if the last reload of the configuration succeeded.";
     ReloadTime = GAUGE "vpnprobe_config_last_reload_success_timestamp_seconds", OWN, [],

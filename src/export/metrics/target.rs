@@ -1,11 +1,12 @@
-//! The metrics of one target: its state, and what is known about its members.
+//! The metrics of one target: its state, its incidents, and what is known about its members.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use super::families::{Collected, Family};
+use crate::detect::incident::Cause;
 use crate::detect::liveness::State;
 use crate::sample::Text;
 
@@ -37,6 +38,8 @@ impl MemberInfo {
 pub struct TargetMetrics {
     name: String,
     state: AtomicU8,
+    /// By cause, in the order of [`Cause::ALL`].
+    incidents: [AtomicU64; Cause::ALL.len()],
     members: Mutex<BTreeMap<u8, Member>>,
 }
 
@@ -53,7 +56,8 @@ impl TargetMetrics {
 
     pub(super) fn new(name: &str) -> Self {
         let state = AtomicU8::new(State::Unknown as u8);
-        Self { name: name.to_owned(), state, members: Mutex::default() }
+        let incidents = [const { AtomicU64::new(0) }; Cause::ALL.len()];
+        Self { name: name.to_owned(), state, incidents, members: Mutex::default() }
     }
 
     /// Its name.
@@ -70,6 +74,13 @@ impl TargetMetrics {
     pub fn state(&self) -> State {
         let at = usize::from(self.state.load(Relaxed));
         State::ALL.get(at).copied().unwrap_or(State::Unknown)
+    }
+
+    /// Counts an incident.
+    pub fn incident(&self, cause: Cause) {
+        if let Some(count) = self.incidents.get(cause as usize) {
+            count.fetch_add(1, Relaxed);
+        }
     }
 
     /// Sets what is known about a member, or forgets the member.
@@ -98,6 +109,9 @@ impl TargetMetrics {
         let state = self.state();
         for each in State::ALL {
             out.gauge(Family::TargetState, &[&self.name, each.as_str()], f64::from(u8::from(*each == state)));
+        }
+        for (cause, count) in Cause::ALL.iter().zip(&self.incidents) {
+            out.counter(Family::Incidents, &[&self.name, cause.as_str()], count.load(Relaxed));
         }
         let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         for (slot, Member { info, changes }) in &*members {
