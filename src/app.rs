@@ -30,9 +30,9 @@ use crate::entropy::Generator;
 use crate::export::http::{self, App, BoxFuture, Limits, ProbeError, ProbeNow, TargetRow};
 use crate::export::metrics::Registry;
 use crate::net::clock::SystemClock;
-use crate::store::{self, Shelf, Store};
 use crate::net::resolve::{Resolver, retry_after};
 use crate::net::{Driver, IcmpAccess, listen, raise_descriptor_limit};
+use crate::store::{self, Shelf, Store};
 use crate::time::{Clock, Timestamp};
 
 /// What `serve` is given.
@@ -208,7 +208,13 @@ where
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         let daemon: Arc<dyn http::Daemon> = Arc::clone(&shared) as _;
-        let app = Arc::new(App::new(registry, daemon, config.web.probe_timeout, Limits::default()));
+        let app = Arc::new(App::new(
+            registry,
+            daemon,
+            shared.shelf.clone(),
+            config.web.probe_timeout,
+            Limits::default(),
+        ));
         let mut tasks = JoinSet::new();
         tasks.spawn(look_up_names(Arc::clone(&shared)));
         tasks.spawn(keep_alive(Arc::clone(&shared)));

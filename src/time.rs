@@ -176,7 +176,10 @@ mod tests {
         assert_eq!(WallTime::from_unix_nanos(-1).as_unix_secs(), -1);
         let text = "\"2026-11-22T00:00:00.000Z\"";
         let time: WallTime = serde_json::from_str(text).unwrap();
-        assert_eq!((time.as_unix_secs(), serde_json::to_string(&time).unwrap()), (1_795_305_600, text.into()));
+        assert_eq!(
+            (time.as_unix_secs(), serde_json::to_string(&time).unwrap()),
+            (1_795_305_600, text.into())
+        );
         assert!(serde_json::from_str::<WallTime>("\"1969-12-31T23:59:59Z\"").is_err());
         assert!(serde_json::from_str::<WallTime>("\"yesterday\"").is_err());
     }

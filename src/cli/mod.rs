@@ -16,6 +16,7 @@ use tracing_subscriber::filter::LevelFilter;
 pub mod check;
 pub mod config;
 pub mod demo;
+pub mod incidents;
 pub mod init;
 
 /// The default of `--config.file`.
@@ -73,6 +74,12 @@ pub enum Command {
     Demo(demo::Demo),
     /// Check one target now: which step fails, and why
     Check(check::Check),
+    /// What was recorded around outages, refusals and flaps
+    Incidents {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: incidents::IncidentsCommand,
+    },
     /// Look at a host and print a configuration for what answers
     Init(init::Init),
     /// Check, show or describe the configuration
@@ -144,6 +151,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Some(Command::Demo(demo)) => demo.run(),
         Some(Command::Check(check)) => ExitCode::from(check.run(&file)),
+        Some(Command::Incidents { command }) => {
+            ExitCode::from(command.run(&file, cli.common.config_file.is_some()))
+        }
         Some(Command::Init(init)) => ExitCode::from(init.run()),
         Some(Command::Config { command }) => run_config(&command, &file),
         None => {

@@ -218,7 +218,8 @@ impl<'a> Scene<'a> {
                 return Ok(cause);
             }
         }
-        let all = |parties: &[&Party<'_>], carrier| parties.iter().all(|party| party.about.carrier == carrier);
+        let all =
+            |parties: &[&Party<'_>], carrier| parties.iter().all(|party| party.about.carrier == carrier);
         let ports: BTreeSet<_> = fell.iter().map(|party| party.about.port).collect();
         for (one, other, cause) in
             [(Carrier::Udp, Carrier::Tcp, Cause::Udp), (Carrier::Tcp, Carrier::Udp, Cause::Tcp)]

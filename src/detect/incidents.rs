@@ -250,8 +250,10 @@ impl Incidents {
 
     /// What other targets by the same way out say: the fastest probe of each protocol of each.
     fn others<'a>(&self, target: &str, me: &About, tracks: &'a Tracks, window: Window) -> Others<'a> {
-        let after = self.targets.range::<str, _>((std::ops::Bound::Excluded(target), std::ops::Bound::Unbounded));
-        let rest = self.targets.range::<str, _>((std::ops::Bound::Unbounded, std::ops::Bound::Excluded(target)));
+        let after =
+            self.targets.range::<str, _>((std::ops::Bound::Excluded(target), std::ops::Bound::Unbounded));
+        let rest =
+            self.targets.range::<str, _>((std::ops::Bound::Unbounded, std::ops::Bound::Excluded(target)));
         let mut others = Others { near: true, ..Others::default() };
         let mut asked = 0;
         for (_, series) in after.chain(rest) {
@@ -274,7 +276,8 @@ impl Incidents {
             asked += 1;
             // What refuses us does not refuse others: only silence is compared.
             let window = Window { serving: false, ..window };
-            let heard = |track: &&Track| Witness::hear(track.recorder(), track.about().interval, window).stance();
+            let heard =
+                |track: &&Track| Witness::hear(track.recorder(), track.about().interval, window).stance();
             let stances: Vec<_> = fastest.values().map(heard).collect();
             if stances.contains(&super::incident::Stance::Stood) {
                 others.stood.push(&about.target);
@@ -293,7 +296,9 @@ impl Incidents {
 fn near(one: IpAddr, other: IpAddr) -> bool {
     match (one, other) {
         (IpAddr::V4(one), IpAddr::V4(other)) => one.octets().iter().take(3).eq(other.octets().iter().take(3)),
-        (IpAddr::V6(one), IpAddr::V6(other)) => one.segments().iter().take(3).eq(other.segments().iter().take(3)),
+        (IpAddr::V6(one), IpAddr::V6(other)) => {
+            one.segments().iter().take(3).eq(other.segments().iter().take(3))
+        }
         _ => false,
     }
 }
@@ -326,11 +331,11 @@ impl Fall {
             News::Changed(Transition::OutageBegan { since }) if track.answered() => {
                 fall(IncidentKind::Outage, since)
             }
-            News::Changed(Transition::State { from: State::Up | State::Degraded, to: State::Down, since })
-                if track.watch().outage().is_none() =>
-            {
-                fall(IncidentKind::Refused, since)
-            }
+            News::Changed(Transition::State {
+                from: State::Up | State::Degraded,
+                to: State::Down,
+                since,
+            }) if track.watch().outage().is_none() => fall(IncidentKind::Refused, since),
             News::Changed(Transition::FlappingBegan { .. }) => {
                 let (began, _) = track.downs().next()?;
                 let (since, until) = track.downs().last()?;
@@ -338,7 +343,10 @@ impl Fall {
             }
             News::TornDown => {
                 let current = track.dpd().filter_map(|(_, survival)| survival?.current());
-                fall(IncidentKind::Dpd, current.filter(|verdict| verdict.sure).map(|verdict| verdict.began).max()?)
+                fall(
+                    IncidentKind::Dpd,
+                    current.filter(|verdict| verdict.sure).map(|verdict| verdict.began).max()?,
+                )
             }
             News::Over(_, verdict) if verdict.sure => {
                 let until = Some(verdict.last_loss);
@@ -351,38 +359,39 @@ impl Fall {
 
 impl Recorded {
     fn dpd(&self, track: &Track, place: usize) -> Vec<DpdRecord> {
-        let record = |(at, (profile, survival)): (usize, (&super::dpd::Profile, Option<&super::dpd::Survival>))| {
-            let Some(survival) = survival else {
-                return DpdRecord {
+        let record =
+            |(at, (profile, survival)): (usize, (&super::dpd::Profile, Option<&super::dpd::Survival>))| {
+                let Some(survival) = survival else {
+                    return DpdRecord {
+                        profile: profile.name.clone(),
+                        series: Some(place),
+                        verdict: DpdFate::TooCoarse,
+                        sure: 0,
+                        expected: None,
+                        least_margin_seconds: None,
+                    };
+                };
+                let (mut sure, mut expected, mut margin) =
+                    self.over.get(&at).copied().unwrap_or((0, 0.0, profile.patience()));
+                if let Some(now) = survival.current() {
+                    sure += u64::from(now.sure);
+                    expected += now.expected;
+                    margin = margin.min(now.least_margin);
+                }
+                let verdict = match (sure, expected > 0.0) {
+                    (1.., _) => DpdFate::Sure,
+                    (0, true) => DpdFate::Possible,
+                    (0, false) => DpdFate::No,
+                };
+                DpdRecord {
                     profile: profile.name.clone(),
                     series: Some(place),
-                    verdict: DpdFate::TooCoarse,
-                    sure: 0,
-                    expected: None,
-                    least_margin_seconds: None,
-                };
+                    verdict,
+                    sure,
+                    expected: Some(expected),
+                    least_margin_seconds: Some(margin.as_secs_f64()),
+                }
             };
-            let (mut sure, mut expected, mut margin) =
-                self.over.get(&at).copied().unwrap_or((0, 0.0, profile.patience()));
-            if let Some(now) = survival.current() {
-                sure += u64::from(now.sure);
-                expected += now.expected;
-                margin = margin.min(now.least_margin);
-            }
-            let verdict = match (sure, expected > 0.0) {
-                (1.., _) => DpdFate::Sure,
-                (0, true) => DpdFate::Possible,
-                (0, false) => DpdFate::No,
-            };
-            DpdRecord {
-                profile: profile.name.clone(),
-                series: Some(place),
-                verdict,
-                sure,
-                expected: Some(expected),
-                least_margin_seconds: Some(margin.as_secs_f64()),
-            }
-        };
         track.dpd().enumerate().map(record).collect()
     }
 }
@@ -423,7 +432,8 @@ impl Open {
             dpd: Vec::new(),
         };
         let slowest = ids.iter().take(SERIES).map(|(_, track)| track.about());
-        let wait = slowest.map(|about| about.interval.saturating_mul(2) + about.timeout + Duration::from_secs(1));
+        let wait =
+            slowest.map(|about| about.interval.saturating_mul(2) + about.timeout + Duration::from_secs(1));
         let wait = wait.max().unwrap_or_default().min(LONGEST_WAIT);
         let mut open = Self {
             id: Incident::id(wall, &about.target, number),
@@ -629,7 +639,8 @@ impl Open {
         let of = |recorded: &Recorded| recorded.id.and_then(|id| track(tracks, id));
         let troubled = |recorded: &Recorded| {
             recorded.about.carrier != Carrier::Icmp
-                && of(recorded).is_some_and(|track| track.answered() && track.watch().state().0 == State::Down)
+                && of(recorded)
+                    .is_some_and(|track| track.answered() && track.watch().state().0 == State::Down)
         };
         let lasting = closed && self.series.iter().any(troubled);
         let ended = self.ended.filter(|ended| closed && !lasting && *ended >= self.began);

@@ -93,7 +93,9 @@ impl Kept {
     /// Whether it may be taken up at `now`.
     #[must_use]
     pub fn usable(&self, now: Timestamp) -> bool {
-        let down = |(down, up): &(Timestamp, Option<Timestamp>)| *down <= self.at && up.is_none_or(|up| up <= self.at);
+        let down = |(down, up): &(Timestamp, Option<Timestamp>)| {
+            *down <= self.at && up.is_none_or(|up| up <= self.at)
+        };
         now.checked_since(self.at).is_some_and(|age| age <= OLDEST)
             && self.watch.plausible(self.at)
             && self.downs.iter().all(down)

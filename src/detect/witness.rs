@@ -95,7 +95,9 @@ impl Witness {
 
     /// What was said, if it was said twice or more, and not by the way only.
     pub(super) fn said(&self) -> Option<Reason> {
-        self.said.filter(|(_, count)| *count >= 2 && count.saturating_mul(4) >= self.bad).map(|(reason, _)| reason)
+        self.said
+            .filter(|(_, count)| *count >= 2 && count.saturating_mul(4) >= self.bad)
+            .map(|(reason, _)| reason)
     }
 
     /// Whether the peer asked for cookies before it fell silent.

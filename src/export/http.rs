@@ -8,6 +8,7 @@
 //! | `POST /-/reload` | 200, or 500 with the problems |
 //! | `GET /config` | the configuration in force, secrets masked |
 //! | `GET /api/v1/status` | everything known now, as JSON |
+//! | `GET /api/v1/incidents`, `GET /api/v1/incidents/ID` | what was recorded around outages and flaps, as JSON |
 //! | `GET /sd` | the configured targets, for `http_sd_configs` |
 //! | `GET /` | the status page |
 //!
@@ -31,8 +32,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::metrics::Registry;
 use super::page::{CONTENT_SECURITY_POLICY, Page};
 use super::status::Status;
+use crate::store::Shelf;
 
 mod accept;
+mod incidents;
 mod probe;
 mod server;
 
@@ -89,6 +92,7 @@ pub struct TargetRow {
 pub struct App {
     registry: Registry,
     daemon: Arc<dyn Daemon>,
+    shelf: Arc<Shelf>,
     probe_timeout: Duration,
     limits: Limits,
     scrapes: Arc<Semaphore>,
@@ -98,16 +102,32 @@ pub struct App {
 /// An answer.
 type Answer = Response<Full<Bytes>>;
 
+/// Where the incidents are listed; below it is each of them.
+const INCIDENTS: &str = "/api/v1/incidents";
+/// How many of them the page shows.
+const ON_PAGE: usize = 10;
+
+/// The id in the path of an incident.
+fn incident(path: &str) -> Option<&str> {
+    path.strip_prefix(INCIDENTS)?.strip_prefix('/').filter(|id| !id.is_empty())
+}
+
 const PLAIN: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
 impl App {
     /// An app over these; `probe_timeout` is for `/probe` requests whose scraper says none.
     #[must_use]
-    pub fn new(registry: Registry, daemon: Arc<dyn Daemon>, probe_timeout: Duration, limits: Limits) -> Self {
+    pub fn new(
+        registry: Registry,
+        daemon: Arc<dyn Daemon>,
+        shelf: Arc<Shelf>,
+        probe_timeout: Duration,
+        limits: Limits,
+    ) -> Self {
         let scrapes = Arc::new(Semaphore::new(limits.scrapes));
         let probes = Arc::new(Semaphore::new(limits.probes));
-        Self { registry, daemon, probe_timeout, limits, scrapes, probes }
+        Self { registry, daemon, shelf, probe_timeout, limits, scrapes, probes }
     }
 
     /// The answer to a request, and what must be held until it is sent. `loopback`: the client has
@@ -123,16 +143,21 @@ impl App {
         let method = request.method();
         let get = method == Method::GET || method == Method::HEAD;
         let path = request.uri().path();
+        let read = matches!(
+            path,
+            "/" | "/metrics"
+                | "/probe"
+                | "/config"
+                | "/sd"
+                | "/api/v1/status"
+                | INCIDENTS
+                | "/-/healthy"
+                | "/-/ready"
+        ) || incident(path).is_some();
         let allowed = match path {
-            "/" | "/metrics" | "/probe" | "/config" | "/sd" | "/api/v1/status" | "/-/healthy"
-            | "/-/ready"
-                if get =>
-            {
-                ""
-            }
+            _ if read && get => "",
             "/-/reload" if method == Method::POST => "",
-            "/" | "/metrics" | "/probe" | "/config" | "/sd" | "/api/v1/status" | "/-/healthy"
-            | "/-/ready" => "GET, HEAD",
+            _ if read => "GET, HEAD",
             "/-/reload" => "POST",
             _ => return (text(StatusCode::NOT_FOUND, "Not found. / lists what there is.\n"), None),
         };
@@ -142,8 +167,9 @@ impl App {
             return (answer, None);
         }
         let permits = match path {
-            "/metrics" | "/" | "/api/v1/status" => Some(&self.scrapes),
+            "/metrics" | "/" | "/api/v1/status" | INCIDENTS => Some(&self.scrapes),
             "/probe" => Some(&self.probes),
+            _ if incident(path).is_some() => Some(&self.scrapes),
             _ => None,
         };
         let permit = match permits.map(|permits| Arc::clone(permits).try_acquire_owned()) {
@@ -173,7 +199,11 @@ impl App {
             "/config" => body(PLAIN, self.daemon.config_text().into_bytes()),
             "/sd" => json(&discovery(self.daemon.targets())),
             "/api/v1/status" => json(&self.status()),
-            _ => self.page(),
+            INCIDENTS => self.incidents(request),
+            _ => match incident(path) {
+                Some(id) => self.incident(id).await,
+                None => self.page(),
+            },
         }
     }
 
@@ -234,7 +264,7 @@ impl App {
 
     fn page(&self) -> Answer {
         let status = self.status();
-        let Ok(html) = Page::new(&status).render() else {
+        let Ok(html) = Page::new(&status, &self.shelf.latest(ON_PAGE)).render() else {
             return text(StatusCode::INTERNAL_SERVER_ERROR, "The page cannot be made.\n");
         };
         let mut answer = body("text/html; charset=utf-8", html.into_bytes());

@@ -13,6 +13,7 @@
 pub mod clock;
 pub mod driver;
 mod fault;
+pub mod fetch;
 mod host;
 mod icmp;
 mod poller;

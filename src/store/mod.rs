@@ -27,6 +27,7 @@ use crate::time::WallTime;
 pub mod file;
 pub mod shelf;
 pub mod state;
+pub mod wanted;
 
 pub use shelf::{Shelf, Summary, Unshown};
 pub use state::Snapshot;
@@ -132,7 +133,8 @@ impl Store {
         });
         let (sender, receiver) = mpsc::sync_channel(WAITING);
         let (end, ended) = mpsc::channel();
-        let mut writer = Writer { directory, lock, shelf: Arc::clone(&shelf), shared: Arc::clone(&shared), ill: false };
+        let mut writer =
+            Writer { directory, lock, shelf: Arc::clone(&shelf), shared: Arc::clone(&shared), ill: false };
         std::thread::Builder::new().name("store".to_owned()).spawn(move || {
             writer.run(&receiver);
             let _ = end.send(());
@@ -181,10 +183,9 @@ fn lock(directory: &Path) -> Result<File, Problem> {
     let file = File::options().write(true).create(true).truncate(false).open(path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(problem(
-            "another vpnprobe uses it; give each daemon a directory of its own".to_owned(),
-            true,
-        )),
+        Err(TryLockError::WouldBlock) => {
+            Err(problem("another vpnprobe uses it; give each daemon a directory of its own".to_owned(), true))
+        }
         Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }

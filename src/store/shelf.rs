@@ -191,7 +191,7 @@ struct Book {
 }
 
 /// All incidents that are known. The store writes, the web side reads.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Shelf {
     directory: Option<PathBuf>,
     /// The most bytes on disk.
@@ -202,6 +202,12 @@ pub struct Shelf {
 impl Shelf {
     pub(super) fn new(directory: Option<PathBuf>, most_bytes: u64) -> Self {
         Self { directory, most_bytes, books: Mutex::default() }
+    }
+
+    /// The newest, the newest first.
+    #[must_use]
+    pub fn latest(&self, most: usize) -> Vec<Summary> {
+        self.books().values().rev().take(most).map(|book| book.summary.clone()).collect()
     }
 
     fn books(&self) -> MutexGuard<'_, BTreeMap<String, Book>> {
@@ -293,7 +299,8 @@ impl Shelf {
             let (held, held_bytes) = held.fold((0, 0), |(n, bytes), book| (n + 1, bytes + book.bytes));
             let bytes: u64 = books.values().map(|book| book.bytes).sum();
             let memory_full = held > HELD || held_bytes > HELD_BYTES;
-            if !memory_full && books.len() <= MOST && bytes <= self.most_bytes || books.len() <= 1 {
+            let disk_full = self.directory.is_some() && (books.len() > MOST || bytes > self.most_bytes);
+            if !memory_full && !disk_full || books.len() <= 1 {
                 return;
             }
             let may_go = |book: &Book| book.held.is_some() || !memory_full;

@@ -118,7 +118,8 @@ impl Snapshot {
         if sum(body) != header.sha256 {
             return Err(damaged("its checksum"));
         }
-        let state: Self = serde_json::from_slice(body).map_err(|error| Unusable::Damaged(error.to_string()))?;
+        let state: Self =
+            serde_json::from_slice(body).map_err(|error| Unusable::Damaged(error.to_string()))?;
         let pause = wall.as_unix_nanos().checked_sub(state.wall).and_then(|pause| u64::try_from(pause).ok());
         let pause = Duration::from_nanos(pause.ok_or(Unusable::ClockSetBack)?);
         if pause > OLDEST {
@@ -161,7 +162,10 @@ mod tests {
 
     #[test]
     fn what_is_old_or_from_the_future_is_not_used() {
-        assert_eq!(Snapshot::from_bytes(&file(), after(3601)).unwrap_err(), Unusable::Old(Duration::from_secs(3601)));
+        assert_eq!(
+            Snapshot::from_bytes(&file(), after(3601)).unwrap_err(),
+            Unusable::Old(Duration::from_secs(3601))
+        );
         let early = WALL.before(Duration::from_secs(1));
         assert_eq!(Snapshot::from_bytes(&file(), early).unwrap_err(), Unusable::ClockSetBack);
         let later = String::from_utf8(file()).unwrap().replacen("\"schema\":1", "\"schema\":2,\"new\":[]", 1);

@@ -21,20 +21,20 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "engine", "config", "schedule", "budget", "probe", "detect", "diagnose", "net", "export", "store",
-            "sample", "time", "entropy",
+            "engine", "config", "schedule", "budget", "probe", "detect", "diagnose", "net", "export",
+            "store", "sample", "time", "entropy",
         ],
     ),
     (
         "engine",
         &[
-            "config", "schedule", "budget", "probe", "session", "detect", "diagnose", "net", "export", "store",
-            "sample", "time", "entropy",
+            "config", "schedule", "budget", "probe", "session", "detect", "diagnose", "net", "export",
+            "store", "sample", "time", "entropy",
         ],
     ),
     ("demo", &["app", "wire", "net", "config", "sample", "time", "entropy"]),
     ("export", &["config", "probe", "session", "detect", "diagnose", "store", "sample", "time"]),
-    ("diagnose", &["config", "probe", "session", "detect", "sample", "time"]),
+    ("diagnose", &["config", "probe", "session", "detect", "store", "sample", "time"]),
     ("config", &["probe", "session", "budget", "detect", "sample", "time"]),
     ("net", &["config", "probe", "wire", "sample", "time", "entropy"]),
     ("probe", &["wire", "sample", "time", "entropy"]),

@@ -100,7 +100,7 @@ impl App {
 }
 
 /// The first value of a query parameter, percent-decoded; nothing if it is missing, empty or malformed.
-fn parameter(query: &str, name: &str) -> Option<String> {
+pub(super) fn parameter(query: &str, name: &str) -> Option<String> {
     let (_, value) =
         query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?;
     let mut bytes = value.bytes();
