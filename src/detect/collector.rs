@@ -329,6 +329,11 @@ impl Collector {
         self.tracks.get(series.0 as usize)?.as_ref()
     }
 
+    #[cfg(test)]
+    pub(super) const fn incidents(&self) -> &Incidents {
+        &self.incidents
+    }
+
     /// When it wants the next [`Input::Tick`], at the latest.
     #[must_use]
     pub const fn deadline(&self) -> Timestamp {

@@ -113,6 +113,8 @@ struct Open {
     heard: Timestamp,
     series: Vec<Recorded>,
     series_left_out: u32,
+    /// Those that were down before it began, and are so still: no trouble of this one.
+    down_before: Vec<SeriesId>,
     marks_left_out: bool,
     events: Vec<Event>,
     events_left_out: u32,
@@ -250,10 +252,8 @@ impl Incidents {
 
     /// What other targets by the same way out say: the fastest probe of each protocol of each.
     fn others<'a>(&self, target: &str, me: &About, tracks: &'a Tracks, window: Window) -> Others<'a> {
-        let after =
-            self.targets.range::<str, _>((std::ops::Bound::Excluded(target), std::ops::Bound::Unbounded));
-        let rest =
-            self.targets.range::<str, _>((std::ops::Bound::Unbounded, std::ops::Bound::Excluded(target)));
+        let after = self.targets.range::<str, _>((std::ops::Bound::Excluded(target), std::ops::Bound::Unbounded));
+        let rest = self.targets.range::<str, _>((std::ops::Bound::Unbounded, std::ops::Bound::Excluded(target)));
         let mut others = Others { near: true, ..Others::default() };
         let mut asked = 0;
         for (_, series) in after.chain(rest) {
@@ -276,8 +276,7 @@ impl Incidents {
             asked += 1;
             // What refuses us does not refuse others: only silence is compared.
             let window = Window { serving: false, ..window };
-            let heard =
-                |track: &&Track| Witness::hear(track.recorder(), track.about().interval, window).stance();
+            let heard = |track: &&Track| Witness::hear(track.recorder(), track.about().interval, window).stance();
             let stances: Vec<_> = fastest.values().map(heard).collect();
             if stances.contains(&super::incident::Stance::Stood) {
                 others.stood.push(&about.target);
@@ -296,9 +295,7 @@ impl Incidents {
 fn near(one: IpAddr, other: IpAddr) -> bool {
     match (one, other) {
         (IpAddr::V4(one), IpAddr::V4(other)) => one.octets().iter().take(3).eq(other.octets().iter().take(3)),
-        (IpAddr::V6(one), IpAddr::V6(other)) => {
-            one.segments().iter().take(3).eq(other.segments().iter().take(3))
-        }
+        (IpAddr::V6(one), IpAddr::V6(other)) => one.segments().iter().take(3).eq(other.segments().iter().take(3)),
         _ => false,
     }
 }
@@ -331,11 +328,11 @@ impl Fall {
             News::Changed(Transition::OutageBegan { since }) if track.answered() => {
                 fall(IncidentKind::Outage, since)
             }
-            News::Changed(Transition::State {
-                from: State::Up | State::Degraded,
-                to: State::Down,
-                since,
-            }) if track.watch().outage().is_none() => fall(IncidentKind::Refused, since),
+            News::Changed(Transition::State { from: State::Up | State::Degraded, to: State::Down, since })
+                if track.watch().outage().is_none() =>
+            {
+                fall(IncidentKind::Refused, since)
+            }
             News::Changed(Transition::FlappingBegan { .. }) => {
                 let (began, _) = track.downs().next()?;
                 let (since, until) = track.downs().last()?;
@@ -343,10 +340,7 @@ impl Fall {
             }
             News::TornDown => {
                 let current = track.dpd().filter_map(|(_, survival)| survival?.current());
-                fall(
-                    IncidentKind::Dpd,
-                    current.filter(|verdict| verdict.sure).map(|verdict| verdict.began).max()?,
-                )
+                fall(IncidentKind::Dpd, current.filter(|verdict| verdict.sure).map(|verdict| verdict.began).max()?)
             }
             News::Over(_, verdict) if verdict.sure => {
                 let until = Some(verdict.last_loss);
@@ -359,39 +353,38 @@ impl Fall {
 
 impl Recorded {
     fn dpd(&self, track: &Track, place: usize) -> Vec<DpdRecord> {
-        let record =
-            |(at, (profile, survival)): (usize, (&super::dpd::Profile, Option<&super::dpd::Survival>))| {
-                let Some(survival) = survival else {
-                    return DpdRecord {
-                        profile: profile.name.clone(),
-                        series: Some(place),
-                        verdict: DpdFate::TooCoarse,
-                        sure: 0,
-                        expected: None,
-                        least_margin_seconds: None,
-                    };
-                };
-                let (mut sure, mut expected, mut margin) =
-                    self.over.get(&at).copied().unwrap_or((0, 0.0, profile.patience()));
-                if let Some(now) = survival.current() {
-                    sure += u64::from(now.sure);
-                    expected += now.expected;
-                    margin = margin.min(now.least_margin);
-                }
-                let verdict = match (sure, expected > 0.0) {
-                    (1.., _) => DpdFate::Sure,
-                    (0, true) => DpdFate::Possible,
-                    (0, false) => DpdFate::No,
-                };
-                DpdRecord {
+        let record = |(at, (profile, survival)): (usize, (&super::dpd::Profile, Option<&super::dpd::Survival>))| {
+            let Some(survival) = survival else {
+                return DpdRecord {
                     profile: profile.name.clone(),
                     series: Some(place),
-                    verdict,
-                    sure,
-                    expected: Some(expected),
-                    least_margin_seconds: Some(margin.as_secs_f64()),
-                }
+                    verdict: DpdFate::TooCoarse,
+                    sure: 0,
+                    expected: None,
+                    least_margin_seconds: None,
+                };
             };
+            let (mut sure, mut expected, mut margin) =
+                self.over.get(&at).copied().unwrap_or((0, 0.0, profile.patience()));
+            if let Some(now) = survival.current() {
+                sure += u64::from(now.sure);
+                expected += now.expected;
+                margin = margin.min(now.least_margin);
+            }
+            let verdict = match (sure, expected > 0.0) {
+                (1.., _) => DpdFate::Sure,
+                (0, true) => DpdFate::Possible,
+                (0, false) => DpdFate::No,
+            };
+            DpdRecord {
+                profile: profile.name.clone(),
+                series: Some(place),
+                verdict,
+                sure,
+                expected: Some(rounded(expected)),
+                least_margin_seconds: Some(rounded(margin.as_secs_f64())),
+            }
+        };
         track.dpd().enumerate().map(record).collect()
     }
 }
@@ -399,7 +392,12 @@ impl Recorded {
 /// Seconds from one time to another; below zero if it is before.
 fn seconds(from: Timestamp, to: Timestamp) -> f64 {
     let seconds = if to >= from { to.since(from).as_secs_f64() } else { -from.since(to).as_secs_f64() };
-    (seconds * 1e3).round() / 1e3
+    rounded(seconds)
+}
+
+/// To the third place: what comes after it is noise, and long.
+fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
 }
 
 impl Open {
@@ -423,6 +421,9 @@ impl Open {
             (*id != series, !beside, other.member, &other.egress, &other.probe)
         });
         let left_out = ids.len().saturating_sub(SERIES);
+        let down = |track: &Track| track.watch().state().0 == State::Down;
+        let before = ids.iter().filter(|(id, track)| *id != series && down(track)).map(|(id, _)| *id);
+        let down_before = before.collect();
         let recorded = |(id, track): (SeriesId, &Track)| Recorded {
             id: Some(id),
             about: track.about().clone(),
@@ -432,8 +433,7 @@ impl Open {
             dpd: Vec::new(),
         };
         let slowest = ids.iter().take(SERIES).map(|(_, track)| track.about());
-        let wait =
-            slowest.map(|about| about.interval.saturating_mul(2) + about.timeout + Duration::from_secs(1));
+        let wait = slowest.map(|about| about.interval.saturating_mul(2) + about.timeout + Duration::from_secs(1));
         let wait = wait.max().unwrap_or_default().min(LONGEST_WAIT);
         let mut open = Self {
             id: Incident::id(wall, &about.target, number),
@@ -450,6 +450,7 @@ impl Open {
             heard: now,
             series: ids.into_iter().take(SERIES).map(recorded).collect(),
             series_left_out: u32::try_from(left_out).unwrap_or(u32::MAX),
+            down_before,
             marks_left_out: false,
             events: Vec::new(),
             events_left_out: 0,
@@ -497,6 +498,9 @@ impl Open {
 
     fn heed(&mut self, series: SeriesId, track: &Track, news: &[News], now: Timestamp) {
         self.heard = now;
+        if track.watch().state().0 != State::Down {
+            self.down_before.retain(|other| *other != series);
+        }
         if let Some(fall) = Fall::of(track, news) {
             self.kind = self.kind.max(fall.kind);
         }
@@ -504,8 +508,10 @@ impl Open {
         let fallen = series == self.fallen;
         for news in news {
             match *news {
-                News::Changed(Transition::State { to, since, .. }) => {
-                    self.event(since, Some(place), Change::State, Some(to));
+                News::Changed(Transition::State { from, to, since }) => {
+                    // What is no longer degraded is up since long before.
+                    let at = if from == State::Degraded { now } else { since };
+                    self.event(at, Some(place), Change::State, Some(to));
                     if to != State::Down {
                         self.back(fallen && self.serving, since);
                     }
@@ -571,12 +577,12 @@ impl Open {
     fn over(&self, tracks: &Tracks, all: &[SeriesId], now: Timestamp) -> Timestamp {
         let mut over = self.heard + CALM;
         let (mut down, mut up) = (false, all.is_empty());
-        for track in all.iter().filter_map(|id| track(tracks, *id)) {
+        for (id, track) in all.iter().filter_map(|id| Some((*id, track(tracks, *id)?))) {
             if !tells(tracks, all, track.about()) {
                 continue;
             }
             match track.watch().state().0 {
-                State::Down => down |= track.answered(),
+                State::Down => down |= self.troubled(id, track),
                 State::Up | State::Degraded => up = true,
                 State::Unknown => {}
             }
@@ -589,6 +595,11 @@ impl Open {
             (true, true) => over.max(self.heard + LASTING),
             (true, false) => Timestamp::FAR,
         }
+    }
+
+    /// Whether a series that fell is still down. One that never was well did not fall.
+    fn troubled(&self, id: SeriesId, track: &Track) -> bool {
+        track.answered() && track.watch().state().0 == State::Down && !self.down_before.contains(&id)
     }
 
     fn next(&self, tracks: &Tracks, all: &[SeriesId], now: Timestamp) -> Timestamp {
@@ -638,9 +649,8 @@ impl Open {
         let closed = stage == Stage::Closed;
         let of = |recorded: &Recorded| recorded.id.and_then(|id| track(tracks, id));
         let troubled = |recorded: &Recorded| {
-            recorded.about.carrier != Carrier::Icmp
-                && of(recorded)
-                    .is_some_and(|track| track.answered() && track.watch().state().0 == State::Down)
+            let track = recorded.id.zip(of(recorded));
+            recorded.about.carrier != Carrier::Icmp && track.is_some_and(|(id, track)| self.troubled(id, track))
         };
         let lasting = closed && self.series.iter().any(troubled);
         let ended = self.ended.filter(|ended| closed && !lasting && *ended >= self.began);
@@ -684,7 +694,7 @@ impl Open {
         for mark in marks {
             samples.at.push(seconds(self.began, mark.at));
             samples.fates.push_str(mark.seen.as_str());
-            samples.rtt_ms.push(mark.rtt.map(|rtt| rtt.as_secs_f64() * 1e3));
+            samples.rtt_ms.push(mark.rtt.map(|rtt| rounded(rtt.as_secs_f64() * 1e3)));
         }
         SeriesRecord {
             member: *member,

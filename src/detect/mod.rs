@@ -23,6 +23,9 @@ pub mod recorder;
 pub mod watch;
 mod witness;
 
+#[cfg(test)]
+mod world;
+
 pub use collector::{About, Bearing, Collector, Found, Input, Placed, Track};
 pub use evidence::Evidence;
 pub use incident::{Incident, Stage};

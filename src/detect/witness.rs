@@ -95,14 +95,17 @@ impl Witness {
 
     /// What was said, if it was said twice or more, and not by the way only.
     pub(super) fn said(&self) -> Option<Reason> {
-        self.said
-            .filter(|(_, count)| *count >= 2 && count.saturating_mul(4) >= self.bad)
-            .map(|(reason, _)| reason)
+        self.said.filter(|(_, count)| *count >= 2 && count.saturating_mul(4) >= self.bad).map(|(reason, _)| reason)
     }
 
     /// Whether the peer asked for cookies before it fell silent.
     pub(super) fn busy(&self) -> bool {
         self.busy > 0 && self.busy * 2 >= self.good_before
+    }
+
+    /// Whether it was well before and has no evidence, or no clear one, now.
+    pub(super) fn open_question(&self) -> bool {
+        self.good_before > 0 && matches!(self.stance(), Stance::NoEvidence | Stance::Unclear)
     }
 
     /// In words: what was seen of it, in that time.
