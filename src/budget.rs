@@ -273,7 +273,8 @@ mod tests {
 
     #[test]
     fn what_was_drawn_stays_drawn_over_a_restart() {
-        let mut budget = Budget::new(Limits::default(), Timestamp::ZERO);
+        let limits = Limits { packets_burst: 1000, ..Limits::default() };
+        let mut budget = Budget::new(limits.clone(), Timestamp::ZERO);
         let at = Timestamp::from_secs(100);
         for _ in 0..6 {
             budget.draw(peer(), &TLS, at).unwrap();
@@ -282,7 +283,7 @@ mod tests {
         budget.back_off(peer(), &HALF_OPEN);
         let kept = serde_json::to_string(&budget.keep()).unwrap();
         for (hold, at) in [(0, at), (135, at)] {
-            let mut next = Budget::new(Limits::default(), Timestamp::from_secs(hold));
+            let mut next = Budget::new(limits.clone(), Timestamp::from_secs(hold));
             next.resume(serde_json::from_str(&kept).unwrap(), at);
             let again = Timestamp::from_secs(101);
             assert_eq!(next.draw(peer(), &TLS, again), Err(Held { until: Timestamp::from_secs(160) }));

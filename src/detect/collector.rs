@@ -22,7 +22,7 @@ use super::dpd::{Feed, Profile, Survival, Verdict};
 use super::flap::Damping;
 use super::incident::{Incident, Stage};
 use super::incidents::Incidents;
-use super::kept::{Kept, KeptSurvival, Key};
+use super::kept::{Kept, KeptSurvival, Key, Knowledge};
 use super::recorder::{Mark, Recorder};
 use super::watch::{Transition, Watch};
 use crate::sample::{Carrier, Sample, SeriesId};
@@ -310,17 +310,22 @@ impl Collector {
 
     /// One without series that goes on from what was kept of those it will have.
     #[must_use]
-    pub fn resumed(kept: impl IntoIterator<Item = Kept>) -> Self {
-        let kept = kept.into_iter().map(|kept| (kept.key.clone(), kept)).collect();
-        Self { kept, ..Self::default() }
+    pub fn resumed(knowledge: Knowledge) -> Self {
+        let kept = knowledge.series.into_iter().map(|kept| (kept.key.clone(), kept)).collect();
+        let mut collector = Self { kept, ..Self::default() };
+        collector.incidents.resume(knowledge.incidents);
+        collector
     }
 
     /// What is to be kept of all series over a restart; also of those that have not come back yet.
     #[must_use]
-    pub fn keep(&mut self, now: Timestamp) -> Vec<Kept> {
+    pub fn keep(&mut self, now: Timestamp) -> Knowledge {
         self.kept.retain(|_, kept| kept.usable(now));
-        let tracks = self.tracks.iter().flatten().map(|track| track.keep(now));
-        tracks.chain(self.kept.values().cloned()).collect()
+        let series = self.tracks.iter().flatten().map(|track| track.keep(now));
+        Knowledge {
+            series: series.chain(self.kept.values().cloned()).collect(),
+            incidents: self.incidents.keep(&self.tracks, now),
+        }
     }
 
     /// A series and what is known of it.
@@ -358,7 +363,9 @@ impl Collector {
                         {
                             track.resume(&kept, now);
                         }
-                        self.incidents.place(series, &placed.about.target);
+                        for mark in self.incidents.place(series, &placed.about, now) {
+                            track.recorder.push(mark);
+                        }
                     }
                     None => {}
                 }

@@ -19,6 +19,7 @@ use std::time::Duration;
 use super::cause::{self, Others, Party};
 use super::collector::{About, Found, Track};
 use super::dpd::Verdict;
+use super::kept::Key;
 use super::incident::{
     Cause, Change, Clue, DpdFate, DpdRecord, Event, Incident, IncidentKind, IncidentState, SCHEMA, Samples,
     SeriesRecord, Stage,
@@ -29,6 +30,10 @@ use super::watch::Transition;
 use super::witness::{Window, Witness, good};
 use crate::sample::{Carrier, SeriesId};
 use crate::time::{Timestamp, WallTime};
+
+mod kept;
+
+pub use kept::KeptIncident;
 
 /// Series of a target that are recorded in an incident.
 const SERIES: usize = 24;
@@ -115,6 +120,8 @@ struct Open {
     series_left_out: u32,
     /// Those that were down before it began, and are so still: no trouble of this one.
     down_before: Vec<SeriesId>,
+    /// Those of them that have not come back since a restart.
+    absent_before: Vec<Key>,
     marks_left_out: bool,
     events: Vec<Event>,
     events_left_out: u32,
@@ -127,6 +134,8 @@ struct Open {
 pub(super) struct Incidents {
     targets: BTreeMap<String, Vec<SeriesId>>,
     open: BTreeMap<String, Box<Open>>,
+    /// Those of the process before this one, until their targets are there.
+    waiting: BTreeMap<String, KeptIncident>,
     clock: (Timestamp, WallTime),
     number: u64,
     /// Samples held by all that are open.
@@ -140,9 +149,10 @@ impl Incidents {
         self.deadline
     }
 
-    /// There is a new series.
-    pub(super) fn place(&mut self, series: SeriesId, target: &str) {
-        self.targets.entry(target.to_owned()).or_default().push(series);
+    /// There is a new series; tells what an incident has recorded of it before a restart.
+    pub(super) fn place(&mut self, series: SeriesId, about: &About, now: Timestamp) -> Vec<Mark> {
+        self.targets.entry(about.target.clone()).or_default().push(series);
+        self.welcome(series, about, now)
     }
 
     /// A series is about to be no more.
@@ -451,6 +461,7 @@ impl Open {
             series: ids.into_iter().take(SERIES).map(recorded).collect(),
             series_left_out: u32::try_from(left_out).unwrap_or(u32::MAX),
             down_before,
+            absent_before: Vec::new(),
             marks_left_out: false,
             events: Vec::new(),
             events_left_out: 0,

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::collector::About;
 use super::dpd::{Profile, Survival};
+use super::incidents::KeptIncident;
 use super::watch;
 use crate::time::Timestamp;
 
@@ -72,6 +73,15 @@ impl KeptSurvival {
     fn is_of(&self, profile: &Profile) -> bool {
         self.name == profile.name && self.idle == profile.idle && self.waits == profile.waits
     }
+}
+
+/// All that is kept.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Knowledge {
+    /// What is known of each series.
+    pub series: Vec<Kept>,
+    /// The incidents that are not over.
+    pub incidents: Vec<KeptIncident>,
 }
 
 /// What is kept of one series.

@@ -29,5 +29,5 @@ mod world;
 pub use collector::{About, Bearing, Collector, Found, Input, Placed, Track};
 pub use evidence::Evidence;
 pub use incident::{Incident, Stage};
-pub use kept::Kept;
+pub use kept::Knowledge;
 pub use watch::{Transition, Watch};

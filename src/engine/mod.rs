@@ -218,8 +218,8 @@ impl Engine {
     /// Goes on from what an earlier process knew. The clock must go on from there, too. Before the first
     /// configuration.
     pub fn resume(&mut self, kept: Snapshot) {
-        let Snapshot { monotonic, series, budget, .. } = kept;
-        self.collector = Collector::resumed(series);
+        let Snapshot { monotonic, knowledge, budget, .. } = kept;
+        self.collector = Collector::resumed(knowledge);
         self.budget.resume(budget, monotonic);
     }
 

@@ -14,6 +14,7 @@
 //! Invariants: the engine never waits for a file; whenever the process ends, each file is whole; what is
 //! read at the start is trusted no more than any other input.
 
+use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -125,6 +126,8 @@ impl Store {
             None => (None, None),
         };
         let kept = directory.as_deref().and_then(|directory| load(directory, wall));
+        let incidents = kept.iter().flat_map(|(_, snapshot)| &snapshot.knowledge.incidents);
+        let live: HashSet<String> = incidents.map(|incident| incident.id.clone()).collect();
         let shelf = Arc::new(Shelf::new(directory.clone(), settings.most_bytes));
         let shared = Arc::new(Shared {
             pause: AtomicU64::new(nanos(PAUSE)),
@@ -136,7 +139,9 @@ impl Store {
         let mut writer =
             Writer { directory, lock, shelf: Arc::clone(&shelf), shared: Arc::clone(&shared), ill: false };
         std::thread::Builder::new().name("store".to_owned()).spawn(move || {
-            writer.run(&receiver);
+            writer.run(&live, &receiver);
+            // Gives the lock back.
+            drop(writer);
             let _ = end.send(());
         })?;
         Ok((Self { feed: Some(Feed { sender, shared }), shelf, ended }, kept))
@@ -219,7 +224,7 @@ fn load(directory: &Path, wall: WallTime) -> Option<(Timestamp, Snapshot)> {
             let pause = begin.since(state.monotonic);
             tracing::info!(
                 "going on with what was known of {} series {} s ago",
-                state.series.len(),
+                state.knowledge.series.len(),
                 pause.as_secs()
             );
             Some((begin, state))
@@ -248,9 +253,9 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(&mut self, things: &mpsc::Receiver<Thing>) {
+    fn run(&mut self, live: &HashSet<String>, things: &mpsc::Receiver<Thing>) {
         if let Some(directory) = self.directory.clone() {
-            let taken = self.shelf.take_stock(&directory);
+            let taken = self.shelf.take_stock(&directory, live);
             self.judge(&directory, taken);
         }
         while let Ok(first) = things.recv() {

@@ -4,7 +4,7 @@
 //! Invariants: what is listed can be shown; however many incidents there are, memory and disk hold a
 //! bounded number of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -236,8 +236,9 @@ impl Shelf {
         }
     }
 
-    /// Takes up what earlier processes left in the directory. Tells which of them are open still.
-    pub(super) fn take_stock(&self, directory: &Path) -> io::Result<()> {
+    /// Takes up what earlier processes left in the directory. What is open and not among `live`, which
+    /// go on, is closed: its end was not seen.
+    pub(super) fn take_stock(&self, directory: &Path, live: &HashSet<String>) -> io::Result<()> {
         let found = look(directory)?;
         for path in &found.unfinished {
             let _ = fs::remove_file(path);
@@ -254,18 +255,33 @@ impl Shelf {
         for path in aside.iter().rev().skip(BAD) {
             let _ = fs::remove_file(path);
         }
+        let mut orphans = Vec::new();
         let mut books = self.books();
         for (summary, bytes) in found.incidents {
+            if summary.state == IncidentState::Open && !live.contains(&summary.id) {
+                orphans.push(summary.id.clone());
+            }
             books.entry(summary.id.clone()).or_insert(Book { summary, bytes, held: None });
         }
         drop(books);
+        for id in orphans {
+            // One that cannot be read stays as it is.
+            if let Ok(mut incident) = read(directory, &id) {
+                incident.state = IncidentState::Closed;
+                self.put(incident);
+            }
+        }
         self.make_room();
-        Ok(())
+        self.write()
     }
 
     /// Puts an incident there, or the new form of one that is there; it is held until it is
     /// [written](Self::write).
     pub(super) fn put(&self, incident: Incident) {
+        debug_assert!(is_id(&incident.id), "{}", incident.id);
+        if !is_id(&incident.id) {
+            return;
+        }
         // An estimate, until its file says it exactly: so much a sample.
         let samples: usize = incident.series.iter().map(|series| series.samples.at.len()).sum();
         let bytes = 4096 + 32 * samples as u64;
@@ -297,7 +313,8 @@ impl Shelf {
         loop {
             let held = books.values().filter(|book| book.held.is_some());
             let (held, held_bytes) = held.fold((0, 0), |(n, bytes), book| (n + 1, bytes + book.bytes));
-            let bytes: u64 = books.values().map(|book| book.bytes).sum();
+            let written = books.values().filter(|book| book.held.is_none());
+            let bytes: u64 = written.map(|book| book.bytes).sum();
             let memory_full = held > HELD || held_bytes > HELD_BYTES;
             let disk_full = self.directory.is_some() && (books.len() > MOST || bytes > self.most_bytes);
             if !memory_full && !disk_full || books.len() <= 1 {
@@ -319,4 +336,4 @@ impl Shelf {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

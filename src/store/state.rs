@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   {"schema":1,"bytes":18734,"sha256":"9f86…"}
-//!   {"wall":…,"monotonic":…,"series":[…],"budget":{…}}
+//!   {"wall":…,"monotonic":…,"knowledge":{"series":[…],"incidents":[…]},"budget":{…}}
 //! ```
 //!
 //! The first line says whether the second is whole. Times are on the monotonic clock of the process that
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::budget::KeptBudget;
-use crate::detect::kept::{Kept, OLDEST};
+use crate::detect::kept::{Knowledge, OLDEST};
 use crate::time::{Timestamp, WallTime};
 
 /// The version of the file's form. A file of another one is not read.
@@ -35,8 +35,8 @@ pub struct Snapshot {
     wall: i64,
     /// When this was so, by the clock that all other times are on.
     pub monotonic: Timestamp,
-    /// The detectors, by series.
-    pub series: Vec<Kept>,
+    /// What the detectors know.
+    pub knowledge: Knowledge,
     /// What was drawn from the budgets.
     pub budget: KeptBudget,
 }
@@ -75,8 +75,8 @@ impl Unusable {
 impl Snapshot {
     /// What is so at a moment that both clocks tell.
     #[must_use]
-    pub fn new(monotonic: Timestamp, wall: WallTime, series: Vec<Kept>, budget: KeptBudget) -> Self {
-        Self { wall: wall.as_unix_nanos(), monotonic, series, budget }
+    pub fn new(monotonic: Timestamp, wall: WallTime, knowledge: Knowledge, budget: KeptBudget) -> Self {
+        Self { wall: wall.as_unix_nanos(), monotonic, knowledge, budget }
     }
 
     /// As the file has it.
@@ -147,7 +147,7 @@ mod tests {
 
     fn file() -> Vec<u8> {
         let at = Timestamp::from_secs(1000);
-        Snapshot::new(at, WALL, Vec::new(), KeptBudget::default()).to_bytes().unwrap()
+        Snapshot::new(at, WALL, Knowledge::default(), KeptBudget::default()).to_bytes().unwrap()
     }
 
     fn after(seconds: u64) -> WallTime {

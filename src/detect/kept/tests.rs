@@ -5,8 +5,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::detect::flap::Damping;
 use crate::detect::liveness::State;
-use crate::detect::{Bearing, Collector, Found, Input, Placed, Transition};
+use crate::detect::{Bearing, Collector, Found, Input, Placed, Stage, Transition};
 use crate::sample::{Carrier, Outcome, Reason, Report, Sample, SeriesId};
+use crate::time::WallTime;
 
 const SERIES: SeriesId = SeriesId(0);
 
@@ -47,7 +48,7 @@ impl Process {
     /// As it is after a stop at `stopped` and a start at `now` of the same clock.
     fn restarted(mut self, stopped: Timestamp, now: Timestamp) -> Self {
         let kept = serde_json::to_string(&self.collector.keep(stopped)).unwrap();
-        let kept: Vec<Kept> = serde_json::from_str(&kept).unwrap();
+        let kept: Knowledge = serde_json::from_str(&kept).unwrap();
         Self::new(Collector::resumed(kept), self.interval, now)
     }
 
@@ -90,8 +91,11 @@ impl Process {
     fn rounded(&self) -> Vec<Found> {
         let mut found = self.found.clone();
         for found in &mut found {
-            if let Found::Teardown { expected, .. } = found {
-                *expected = (*expected * 1e9).round() / 1e9;
+            match found {
+                Found::Teardown { expected, .. } => *expected = (*expected * 1e9).round() / 1e9,
+                // Samples before the restart are known of incidents only that were open then.
+                Found::Incident(_, incident) => incident.series.clear(),
+                _ => {}
             }
         }
         found
@@ -177,8 +181,8 @@ fn what_is_too_old_or_from_another_series_is_not_taken_up() {
     assert_eq!(slower.state().0, State::Unknown);
     // It waits for its series, and is kept on meanwhile.
     let mut waiting = Collector::resumed(kept);
-    assert_eq!(waiting.keep(stopped + SECOND).len(), 1);
-    assert_eq!(waiting.keep(stopped + OLDEST + SECOND).len(), 0);
+    assert_eq!(waiting.keep(stopped + SECOND).series.len(), 1);
+    assert_eq!(waiting.keep(stopped + OLDEST + SECOND).series.len(), 0);
 }
 
 proptest! {
@@ -216,10 +220,51 @@ proptest! {
         // Only digits, so that most of it can be read.
         let digits: Vec<_> = (0..text.len()).filter(|at| text[*at].is_ascii_digit()).collect();
         text[digits[place.index(digits.len())]] = b'0' + digit;
-        if let Ok(kept) = serde_json::from_slice::<Vec<Kept>>(&text) {
+        if let Ok(kept) = serde_json::from_slice::<Knowledge>(&text) {
             let again = stopped + SECOND * 7;
             let mut process = Process::new(Collector::resumed(kept), SECOND, again);
             process.play(again, "oo......................oo");
+        }
+    }
+}
+
+/// An incident that is open over a restart, by its ids and stages.
+#[test]
+fn an_open_incident_goes_on_as_one() {
+    let wall = |at: Timestamp| WallTime::from_unix_secs(1_795_305_600).after(at.since(Timestamp::ZERO));
+    let play = |process: &mut Process, from: u64, fates: &str| {
+        for (fate, n) in fates.chars().zip(from..) {
+            let now = Timestamp::from_secs(n);
+            process.collector.take(Input::Tick { now, wall: wall(now) }, &mut process.found);
+            process.play(now, &fate.to_string());
+        }
+    };
+    // Stopped before the cause is judged, and after it.
+    for cut in [71, 95] {
+        for pause in [1, 30, 300] {
+            let mut process = Process::new(Collector::new(), SECOND, Timestamp::ZERO);
+            play(&mut process, 0, &format!("{}{}", "o".repeat(50), ".".repeat(cut - 50)));
+            let mut told = process.found.clone();
+            let again = Timestamp::from_secs(cut as u64 + pause);
+            let mut process = process.restarted(Timestamp::from_secs(cut as u64), again);
+            play(&mut process, cut as u64 + pause, &format!("{}{}", ".".repeat(40), "o".repeat(100)));
+            told.extend(process.found);
+            let incidents = told.into_iter().filter_map(|found| match found {
+                Found::Incident(stage, incident) => Some((stage, *incident)),
+                _ => None,
+            });
+            let incidents: Vec<_> = incidents.collect();
+            let stages: Vec<_> = incidents.iter().map(|(stage, _)| *stage).collect();
+            assert_eq!(stages, [Stage::Opened, Stage::Decided, Stage::Closed], "{cut} {pause}");
+            assert!(incidents.iter().all(|(_, incident)| incident.id == incidents[0].1.id));
+            let (_, last) = incidents.last().unwrap();
+            assert_eq!(last.began, wall(Timestamp::from_secs(50)));
+            assert_eq!(last.seconds, Some((cut as u64 + pause + 40 - 50) as f64));
+            let samples = &last.series[0].samples;
+            assert!(samples.at.contains(&-1.0) && samples.fates.contains('o'), "what was before is there still");
+            let teardowns: Vec<_> = last.dpd.iter().map(|record| record.sure).collect();
+            // The third has a timeout of 60 s: the pause is no silence.
+            assert_eq!(teardowns, [1, 1, 0], "each session died once at the most");
         }
     }
 }
