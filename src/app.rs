@@ -208,13 +208,8 @@ where
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         let daemon: Arc<dyn http::Daemon> = Arc::clone(&shared) as _;
-        let app = Arc::new(App::new(
-            registry,
-            daemon,
-            shared.shelf.clone(),
-            config.web.probe_timeout,
-            Limits::default(),
-        ));
+        let app = Arc::new(App::new(registry, daemon, config.web.probe_timeout, Limits::default())
+            .with_incidents(Arc::clone(&shared.shelf)));
         let mut tasks = JoinSet::new();
         tasks.spawn(look_up_names(Arc::clone(&shared)));
         tasks.spawn(keep_alive(Arc::clone(&shared)));

@@ -65,6 +65,25 @@ impl Schedule {
         self.queue.push(Reverse((due, series.0)));
     }
 
+    /// Adds a series whose slots are due at the same instants as those of `other`, with the same numbers;
+    /// one of its own pace if there is no such series.
+    pub fn add_beside(
+        &mut self,
+        series: SeriesId,
+        other: SeriesId,
+        interval: Duration,
+        now: Timestamp,
+        entropy: &mut dyn Entropy,
+    ) {
+        let same = self.entry(other.0).filter(|entry| entry.interval == interval).copied();
+        self.add(series, interval, now, entropy);
+        let own = self.entries.get_mut(series.0 as usize).and_then(Option::as_mut);
+        if let (Some(same), Some(own)) = (same, own) {
+            *own = Entry { missed: 0, ..same };
+            self.queue.push(Reverse((own.due, series.0)));
+        }
+    }
+
     /// Takes a series out.
     pub fn remove(&mut self, series: SeriesId) {
         if let Some(entry) = self.entries.get_mut(series.0 as usize) {
@@ -190,6 +209,27 @@ mod tests {
         // Chi-square with 499 degrees of freedom: 99.9 % below 603.
         let chi: f64 = bins.iter().map(|n| (f64::from(*n) - 20.0).powi(2) / 20.0).sum();
         assert!(chi < 603.0, "{chi}");
+    }
+
+    #[test]
+    fn a_series_beside_another_has_its_instants_and_numbers() {
+        let interval = Duration::from_secs(5);
+        let mut schedule = schedule(1, interval);
+        let mut entropy = Generator::seeded(8);
+        schedule.pop(Timestamp::from_millis(5100));
+        let now = Timestamp::from_secs(6);
+        schedule.add_beside(SeriesId(1), SeriesId(0), interval, now, &mut entropy);
+        schedule.add_beside(SeriesId(2), SeriesId(9), interval, now, &mut entropy);
+        let mut slots = Vec::new();
+        for second in 6..30 {
+            slots.extend(std::iter::from_fn(|| schedule.pop(Timestamp::from_secs(second))));
+        }
+        let of = |id: u32| {
+            let mine = slots.iter().filter(move |slot| slot.series == SeriesId(id));
+            mine.map(|slot| (slot.due, slot.seq)).collect::<Vec<_>>()
+        };
+        assert!(of(0).len() >= 4 && of(0) == of(1), "{slots:?}");
+        assert!(of(2).len() >= 4 && of(2) != of(0));
     }
 
     #[test]

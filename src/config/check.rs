@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::layers::Places;
 use super::problem::{KeyPath, Problem};
-use super::{Config, Egress, Loaded, Problems, Web, dpd, raw, target};
+use super::{Config, Loaded, Problems, Web, dpd, egress, raw, target};
 use crate::budget::Limits;
 use crate::detect::flap::Damping;
 
@@ -223,7 +223,8 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
     let written = file.defaults.flap.clone().unwrap_or_default();
     let flap = flap(&written, &mut check, &top.key("defaults").key("flap"));
     let budget = budget(&file.budget, &mut check, &top.key("budget"));
-    let egress = egress(&file.egress, &mut check, &top.key("egress"));
+    let egress = egress::named(&file.egress, &mut check, &top.key("egress"));
+    let pairs = egress::pairs(&file.pairs, &egress, &mut check, &top.key("pairs"));
     let web = web(&file.web, &mut check, &top.key("web"));
     let state_dir = file.state_dir.as_ref().map(|path| check.absolute(path));
     let state_max_size = size(file.state_max_size.as_ref(), &mut check, &top.key("state_max_size"));
@@ -251,7 +252,8 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
             dpd_profiles: file.defaults.dpd_profiles.clone(),
         },
         targets: shown,
-        egress: egress.iter().map(|(name, egress)| (name.clone(), shown_egress(egress))).collect(),
+        egress: egress.iter().map(|(name, egress)| (name.clone(), egress::shown(egress))).collect(),
+        pairs: file.pairs.clone(),
         budget: raw::Budget::from(&budget),
         dpd_profiles: file.dpd_profiles.clone(),
         state_dir: state_dir.clone(),
@@ -263,7 +265,7 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
     if let Some(problems) = Problems::some(problems) {
         return Err(problems);
     }
-    let config = Config { targets, egress, budget, buckets, flap, state_dir, state_max_size, web };
+    let config = Config { targets, egress, pairs, budget, buckets, flap, state_dir, state_max_size, web };
     Ok(Loaded { config, warnings, effective })
 }
 
@@ -382,55 +384,6 @@ fn budget(file: &raw::Budget, check: &mut Check<'_>, path: &KeyPath) -> Limits {
         );
     }
     limits
-}
-
-fn egress(
-    file: &BTreeMap<String, raw::Egress>,
-    check: &mut Check<'_>,
-    path: &KeyPath,
-) -> BTreeMap<String, Egress> {
-    let mut all = BTreeMap::from([("default".to_owned(), Egress::default())]);
-    for (name, written) in file {
-        let path = path.key(name);
-        check.label(&path, name);
-        if let Some(interface) = &written.interface {
-            let bad = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
-            if interface.is_empty() || interface.len() > 15 || interface.contains(bad) {
-                check.wrong(
-                    &path.key("interface"),
-                    "must be the name of an interface, at most 15 characters",
-                    "see \"ip link\"",
-                );
-            }
-        }
-        let source = written.source.as_ref().and_then(|text| {
-            let source: Option<IpAddr> = text.parse().ok();
-            if source.is_none_or(|source| source.is_unspecified() || source.is_multicast()) {
-                check.wrong(&path.key("source"), "must be an address of this host", "see \"ip address\"");
-            }
-            source
-        });
-        if name != "default"
-            && written.interface.is_none()
-            && written.source.is_none()
-            && !check.broken_below(&path)
-        {
-            check.wrong_key(
-                &path,
-                "has neither interface nor source",
-                "give one of them, or use the egress \"default\"",
-            );
-        }
-        all.insert(name.clone(), Egress { interface: written.interface.clone(), source });
-    }
-    all
-}
-
-fn shown_egress(egress: &Egress) -> raw::Egress {
-    raw::Egress {
-        interface: egress.interface.clone(),
-        source: egress.source.map(|source| source.to_string()),
-    }
 }
 
 fn web(file: &raw::Web, check: &mut Check<'_>, path: &KeyPath) -> Web {

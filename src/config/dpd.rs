@@ -46,7 +46,7 @@ impl Profiles {
         for (name, written) in &file.dpd_profiles {
             let path = path.key(name);
             check.label(&path, name);
-            if all.contains_key(name) {
+            if all.contains_key(name) || name == Profile::SESSION {
                 check.wrong_key(&path, "is the name of a built-in profile", "choose another name");
             }
             // One that is wrong is still one that may be named: its mistake is told once.

@@ -10,6 +10,7 @@
 
 mod check;
 mod dpd;
+mod egress;
 mod layers;
 mod pace;
 mod problem;
@@ -46,6 +47,8 @@ pub struct Config {
     pub targets: Vec<Arc<Target>>,
     /// The named ways out; `default` is always there.
     pub egress: BTreeMap<String, Egress>,
+    /// Pairs of them, by name.
+    pub pairs: Vec<Pair>,
     /// What a concentrator's address is spared from.
     pub budget: Limits,
     /// Upper bounds of the round-trip histograms, in seconds, ascending.
@@ -67,6 +70,7 @@ impl Config {
         Self {
             targets: Vec::new(),
             egress: BTreeMap::from([("default".to_owned(), Egress::default())]),
+            pairs: Vec::new(),
             budget: Limits::default(),
             buckets: vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0],
             flap: Damping::default(),
@@ -146,6 +150,21 @@ pub struct Egress {
     pub interface: Option<String>,
     /// Send from this address.
     pub source: Option<IpAddr>,
+    /// Give packets this firewall mark.
+    pub mark: Option<u32>,
+    /// Send from this named network namespace.
+    pub namespace: Option<String>,
+}
+
+/// Two ways out, by name, whose results are compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// The label `pair`.
+    pub name: String,
+    /// The one.
+    pub a: String,
+    /// The other.
+    pub b: String,
 }
 
 /// The HTTP side.

@@ -22,6 +22,9 @@ pub struct File {
     pub targets: BTreeMap<String, Target>,
     /// Named ways out of this host; `default`, whatever the routing table says, is always there.
     pub egress: BTreeMap<String, Egress>,
+    /// Pairs of ways out by name; the name is the label `pair`. Every target that is probed over both
+    /// is probed over them at the same instants, and the results are compared.
+    pub pairs: BTreeMap<String, Pair>,
     /// What each address of a concentrator is spared from, over all its probes together.
     pub budget: Budget,
     /// Timers of dead peer detection beside the built-in ones, by name; the name is the label `profile`.
@@ -332,6 +335,25 @@ pub struct Egress {
     /// Send from this address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// Give packets this firewall mark, which policy routing may go by; needs CAP_NET_ADMIN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub mark: Option<u32>,
+    /// Send from this named network namespace (`ip netns`); needs CAP_SYS_ADMIN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
+
+/// Two ways out to be compared.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pair {
+    /// The one, for example the direct way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub a: Option<String>,
+    /// The other, for example the tunnel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub b: Option<String>,
 }
 
 /// What each address of a concentrator is spared from, over all its probes together.

@@ -205,8 +205,10 @@ impl<'a> Scene<'a> {
         }
         if stood.is_empty() {
             let here = self.parties.iter().filter(|party| service(party.about));
-            let open = here.filter(|party| !std::ptr::eq(*party, self.me)).any(|party| party.heard.open_question());
-            let missing = "ping stood; a service that was not probed in that time, or not clearly, may have stood";
+            let open =
+                here.filter(|party| !std::ptr::eq(*party, self.me)).any(|party| party.heard.open_question());
+            let missing =
+                "ping stood; a service that was not probed in that time, or not clearly, may have stood";
             return if open { Err(missing) } else { Ok(Cause::Services) };
         }
         if fell.iter().any(|party| party.heard.busy()) {
@@ -221,7 +223,8 @@ impl<'a> Scene<'a> {
                 return Ok(cause);
             }
         }
-        let all = |parties: &[&Party<'_>], carrier| parties.iter().all(|party| party.about.carrier == carrier);
+        let all =
+            |parties: &[&Party<'_>], carrier| parties.iter().all(|party| party.about.carrier == carrier);
         let ports: BTreeSet<_> = fell.iter().map(|party| party.about.port).collect();
         for (one, other, cause) in
             [(Carrier::Udp, Carrier::Tcp, Cause::Udp), (Carrier::Tcp, Carrier::Udp, Cause::Tcp)]

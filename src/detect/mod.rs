@@ -19,6 +19,7 @@ pub mod jitter;
 pub mod kept;
 pub mod liveness;
 pub mod loss;
+pub mod pair;
 pub mod recorder;
 pub mod watch;
 mod witness;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::incident::Stance;
 use super::recorder::{Mark, Recorder, Seen};
-use crate::sample::Reason;
+use crate::sample::{Carrier, Reason};
 use crate::time::Timestamp;
 
 /// The time that is looked at, and what counts as good in it.
@@ -34,8 +34,10 @@ pub(super) struct Witness {
     /// The same of the time before.
     good_before: u32,
     bad_before: u32,
-    /// Cookies in the time before and at the beginning.
+    /// Cookies in the time before.
     busy: u32,
+    /// Whether what carries it sends again by itself, so that one failure is no chance.
+    sure: bool,
 }
 
 impl Witness {
@@ -44,9 +46,9 @@ impl Witness {
     const INTERVALS_BEFORE: u32 = 5;
 
     /// Hears the recorder of a series with that interval.
-    pub(super) fn hear(recorder: &Recorder, interval: Duration, window: Window) -> Self {
+    pub(super) fn hear(recorder: &Recorder, carrier: Carrier, interval: Duration, window: Window) -> Self {
         let before = window.from - Self::BEFORE.max(interval.saturating_mul(Self::INTERVALS_BEFORE));
-        let mut heard = Self::default();
+        let mut heard = Self { sure: carrier == Carrier::Tcp, ..Self::default() };
         let mut said: Vec<(Reason, u32)> = Vec::new();
         for mark in recorder.iter().filter(|mark| mark.at >= before && mark.at <= window.to) {
             let Some(good) = good(&mark, window.serving) else { continue };
@@ -70,13 +72,16 @@ impl Witness {
         heard
     }
 
-    /// In a word. A series that fell lost at least three of four, and one that stood lost one at most.
+    /// In a word. A series that fell lost at least three of four, and one that stood lost one at most. One
+    /// lost packet alone is neither: it may be chance.
     pub(super) fn stance(&self) -> Stance {
         let Self { good, bad, .. } = *self;
         if good == 0 && bad == 0 {
             Stance::NoEvidence
         } else if self.flow() || (good > 0 && good >= bad.saturating_mul(3)) {
             Stance::Stood
+        } else if good == 0 && bad == 1 && self.said.is_none() && !self.sure {
+            Stance::Unclear
         } else if bad >= good.saturating_mul(3) {
             match (self.good_before, self.bad_before) {
                 (0, 0) => Stance::NoEvidence,
@@ -95,7 +100,9 @@ impl Witness {
 
     /// What was said, if it was said twice or more, and not by the way only.
     pub(super) fn said(&self) -> Option<Reason> {
-        self.said.filter(|(_, count)| *count >= 2 && count.saturating_mul(4) >= self.bad).map(|(reason, _)| reason)
+        self.said
+            .filter(|(_, count)| *count >= 2 && count.saturating_mul(4) >= self.bad)
+            .map(|(reason, _)| reason)
     }
 
     /// Whether the peer asked for cookies before it fell silent.
@@ -150,7 +157,7 @@ mod tests {
             recorder.push(Mark { at: Timestamp::from_secs(secs), seen, reason, rtt: None });
         }
         let (from, to) = (Timestamp::from_secs(10), Timestamp::from_secs(100));
-        Witness::hear(&recorder, Duration::from_secs(1), Window { from, to, serving: false })
+        Witness::hear(&recorder, Carrier::Udp, Duration::from_secs(1), Window { from, to, serving: false })
     }
 
     #[test]
@@ -165,6 +172,9 @@ mod tests {
             ("oooooooooo..........", Stance::Fell),
             ("oooooooooooo........", Stance::Fell),
             ("ooooooooooo.", Stance::Unclear),
+            ("oooooooooo.", Stance::Unclear),
+            ("oooooooooo..", Stance::Fell),
+            ("oooooooooox", Stance::Fell),
             ("oooooooooo.o.o.oo.o.", Stance::Unclear),
             ("ooooooooooooooo.oooo", Stance::Stood),
             ("          o", Stance::Stood),

@@ -11,8 +11,7 @@
 //! Invariants: no lock is taken on the way from a packet to its counter; nothing that comes out of a
 //! sample moves a due time; a reload keeps everything of a series that did not change.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,12 +19,12 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use crate::budget::Budget;
-use crate::config::{Address, Config, Egress, Target};
-use crate::detect::dpd::Survival;
+use crate::config::{Config, Egress, Target};
+use crate::detect::dpd::{Profile, Survival};
 use crate::detect::liveness::combine;
-use crate::detect::{About, Bearing, Collector, Found, Input, Placed, Stage, Transition};
+use crate::detect::{Bearing, Collector, Found, Input, Stage, Transition};
 use crate::entropy::Draw;
-use crate::export::metrics::{DpdMetrics, FlowAge, MemberInfo, Registry, SeriesKey, SeriesMetrics};
+use crate::export::metrics::{DpdMetrics, FlowAge, Registry, SeriesKey, SeriesMetrics};
 use crate::net::{Driver, FlowId, Happening, Tag, Waker};
 use crate::probe::forms::Learner;
 use crate::probe::{Charge, Flow, Form, Spec};
@@ -36,22 +35,22 @@ use crate::time::{Clock, Timestamp};
 
 pub mod flows;
 pub mod members;
+mod place;
+mod rare;
 mod session;
 pub mod survey;
 mod told;
+mod yardstick;
 
 use flows::Flows;
 use members::Members;
+use place::FIRST_RARE;
+use rare::Appointments;
 use session::Sessions;
 use told::Told;
 
 /// The longest sleep: commands and the sign of life wait no longer.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
-/// From how many slots a second on wake-ups are gathered, and how long.
-const GATHER_FROM: f64 = 200.0;
-const TICK: Duration = Duration::from_millis(5);
-/// The first rare form of a series runs within this time.
-const FIRST_RARE: Duration = Duration::from_secs(60);
 /// strongSwan keeps a half-open session for 30 s; a program just started may have left one.
 const RESTART_HOLD: Duration = Duration::from_secs(35);
 /// Sequence numbers of exchanges that were asked for by hand.
@@ -122,17 +121,6 @@ struct Series {
     /// Those of its profiles of dead peer detection, in their places.
     dpd: Arc<[DpdMetrics]>,
     seq: u64,
-    /// Tells a rare form's appointment from one of the series that had this number before.
-    incarnation: u64,
-}
-
-/// An appointment of a rare form.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Appointment {
-    at: Timestamp,
-    series: SeriesId,
-    form: usize,
-    incarnation: u64,
 }
 
 /// Takes the answer to [`Command::Probe`].
@@ -150,8 +138,7 @@ pub struct Engine {
     free: Vec<u32>,
     by_key: HashMap<SeriesKey, SeriesId>,
     by_target: HashMap<String, Vec<SeriesId>>,
-    rare: BinaryHeap<Reverse<Appointment>>,
-    incarnations: u64,
+    rare: Appointments,
     commands: mpsc::Receiver<Command>,
     handle: Handle,
     told: Told,
@@ -187,8 +174,7 @@ impl Engine {
             free: Vec::new(),
             by_key: HashMap::new(),
             by_target: HashMap::new(),
-            rare: BinaryHeap::new(),
-            incarnations: 0,
+            rare: Appointments::default(),
             commands,
             handle,
             told: Told::default(),
@@ -242,6 +228,7 @@ impl Engine {
             }
             self.run_rare(now, &mut happenings);
             self.tick(now);
+            self.sessions.compare(now);
             if now >= self.saved.1 {
                 self.save();
             }
@@ -249,8 +236,8 @@ impl Engine {
             self.take(&mut happenings);
             let mut until = now + LONGEST_SLEEP;
             until = self.schedule.next_due().map_or(until, |due| until.min(due));
-            until = self.rare.peek().map_or(until, |Reverse(next)| until.min(next.at));
-            until = until.min(self.sessions.next()).min(self.collector.deadline()).min(self.saved.1);
+            until = until.min(self.rare.next()).min(self.sessions.next()).min(self.collector.deadline());
+            until = until.min(self.saved.1);
             self.driver.turn(until, &mut happenings)?;
             self.take(&mut happenings);
             self.handle.turned.store(self.driver.clock().now().as_nanos(), Ordering::Relaxed);
@@ -322,21 +309,17 @@ impl Engine {
     }
 
     fn run_rare(&mut self, now: Timestamp, out: &mut Vec<Happening>) {
-        while self.rare.peek().is_some_and(|Reverse(next)| next.at <= now) {
-            let Some(Reverse(mut next)) = self.rare.pop() else { return };
-            let Some(series) = self.series.get(next.series.0 as usize).and_then(Option::as_ref) else {
+        while let Some(due) = self.rare.pop(now) {
+            let Some(series) = self.series.get(due.series.0 as usize).and_then(Option::as_ref) else {
                 continue;
             };
-            if series.incarnation != next.incarnation {
-                continue;
-            }
             let forms = (series.spec.kind.forms)(&series.spec);
-            let Some(form) = forms.get(next.form) else { continue };
+            let Some(form) = forms.get(due.form) else { continue };
             let jitter = Duration::from_millis(self.driver.entropy().below(5000));
-            next.at = match (series.address, series.flow) {
+            let again = match (series.address, series.flow) {
                 (Some(address), Some(flow)) => match self.budget.draw(address, form, now) {
                     Ok(()) => {
-                        let tag = Tag { series: next.series, seq: series.seq, due: next.at, form };
+                        let tag = Tag { series: due.series, seq: series.seq, due: due.at, form };
                         self.driver.begin(flow, tag, &series.spec, out);
                         now + series.spec.full_interval
                     }
@@ -347,7 +330,7 @@ impl Engine {
                 },
                 _ => now + FIRST_RARE,
             };
-            self.rare.push(Reverse(next));
+            self.rare.again(due, again);
         }
     }
 
@@ -518,7 +501,13 @@ impl Engine {
                         metrics.add(sure, expected);
                     }
                 }),
-                Found::Verdict { .. } => {}
+                Found::Verdict { series, place, verdict } => {
+                    let Some(track) = self.collector.track(series) else { continue };
+                    let name = track.dpd().nth(place).map(|(profile, _)| profile.name.as_str());
+                    if name == Some(Profile::SESSION) {
+                        self.sessions.foretold(track.about(), verdict, self.driver.clock().now());
+                    }
+                }
                 Found::Incident(stage, incident) => {
                     // One that was removed has no metrics any more.
                     if let (Stage::Decided, Some(cause)) = (stage, incident.cause)
@@ -600,200 +589,6 @@ impl Engine {
         self.driver.begin(flow, tag, &spec, out);
     }
 
-    /// Runs another configuration from now on; series that did not change go on as they are.
-    fn apply(&mut self, config: Arc<Config>, out: &mut Vec<Happening>) {
-        self.budget.set_limits(config.budget.clone());
-        let mut members = BTreeMap::new();
-        for target in &config.targets {
-            let same = self.config.targets.iter().find(|old| {
-                old.name == target.name
-                    && old.addresses == target.addresses
-                    && old.family == target.family
-                    && old.max_members == target.max_members
-            });
-            let kept = same.and_then(|_| self.members.remove(&target.name));
-            let known = kept.unwrap_or_else(|| {
-                let mut fresh = Members::new(target.max_members);
-                let literal: Vec<IpAddr> = target
-                    .addresses
-                    .iter()
-                    .filter_map(|address| match address {
-                        Address::Ip(ip) => Some(*ip),
-                        Address::Name(_) => None,
-                    })
-                    .collect();
-                fresh.resolve(&literal);
-                fresh
-            });
-            members.insert(target.name.clone(), known);
-        }
-        let old = std::mem::replace(&mut self.config, config);
-        let gone = old.targets.iter().filter(|old| !members.contains_key(&old.name));
-        let gone: Vec<_> = gone.map(|target| target.name.clone()).collect();
-        self.members = members;
-        self.rebuild(out);
-        for name in gone {
-            self.by_target.remove(&name);
-            self.told.forget(&name);
-            self.registry.remove_target(&name);
-        }
-    }
-
-    /// Makes the series what configuration and members say.
-    fn rebuild(&mut self, out: &mut Vec<Happening>) {
-        let config = Arc::clone(&self.config);
-        let now = self.driver.clock().now();
-        let mut wanted = HashSet::new();
-        for target in &config.targets {
-            let slots: Vec<_> =
-                self.members.get(&target.name).map(|m| m.slots().collect()).unwrap_or_default();
-            for (member, address) in slots {
-                let info = MemberInfo { address, ..MemberInfo::default() };
-                let known = self.registry.target(&target.name).members();
-                if !known.iter().any(|(slot, old)| *slot == member && old.address == address) {
-                    self.registry.target_info(&target.name, member, Some(info));
-                }
-                for egress in &target.egress {
-                    for spec in &target.probes {
-                        let key = SeriesKey {
-                            target: target.name.clone(),
-                            member,
-                            probe: spec.name.clone(),
-                            egress: egress.clone(),
-                        };
-                        wanted.insert(key.clone());
-                        self.place(&key, target, spec, address, now, out);
-                    }
-                }
-            }
-        }
-        let gone: Vec<_> = self.by_key.keys().filter(|key| !wanted.contains(*key)).cloned().collect();
-        for key in gone {
-            self.remove(&key, out);
-            self.registry.remove(&key);
-        }
-        let members = |name: &str| self.members.get(name);
-        self.sessions.rebuild(&config, members, &mut self.driver, &self.registry, out);
-        let used: HashSet<IpAddr> =
-            self.series.iter().flatten().filter_map(|series| series.address).collect();
-        self.budget.retain(|address| used.contains(address), now);
-        let tick = if self.schedule.rate() >= GATHER_FROM { TICK } else { Duration::ZERO };
-        self.driver.set_tick(tick);
-        for target in &config.targets {
-            self.update_target(target);
-        }
-    }
-
-    /// Makes one series, unless it is there already just so.
-    fn place(
-        &mut self,
-        key: &SeriesKey,
-        target: &Arc<Target>,
-        spec: &Spec,
-        address: Option<IpAddr>,
-        now: Timestamp,
-        out: &mut Vec<Happening>,
-    ) {
-        let egress = Arc::new(self.config.egress.get(&key.egress).cloned().unwrap_or_default());
-        let known =
-            self.by_key.get(key).and_then(|id| self.series.get_mut(id.0 as usize)).and_then(Option::as_mut);
-        if let Some(series) = known
-            && series.spec == *spec
-            && series.address == address
-            && series.egress == egress
-        {
-            series.target = Arc::clone(target);
-            series.metrics = self.registry.series(key.clone(), spec.kind, &self.config.buckets);
-            if let Some(id) = self.by_key.get(key) {
-                self.watch(*id, now);
-            }
-            return;
-        }
-        self.remove(key, out);
-        let flow = address.map(|address| {
-            let kind: Flow = spec.kind.flow;
-            self.driver.open(address, spec.port, kind, Arc::clone(&egress))
-        });
-        self.incarnations += 1;
-        let forms = (spec.kind.forms)(spec);
-        let metrics = self.registry.series(key.clone(), spec.kind, &self.config.buckets);
-        let series = Series {
-            target: Arc::clone(target),
-            spec: spec.clone(),
-            member: key.member,
-            address,
-            egress,
-            egress_name: key.egress.clone(),
-            flow,
-            learner: Learner::new(forms),
-            flows: Flows::default(),
-            fresh: None,
-            metrics,
-            dpd: Arc::new([]),
-            seq: 0,
-            incarnation: self.incarnations,
-        };
-        let id = SeriesId(insert(&mut self.series, &mut self.free, series));
-        self.by_key.insert(key.clone(), id);
-        self.by_target.entry(key.target.clone()).or_default().push(id);
-        self.watch(id, now);
-        self.schedule.add(id, spec.interval, now, self.driver.entropy());
-        for (form, _) in forms.iter().enumerate().filter(|(_, form)| form.rare) {
-            let first = spec.full_interval.min(FIRST_RARE);
-            let nanos = u64::try_from(first.as_nanos()).unwrap_or(u64::MAX);
-            let at = now + Duration::from_nanos(self.driver.entropy().below(nanos));
-            self.rare.push(Reverse(Appointment { at, series: id, form, incarnation: self.incarnations }));
-        }
-    }
-
-    /// Has the collector watch a series as configured now.
-    fn watch(&mut self, id: SeriesId, now: Timestamp) {
-        let Some(series) = self.series.get_mut(id.0 as usize).and_then(Option::as_mut) else { return };
-        let Series { target, spec, .. } = &*series;
-        let profiles = target.dpd.as_ref().filter(|dpd| dpd.from == spec.name);
-        let placed = Placed {
-            about: About {
-                target: target.name.clone(),
-                member: series.member,
-                address: series.address,
-                probe: spec.name.clone(),
-                kind: spec.kind.name,
-                egress: series.egress_name.clone(),
-                carrier: spec.kind.carrier,
-                port: spec.port,
-                interval: spec.interval,
-                timeout: spec.timeout,
-            },
-            damping: self.config.flap,
-            profiles: profiles.map(|dpd| Arc::clone(&dpd.profiles)).unwrap_or_default(),
-        };
-        self.collector.take(Input::Place { series: id, placed: &placed, now }, &mut self.found);
-        series.dpd = series.metrics.dpd(placed.profiles.iter().map(|profile| profile.name.as_str()));
-        if let Some(track) = self.collector.track(id) {
-            for ((_, survival), metrics) in track.dpd().zip(series.dpd.iter()) {
-                metrics.set_judged(survival.is_some());
-            }
-        }
-        self.show(id, now, true);
-    }
-
-    /// Ends a series; its metrics stay for whoever takes the key.
-    fn remove(&mut self, key: &SeriesKey, out: &mut Vec<Happening>) {
-        let Some(id) = self.by_key.remove(key) else { return };
-        let now = self.driver.clock().now();
-        self.collector.take(Input::Remove { series: id, now }, &mut self.found);
-        self.schedule.remove(id);
-        self.free.push(id.0);
-        if let Some(ids) = self.by_target.get_mut(&key.target) {
-            ids.retain(|other| *other != id);
-        }
-        if let Some(series) = self.series.get_mut(id.0 as usize).and_then(Option::take) {
-            for flow in series.flow.into_iter().chain(series.fresh) {
-                self.driver.close(flow, out);
-            }
-        }
-    }
-
     /// Lets exchanges clean up at their peers for a while, and ends.
     fn stop(mut self) -> io::Result<()> {
         let mut happenings = Vec::new();
@@ -808,16 +603,4 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-/// Puts a value into a free slot, or a new one, and tells which.
-fn insert<T>(slots: &mut Vec<Option<T>>, free: &mut Vec<u32>, value: T) -> u32 {
-    if let Some(index) = free.pop()
-        && let Some(slot) = slots.get_mut(index as usize)
-    {
-        *slot = Some(value);
-        return index;
-    }
-    slots.push(Some(value));
-    u32::try_from(slots.len() - 1).unwrap_or(u32::MAX)
 }

@@ -19,10 +19,13 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::members::Members;
+use super::yardstick::Yardstick;
 use crate::budget::Budget;
 use crate::config::{Config, Egress};
+use crate::detect::About;
+use crate::detect::dpd::Verdict;
 use crate::entropy::{Draw, Generator};
-use crate::export::metrics::{Registry, SessionKey, SessionMetrics};
+use crate::export::metrics::{Prediction, Registry, Seen, SessionKey, SessionMetrics};
 use crate::net::{Driver, FlowId, Happening, Tag};
 use crate::probe::{Charge, Event, Exchange, Flow, Form, Handled, Mismatch, Start, Step, Transport};
 use crate::sample::{Fault, Outcome, Report, SeriesId};
@@ -68,6 +71,7 @@ struct Kept {
     reconnect: Reconnect,
     /// How the last one ended.
     last: Option<(Teardown, Option<Timestamp>, Timestamp)>,
+    yardstick: Yardstick,
 }
 
 impl Sessions {
@@ -84,7 +88,41 @@ impl Sessions {
     /// When the next one is to begin.
     pub(super) fn next(&self) -> Timestamp {
         let waiting = self.kept.values().filter(|kept| kept.stop.is_none());
-        waiting.map(|kept| kept.next).min().unwrap_or(Timestamp::FAR)
+        let begins = waiting.map(|kept| kept.next);
+        let compares = self.kept.values().map(|kept| kept.yardstick.next());
+        begins.chain(compares).min().unwrap_or(Timestamp::FAR)
+    }
+
+    /// What the session's own timers made of an outage, by the probes of its member and way out.
+    pub(super) fn foretold(&mut self, about: &About, verdict: Verdict, now: Timestamp) {
+        let same = |key: &SessionKey| {
+            (&key.target, key.member, &key.egress) == (&about.target, about.member, &about.egress)
+        };
+        if let Some(kept) = self.kept.values_mut().find(|kept| same(&kept.key)) {
+            kept.yardstick.foretold(verdict, now);
+        }
+    }
+
+    /// Counts what can be compared by now.
+    pub(super) fn compare(&mut self, now: Timestamp) {
+        for kept in self.kept.values_mut() {
+            while let Some((predicted, seen)) = kept.yardstick.settle(now) {
+                kept.metrics.compared(predicted, seen);
+                if matches!(
+                    (predicted, seen),
+                    (Prediction::Sure, Seen::Survived) | (Prediction::None, Seen::TornDown)
+                ) {
+                    let (target, predicted, seen) =
+                        (kept.key.target.as_str(), predicted.as_str(), seen.as_str());
+                    tracing::warn!(
+                        target,
+                        predicted,
+                        seen,
+                        "the session did not do what the probes foretold"
+                    );
+                }
+            }
+        }
     }
 
     /// Begins those that are due, as the budget allows.
@@ -129,6 +167,7 @@ impl Sessions {
         while let Ok((series, note)) = self.told.try_recv() {
             let Some(kept) = self.kept.get_mut(&(series.0 & !SESSION)) else { continue };
             kept.metrics.record(&note);
+            kept.yardstick.heard(&note);
             let target = kept.key.target.as_str();
             match note {
                 Note::Up { childless, .. } => {
@@ -191,8 +230,19 @@ impl Sessions {
             let flow = driver.open(address, Plan::PORT, Flow::PinnedUdp, Arc::clone(&egress));
             let next = driver.clock().now() + Duration::from_millis(driver.entropy().below(1000));
             let reconnect = Reconnect::default();
-            let kept =
-                Kept { key, plan, address, egress, flow, metrics, stop: None, next, reconnect, last: None };
+            let kept = Kept {
+                key,
+                plan,
+                address,
+                egress,
+                flow,
+                metrics,
+                stop: None,
+                next,
+                reconnect,
+                last: None,
+                yardstick: Yardstick::default(),
+            };
             self.numbers = (self.numbers + 1) & !SESSION;
             self.kept.insert(self.numbers, kept);
         }

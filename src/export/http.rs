@@ -118,16 +118,16 @@ const JSON: &str = "application/json";
 impl App {
     /// An app over these; `probe_timeout` is for `/probe` requests whose scraper says none.
     #[must_use]
-    pub fn new(
-        registry: Registry,
-        daemon: Arc<dyn Daemon>,
-        shelf: Arc<Shelf>,
-        probe_timeout: Duration,
-        limits: Limits,
-    ) -> Self {
+    pub fn new(registry: Registry, daemon: Arc<dyn Daemon>, probe_timeout: Duration, limits: Limits) -> Self {
         let scrapes = Arc::new(Semaphore::new(limits.scrapes));
         let probes = Arc::new(Semaphore::new(limits.probes));
-        Self { registry, daemon, shelf, probe_timeout, limits, scrapes, probes }
+        Self { registry, daemon, shelf: Arc::default(), probe_timeout, limits, scrapes, probes }
+    }
+
+    /// The same with these incidents.
+    #[must_use]
+    pub fn with_incidents(self, shelf: Arc<Shelf>) -> Self {
+        Self { shelf, ..self }
     }
 
     /// The answer to a request, and what must be held until it is sent. `loopback`: the client has

@@ -9,7 +9,7 @@
 //! one scrape a histogram's count is its `+Inf` bucket.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
@@ -23,6 +23,7 @@ mod detected;
 mod dpd;
 mod families;
 mod histogram;
+mod native;
 mod own;
 mod series;
 mod session;
@@ -34,10 +35,10 @@ mod tests;
 pub use detected::Detected;
 pub use dpd::DpdMetrics;
 use families::{Collected, Family};
-pub use histogram::Histogram;
+pub use histogram::{Bounds, Histogram};
 pub use own::OwnMetrics;
 pub use series::{FlowAge, SeriesKey, SeriesMetrics};
-pub use session::{SessionKey, SessionMetrics};
+pub use session::{Prediction, Seen, SessionKey, SessionMetrics};
 pub use target::{MemberInfo, TargetMetrics};
 
 /// The names of all metrics of ours, `process_*` apart.
@@ -55,6 +56,8 @@ pub struct Registry {
 struct Shared {
     clock: Arc<dyn Clock>,
     own: OwnMetrics,
+    /// The bounds asked for last: nearly all series have the same, and share them.
+    bounds: Mutex<Bounds>,
     series: RwLock<BTreeMap<SeriesKey, Arc<SeriesMetrics>>>,
     targets: RwLock<BTreeMap<String, Arc<TargetMetrics>>>,
     sessions: RwLock<BTreeMap<SessionKey, Arc<SessionMetrics>>>,
@@ -87,6 +90,7 @@ impl Registry {
         let shared = Arc::new(Shared {
             clock,
             own,
+            bounds: Mutex::new(Bounds::new(&[])),
             series: RwLock::default(),
             targets: RwLock::default(),
             sessions: RwLock::default(),
@@ -105,13 +109,24 @@ impl Registry {
     #[must_use]
     pub fn series(&self, key: SeriesKey, kind: Kind, buckets: &[f64]) -> Arc<SeriesMetrics> {
         self.target(&key.target);
+        let bounds = self.bounds(buckets);
         let mut all = write(&self.shared.series);
-        if let Some(known) = all.get(&key).filter(|known| known.fits(kind, buckets)) {
+        if let Some(known) = all.get(&key).filter(|known| known.fits(kind, &bounds)) {
             return Arc::clone(known);
         }
-        let new = Arc::new(SeriesMetrics::new(key.clone(), kind, buckets));
+        let new = Arc::new(SeriesMetrics::new(key.clone(), kind, &bounds, self.shared.clock.wall()));
         all.insert(key, Arc::clone(&new));
         new
+    }
+
+    /// These bounds, the same ones for all that ask for the same.
+    fn bounds(&self, buckets: &[f64]) -> Bounds {
+        let mut last = self.shared.bounds.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = Bounds::new(buckets);
+        if *last != new {
+            *last = new;
+        }
+        last.clone()
     }
 
     /// Forgets a series; the next scrape does not show it.
@@ -138,11 +153,12 @@ impl Registry {
     /// The metrics of a session, made at zero if they are new, or if the buckets have changed.
     #[must_use]
     pub fn session(&self, key: SessionKey, buckets: &[f64]) -> Arc<SessionMetrics> {
+        let bounds = self.bounds(buckets);
         let mut all = write(&self.shared.sessions);
-        if let Some(known) = all.get(&key).filter(|known| known.fits(buckets)) {
+        if let Some(known) = all.get(&key).filter(|known| known.fits(&bounds)) {
             return Arc::clone(known);
         }
-        let new = Arc::new(SessionMetrics::new(key.clone(), buckets));
+        let new = Arc::new(SessionMetrics::new(key.clone(), &bounds, self.shared.clock.wall()));
         all.insert(key, Arc::clone(&new));
         new
     }

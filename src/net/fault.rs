@@ -26,7 +26,8 @@ pub(super) fn of_send(error: &io::Error) -> Fault {
         Errno::EACCES | Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::ENETDOWN | Errno::EINVAL => {
             Fault::NoRoute
         }
-        Errno::EADDRNOTAVAIL | Errno::ENODEV | Errno::ENXIO => Fault::Egress,
+        // ENOENT: there is no network namespace of that name (yet).
+        Errno::EADDRNOTAVAIL | Errno::ENODEV | Errno::ENXIO | Errno::ENOENT => Fault::Egress,
         Errno::EMSGSIZE => Fault::LocalMtu,
         Errno::ENOBUFS
         | Errno::EAGAIN

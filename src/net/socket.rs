@@ -1,10 +1,13 @@
 //! Opening sockets with what every measurement needs, and receiving with what the kernel knows:
 //! arrival time, overflow count, ICMP errors with the packet they quote.
 
+use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
 
+use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
 };
@@ -14,6 +17,9 @@ use crate::config::Egress;
 use crate::probe::IcmpError;
 use crate::probe::icmp::icmp_error;
 
+/// Where `ip netns` keeps named network namespaces.
+const NAMESPACES: &str = "/run/netns";
+const OWN_NAMESPACE: &str = "/proc/thread-self/ns/net";
 /// Room for the answers of one long tick; the kernel grants at most `net.core.rmem_max`.
 const RECEIVE_BUFFER: usize = 256 * 1024;
 /// Shared sockets take the answers of all targets.
@@ -21,7 +27,7 @@ const SHARED_RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
 
 /// A UDP socket out of `egress`, connected to `peer` if `connected`.
 pub(super) fn udp(peer: SocketAddr, connected: bool, egress: &Egress) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(peer), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
+    let socket = new(egress, Domain::for_address(peer), Type::DGRAM.nonblocking(), Protocol::UDP)?;
     prepare(&socket, peer.ip(), egress, RECEIVE_BUFFER)?;
     // Also unconnected a socket here has one peer only, so an ICMP error cannot hit another's send.
     report_errors(&socket, peer.is_ipv6())?;
@@ -33,7 +39,7 @@ pub(super) fn udp(peer: SocketAddr, connected: bool, egress: &Egress) -> io::Res
 
 /// A TCP socket out of `egress` whose connection to `peer` has been started.
 pub(super) fn tcp(peer: SocketAddr, egress: &Egress) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(peer), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    let socket = new(egress, Domain::for_address(peer), Type::STREAM.nonblocking(), Protocol::TCP)?;
     prepare(&socket, peer.ip(), egress, 0)?;
     report_errors(&socket, peer.is_ipv6())?;
     socket.set_tcp_nodelay(true)?;
@@ -52,7 +58,7 @@ pub(super) fn icmp(v6: bool, raw: bool, egress: &Egress) -> io::Result<Socket> {
         (Domain::IPV4, Protocol::ICMPV4, Ipv4Addr::UNSPECIFIED.into())
     };
     let kind = if raw { Type::RAW } else { Type::DGRAM };
-    let socket = Socket::new(domain, kind.nonblocking(), Some(protocol))?;
+    let socket = new(egress, domain, kind.nonblocking(), protocol)?;
     prepare(&socket, any, egress, SHARED_RECEIVE_BUFFER)?;
     if raw {
         socket.attach_filter(if v6 { super::icmp::FILTER_V6 } else { super::icmp::FILTER_V4 })?;
@@ -65,7 +71,7 @@ pub(super) fn icmp(v6: bool, raw: bool, egress: &Egress) -> io::Result<Socket> {
 /// Which address of ours packets to `peer` would leave from.
 pub(super) fn source_towards(peer: IpAddr, egress: &Egress) -> io::Result<IpAddr> {
     let peer = SocketAddr::new(peer, 9);
-    let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = new(egress, Domain::for_address(peer), Type::DGRAM, Protocol::UDP)?;
     prepare(&socket, peer.ip(), egress, 0)?;
     socket.connect(&peer.into())?;
     local_address(&socket).map(|address| address.ip()).ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
@@ -74,6 +80,19 @@ pub(super) fn source_towards(peer: IpAddr, egress: &Egress) -> io::Result<IpAddr
 /// Our own address and port of a bound or connected socket.
 pub(super) fn local_address(socket: &Socket) -> Option<SocketAddr> {
     socket.local_addr().ok().and_then(|address| address.as_socket())
+}
+
+/// A socket in the network namespace of `egress`. A socket stays where it was made, whoever uses it.
+fn new(egress: &Egress, domain: Domain, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let Some(name) = &egress.namespace else { return Socket::new(domain, kind, Some(protocol)) };
+    let there = File::open(Path::new(NAMESPACES).join(name))?;
+    let here = File::open(OWN_NAMESPACE)?;
+    setns(there, CloneFlags::CLONE_NEWNET)?;
+    let socket = Socket::new(domain, kind, Some(protocol));
+    // The right to go there is the right to come back; all other probes would leave the wrong way else.
+    #[expect(clippy::expect_used, reason = "going on in the wrong network would blame it for our fault")]
+    setns(here, CloneFlags::CLONE_NEWNET).expect("this thread cannot return to its network namespace");
+    socket
 }
 
 fn prepare(socket: &Socket, peer: IpAddr, egress: &Egress, receive_buffer: usize) -> io::Result<()> {
@@ -86,6 +105,9 @@ fn prepare(socket: &Socket, peer: IpAddr, egress: &Egress, receive_buffer: usize
     }
     setsockopt(socket, sockopt::ReceiveTimestampns, &true)?;
     setsockopt(socket, sockopt::RxqOvfl, &1)?;
+    if let Some(mark) = egress.mark {
+        socket.set_mark(mark)?;
+    }
     if let Some(interface) = &egress.interface {
         socket.bind_device(Some(interface.as_bytes()))?;
     }

@@ -102,6 +102,43 @@ fn a_session_lives_and_is_torn_down_from_either_end_and_by_the_link() {
 }
 
 #[test]
+fn a_session_does_what_the_probes_beside_it_foretell() {
+    let lab = Lab::with(&["strongswan"]);
+    key(&lab, "psk", "lab-psk");
+    let yaml = config(&[target("probe", "203.0.113.10", "psk", "liveness_interval: 4s")])
+        .replace("icmp: {}", "ike_natt: {interval: 500ms}")
+        .replace("[300ms, 600ms, 1s]", "[1s, 2s, 2s]");
+    let mut daemon = lab.serve(&yaml);
+    daemon.ready();
+    let compared = |predicted: &str, seen: &str| {
+        let labels = [format!("predicted=\"{predicted}\""), format!("seen=\"{seen}\"")];
+        daemon.metrics().get("vpnprobe_session_predictions_total", &[&labels[0], &labels[1]])
+    };
+    until("the session is up", 60, || up(&daemon, "probe"));
+    let answered = |least: f64| {
+        let count = daemon.metrics().get("vpnprobe_probe_rtt_seconds_count", &["probe=\"ike_natt\""]);
+        count >= least
+    };
+    until("probes are answered", 20, || answered(5.0));
+
+    // Three transmissions take 3 s: nobody is torn down by less.
+    lab.script("fault drop udp dport 4500");
+    std::thread::sleep(Duration::from_millis(1500));
+    lab.script("clear");
+    until("it survived", 30, || compared("none", "survived") == 1.0);
+    assert!(up(&daemon, "probe"));
+
+    // The patience is 4 s + 5 s: nobody lives through more.
+    lab.script("fault drop udp dport 4500");
+    until("it is dead", 30, || ended(&daemon, "probe", "liveness_timeout") == 1.0);
+    std::thread::sleep(Duration::from_secs(5));
+    lab.script("clear");
+    until("it was torn down", 30, || compared("sure", "torn_down") == 1.0);
+    assert_eq!(compared("sure", "survived") + compared("none", "torn_down"), 0.0);
+    daemon.stop();
+}
+
+#[test]
 fn a_gateway_that_wants_children_and_a_wrong_key() {
     let lab = Lab::with(&["strongswan aes256-sha256-modp2048 never"]);
     key(&lab, "psk", "lab-psk");

@@ -87,7 +87,7 @@ fn uncommented(depth: usize) -> String {
     let shipped = std::fs::read_to_string("config/vpnprobe.yml").unwrap();
     let mut lines = Vec::new();
     for line in shipped.lines() {
-        if matches!(line, "targets: {}" | "egress: {}" | "dpd_profiles: {}") {
+        if matches!(line, "targets: {}" | "egress: {}" | "pairs: {}" | "dpd_profiles: {}") {
             continue;
         }
         let mut line = line.to_owned();

@@ -7,4 +7,5 @@ mod demo;
 mod engine;
 mod layering;
 mod metrics;
+mod prometheus;
 mod unit;

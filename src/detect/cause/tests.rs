@@ -27,9 +27,8 @@ fn judged_in(
     cut: std::ops::Range<f64>,
     mut fate: impl FnMut(&About, f64, u64) -> Fate,
 ) -> Incident {
-    let told = world.run(1600, |about, at, seq| {
-        if cut.contains(&at) { fate(about, at, seq) } else { Fate::Well }
-    });
+    let told =
+        world.run(1600, |about, at, seq| if cut.contains(&at) { fate(about, at, seq) } else { Fate::Well });
     let told: Vec<_> = told.into_iter().filter(|(_, _, incident)| incident.target == "hq").collect();
     let stages: Vec<_> = told.iter().map(|(_, stage, _)| *stage).collect();
     assert_eq!(stages, [Stage::Opened, Stage::Decided, Stage::Closed], "{told:#?}");
@@ -59,18 +58,26 @@ fn all_targets_are_our_own_line_and_one_is_the_box() {
     assert_eq!(cause(&alone, Fate::Lost, |_| true), Cause::Unknown);
     // Others that are probed too seldom, or were down before, say nothing.
     let dead = alone.with("nagoya", 2, 1, "default", "ike/5");
-    let told = dead.run(1600, |about, at, _| {
-        if about.target == "nagoya" || CUT.contains(&at) { Fate::Lost } else { Fate::Well }
-    });
+    let told =
+        dead.run(
+            1600,
+            |about, at, _| {
+                if about.target == "nagoya" || CUT.contains(&at) { Fate::Lost } else { Fate::Well }
+            },
+        );
     assert!(told.iter().all(|(_, _, incident)| incident.target == "hq"), "it was never well: {told:#?}");
     assert_eq!(told[1].2.cause, Some(Cause::Unknown), "{told:#?}");
 }
 
 #[test]
 fn targets_in_one_network_may_be_that_network_and_it_is_said() {
-    let world = World::default()
-        .with("hq", 1, 1, "default", "icmp/5 ike/5")
-        .with("hq2", 1, 2, "default", "icmp/5 ike/5");
+    let world = World::default().with("hq", 1, 1, "default", "icmp/5 ike/5").with(
+        "hq2",
+        1,
+        2,
+        "default",
+        "icmp/5 ike/5",
+    );
     let incident = judged(&world, Fate::Lost, |_| true);
     assert_eq!(incident.cause, Some(Cause::OwnLine));
     assert!(incident.clues.iter().any(|clue| clue.text.contains("it may be that network")));
@@ -79,7 +86,8 @@ fn targets_in_one_network_may_be_that_network_and_it_is_said() {
 #[test]
 fn a_slow_probe_without_evidence_does_not_keep_the_box_from_being_named() {
     // The portal is probed at 1021.07 s, and a minute later.
-    let incident = judged_in(&world(), 1023.0..1051.0, |about, _, _| if hq(about) { Fate::Lost } else { Fate::Well });
+    let incident =
+        judged_in(&world(), 1023.0..1051.0, |about, _, _| if hq(about) { Fate::Lost } else { Fate::Well });
     assert_eq!(incident.cause, Some(Cause::Box));
     let portal = incident.clues.iter().find(|clue| clue.subject == "tls").unwrap();
     assert_eq!(portal.stance, Stance::NoEvidence, "{portal:?}");
@@ -110,8 +118,13 @@ fn one_port_of_two() {
 
 #[test]
 fn one_service_or_all_of_them() {
-    let world = World::default()
-        .with("hq", 1, 1, "default", "icmp/5 ike/5 ike_natt/5 openvpn_udp/10 openvpn_tcp/10 tls/5");
+    let world = World::default().with(
+        "hq",
+        1,
+        1,
+        "default",
+        "icmp/5 ike/5 ike_natt/5 openvpn_udp/10 openvpn_tcp/10 tls/5",
+    );
     let openvpn = |about: &About| about.kind.starts_with("openvpn");
     assert_eq!(cause(&world, Fate::Lost, openvpn), Cause::OneService);
     assert_eq!(cause(&world, Fate::Lost, |about| about.carrier != Carrier::Icmp), Cause::Services);
@@ -176,9 +189,8 @@ fn one_member_of_two_and_both() {
 
 #[test]
 fn one_way_out_of_two_both_and_all_targets_on_it() {
-    let world = world()
-        .with("hq", 1, 1, "wan", "icmp/5 ike/5 ike_natt/5")
-        .with("osaka", 3, 1, "wan", "ike/5");
+    let world =
+        world().with("hq", 1, 1, "wan", "icmp/5 ike/5 ike_natt/5").with("osaka", 3, 1, "wan", "ike/5");
     assert_eq!(cause(&world, Fate::Lost, |about| hq(about) && about.egress == "wan"), Cause::OneEgress);
     assert_eq!(cause(&world, Fate::Lost, hq), Cause::Box);
     assert_eq!(cause(&world, Fate::Lost, |about| about.egress == "wan"), Cause::OwnLine);
@@ -200,7 +212,9 @@ fn the_kept_flow_alone() {
     let incident = judged_in(&world, CUT, flow);
     assert_eq!((incident.kind, incident.cause), (IncidentKind::Dpd, Some(Cause::Flow)), "{incident:#?}");
     // The same without the fresh flow that is answered.
-    let silent = |about: &About, at: f64, seq| if flow(about, at, seq) == Fate::Well { Fate::Well } else { Fate::Lost };
+    let silent = |about: &About, at: f64, seq| {
+        if flow(about, at, seq) == Fate::Well { Fate::Well } else { Fate::Lost }
+    };
     assert_eq!(judged_in(&world, CUT, silent).cause, Some(Cause::OneService));
 }
 
@@ -215,7 +229,11 @@ fn silence_of_the_only_probe_is_unknown_and_what_is_missing_is_said() {
 #[test]
 fn a_slow_service_that_falls_alone() {
     let told = world().run(2000, |about, at, _| {
-        if hq(about) && about.kind == "tls" && (1000.0..1500.0).contains(&at) { Fate::Lost } else { Fate::Well }
+        if hq(about) && about.kind == "tls" && (1000.0..1500.0).contains(&at) {
+            Fate::Lost
+        } else {
+            Fate::Well
+        }
     });
     assert_eq!(told.last().unwrap().2.cause, Some(Cause::OneService), "{told:#?}");
 }

@@ -59,6 +59,9 @@ pub enum Invalid {
 }
 
 impl Profile {
+    /// The name of the one that stands for the target's real session.
+    pub const SESSION: &str = "session";
+
     /// Asks `tries` times, `retry` apart at first and `backoff` times as long after each, never more
     /// than `limit`.
     #[must_use]

@@ -65,6 +65,8 @@ pub struct Verdict {
     pub expected: f64,
     /// The least margin that was left.
     pub least_margin: Duration,
+    /// Whether the evidence goes to the end of the outage.
+    pub complete: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -238,7 +240,7 @@ impl Survival {
                 outage.verdict.last_loss = Timestamp::from_nanos(at);
                 return None;
             }
-            let over = self.outage.take().map(|outage| outage.verdict);
+            let over = self.outage.take().map(|outage| Verdict { complete: false, ..outage.verdict });
             if !received {
                 self.begin(at, at);
             }
@@ -279,6 +281,7 @@ impl Survival {
             sure: false,
             expected: 0.0,
             least_margin: Duration::from_nanos(self.patience),
+            complete: true,
         };
         self.outage = Some(Box::new(Outage { verdict, stretches: vec![all], down: 0.0 }));
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Incidents, LONGEST_WAIT, MARKS, Open, Recorded, SERIES, TRANSITIONS, Tracks, track};
+use super::open::{LONGEST_WAIT, MARKS, Open, Recorded, SERIES, TRANSITIONS};
+use super::{Incidents, Tracks, track};
 use crate::detect::collector::About;
 use crate::detect::incident::{Cause, Clue, DpdRecord, Event, IncidentKind};
 use crate::detect::kept::{Key, OLDEST};

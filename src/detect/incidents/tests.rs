@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::dpd::Profile;
+use super::super::incident::{DpdFate, Incident, IncidentKind, IncidentState};
 use super::super::world::{EPOCH, Fate, World, tick};
 use super::super::{Collector, Input};
 use super::*;
@@ -44,7 +45,9 @@ fn an_outage_from_its_beginning_to_its_end() {
     // Ping comes back last of all, by its grid.
     let seconds = last.seconds.unwrap();
     assert!((40.0..46.0).contains(&seconds), "{seconds}");
-    assert!((last.ended.unwrap().as_unix_seconds_f64() - last.began.as_unix_seconds_f64() - seconds).abs() < 2e-3);
+    assert!(
+        (last.ended.unwrap().as_unix_seconds_f64() - last.began.as_unix_seconds_f64() - seconds).abs() < 2e-3
+    );
 
     let series = |probe: &str| last.series.iter().position(|series| series.probe == probe).unwrap();
     let ike = &last.series[series("ike")].samples;
@@ -59,7 +62,9 @@ fn an_outage_from_its_beginning_to_its_end() {
     assert_eq!(fates(-60.0, 0.0), "o".repeat(60));
     assert_eq!(fates(0.0, 40.0), ".".repeat(40));
     assert_eq!(fates(40.0, 80.0), "o".repeat(40));
-    assert!(ike.rtt_ms.iter().zip(ike.fates.chars()).all(|(rtt, fate)| (*rtt == Some(20.0)) == (fate == 'o')));
+    assert!(
+        ike.rtt_ms.iter().zip(ike.fates.chars()).all(|(rtt, fate)| (*rtt == Some(20.0)) == (fate == 'o'))
+    );
 
     let verdict = |profile: &str| last.dpd.iter().find(|dpd| dpd.profile == profile).unwrap();
     assert_eq!((verdict("cisco_asa").verdict, verdict("cisco_asa").sure), (DpdFate::Sure, 1));
@@ -73,7 +78,10 @@ fn an_outage_from_its_beginning_to_its_end() {
 
     let json = serde_json::to_string(last).unwrap();
     assert!(serde_json::from_str::<Incident>(&json).unwrap() == *last, "{json}");
-    assert!(json.starts_with(r#"{"schema":1,"id":"20261122T0016"#) && json.contains(r#""path":null"#), "{json}");
+    assert!(
+        json.starts_with(r#"{"schema":1,"id":"20261122T0016"#) && json.contains(r#""path":null"#),
+        "{json}"
+    );
 }
 
 #[test]
@@ -109,13 +117,15 @@ fn flapping_is_one_incident_from_the_first_flap_on() {
     assert!((last.began.as_unix_secs() - EPOCH - 1000).abs() <= 5, "{}", last.began);
     let seconds = last.seconds.unwrap();
     assert!((130.0..146.0).contains(&seconds), "the damping is not its length: {seconds}");
-    let downs = last.transitions.iter().filter(|event| event.what == Change::FlapDown && event.series == Some(0));
+    let downs =
+        last.transitions.iter().filter(|event| event.what == Change::FlapDown && event.series == Some(0));
     assert_eq!(downs.count(), 3, "{:#?}", last.transitions);
 }
 
 #[test]
 fn faults_of_ours_open_nothing_and_support_nothing() {
-    let told = world().run(1500, |_, at, _| if (1000.0..1300.0).contains(&at) { Fate::Ours } else { Fate::Well });
+    let told =
+        world().run(1500, |_, at, _| if (1000.0..1300.0).contains(&at) { Fate::Ours } else { Fate::Well });
     assert_eq!(told, []);
     // A stall right in an outage: what is left of it still tells, and nothing more is made of it.
     let told = world().run(2000, |about, at, _| match at {

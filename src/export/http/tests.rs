@@ -117,7 +117,7 @@ impl Served {
 
         let daemon = Arc::new(daemon);
         let shared: Arc<dyn Daemon> = Arc::clone(&daemon) as Arc<dyn Daemon>;
-        let app = Arc::new(App::new(registry, shared, Arc::default(), Duration::from_secs(3), limits));
+        let app = Arc::new(App::new(registry, shared, Duration::from_secs(3), limits));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();

@@ -2,20 +2,25 @@
 //!
 //! Invariant: it follows the last sample that is evidence; time alone changes nothing.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::families::{Collected, Family};
-use super::histogram::Histogram;
+use super::histogram::{Bounds, Histogram};
 use crate::detect::{Transition, Watch};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, WallTime};
 
 /// Bounds of the share of losses in a window: one of twenty is 0.05, and all of them are above 0.99.
-const LOSS_RATIO: &[f64] = &[0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.99];
+static LOSS_RATIO: LazyLock<Bounds> =
+    LazyLock::new(|| Bounds::new(&[0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.99]));
 /// Bounds of rows of losses.
-const LOSS_RUN: &[f64] = &[1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0];
+static LOSS_RUN: LazyLock<Bounds> =
+    LazyLock::new(|| Bounds::new(&[1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0]));
 /// Bounds of outages, in seconds: where dead peer detection of one vendor or another gives up.
-const OUTAGE: &[f64] = &[20.0, 30.0, 40.0, 60.0, 90.0, 120.0, 165.0, 300.0, 600.0, 1800.0, 3600.0, 14_400.0];
+static OUTAGE: LazyLock<Bounds> = LazyLock::new(|| {
+    Bounds::new(&[20.0, 30.0, 40.0, 60.0, 90.0, 120.0, 165.0, 300.0, 600.0, 1800.0, 3600.0, 14_400.0])
+});
 
 /// What the detectors know about one series. The engine writes, the web side reads.
 #[derive(Debug)]
@@ -39,9 +44,9 @@ fn double(word: &AtomicU64) -> f64 {
 impl Detected {
     pub(super) fn new() -> Self {
         Self {
-            loss_ratio: Histogram::new(LOSS_RATIO),
-            loss_run: Histogram::new(LOSS_RUN),
-            outage: Histogram::new(OUTAGE),
+            loss_ratio: Histogram::new(&LOSS_RATIO),
+            loss_run: Histogram::new(&LOSS_RUN),
+            outage: Histogram::new(&OUTAGE),
             flaps: AtomicU64::new(0),
             jitter: AtomicU64::new(f64::NAN.to_bits()),
             flap_penalty: AtomicU64::new(0),
@@ -94,10 +99,10 @@ impl Detected {
     }
 
     /// Adds its metrics.
-    pub(super) fn collect(&self, labels: &[&str], out: &mut Collected) {
-        out.histogram(Family::LossRatio, labels, &self.loss_ratio);
-        out.histogram(Family::LossRun, labels, &self.loss_run);
-        out.histogram(Family::Outage, labels, &self.outage);
+    pub(super) fn collect(&self, labels: &[&str], created: WallTime, out: &mut Collected) {
+        out.histogram(Family::LossRatio, labels, &self.loss_ratio, created);
+        out.histogram(Family::LossRun, labels, &self.loss_run, created);
+        out.histogram(Family::Outage, labels, &self.outage, created);
         if let Some(jitter) = self.jitter() {
             out.gauge(Family::Jitter, labels, jitter);
         }

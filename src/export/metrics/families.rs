@@ -3,9 +3,12 @@
 //! Invariant: a metric that is not in this table cannot be exported, and one that is has exactly the
 //! labels of its line.
 
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use protobuf::{UnknownFields, UnknownValue};
 
-use super::histogram::Histogram;
+use super::histogram::{Histogram, Reading};
+use super::native::ZERO_THRESHOLD;
+use crate::time::WallTime;
 
 /// Labels of what belongs to one series.
 pub(super) const SERIES: &[&str] = &["target", "member", "probe", "egress"];
@@ -113,6 +116,8 @@ families! {
         "Transmissions of liveness checks that were not answered in their time.";
     SessionTeardowns = COUNTER "vpnprobe_session_teardowns_total", SESSION, ["reason"],
         "Sessions that ended or could not be set up, by reason.";
+    SessionPredictions = COUNTER "vpnprobe_session_predictions_total", SESSION, ["predicted", "seen"],
+        "Outages that the session met, by what its timers foretold from the probes and by what it did.";
     DpdTimeouts = COUNTER "vpnprobe_dpd_timeouts_total", SERIES, ["profile"],
         "Outages in which this dead peer detection surely tears a session down, whatever its phase.";
     DpdExpected = COUNTER "vpnprobe_dpd_expected_timeouts_total", SERIES, ["profile"],
@@ -187,10 +192,18 @@ impl Collected {
         self.push(family, values, Metric::from_gauge(gauge));
     }
 
-    /// Adds a histogram's buckets.
-    pub(super) fn histogram(&mut self, family: Family, values: &[&str], histogram: &Histogram) {
+    /// Adds a histogram's buckets, classic and native, that were empty at `created`.
+    pub(super) fn histogram(
+        &mut self,
+        family: Family,
+        values: &[&str],
+        histogram: &Histogram,
+        created: WallTime,
+    ) {
+        let mut reading = Reading::default();
+        histogram.read(&mut reading);
         let mut metric = Metric::default();
-        metric.set_histogram(histogram.collect());
+        metric.set_histogram(message(histogram, &reading, created));
         self.push(family, values, metric);
     }
 
@@ -213,4 +226,39 @@ impl Collected {
         self.0.retain(|family| !family.get_metric().is_empty());
         self.0
     }
+}
+
+/// A histogram as Prometheus' message has it. The crate's message does not know the native form yet, so
+/// its fields are added by their numbers in `io/prometheus/client/metrics.proto`.
+fn message(histogram: &Histogram, reading: &Reading, created: WallTime) -> prometheus::proto::Histogram {
+    let mut out = prometheus::proto::Histogram::default();
+    out.set_sample_count(reading.count);
+    out.set_sample_sum(reading.sum);
+    let buckets = histogram.bounds().seconds().zip(&reading.cumulative).map(|(bound, count)| {
+        let mut out = Bucket::default();
+        out.set_upper_bound(bound);
+        out.set_cumulative_count(*count);
+        out
+    });
+    out.set_bucket(buckets.collect());
+
+    let native = &reading.native;
+    let unknown = out.special_fields.mut_unknown_fields();
+    unknown.add_value(5, UnknownValue::sint32(native.schema));
+    unknown.add_fixed64(6, ZERO_THRESHOLD.to_bits());
+    unknown.add_varint(7, native.zero);
+    for (offset, length) in native.spans() {
+        let mut span = UnknownFields::new();
+        span.add_value(1, UnknownValue::sint32(offset));
+        span.add_varint(2, length.into());
+        unknown.add_length_delimited(12, span.write_to_bytes());
+    }
+    for delta in native.deltas() {
+        unknown.add_value(13, UnknownValue::sint64(delta));
+    }
+    let mut stamp = UnknownFields::new();
+    stamp.add_varint(1, created.as_unix_nanos().div_euclid(1_000_000_000).cast_unsigned());
+    stamp.add_varint(2, created.as_unix_nanos().rem_euclid(1_000_000_000).cast_unsigned());
+    unknown.add_length_delimited(15, stamp.write_to_bytes());
+    out
 }

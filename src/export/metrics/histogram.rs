@@ -1,83 +1,294 @@
-//! A histogram of durations, or of plain numbers, that is written without a lock.
+//! A histogram of durations, or of plain numbers, classic and native at once, written without a lock.
 //!
-//! Invariant: the count is derived from the buckets as they are read, so that within one scrape it
-//! always equals the `+Inf` bucket. The sum may be ahead by the samples of that instant.
+//! Every count stands in a *cell*: the values that fall into one classic bucket and one native bucket.
+//! Both forms are sums over the same cells, so that they cannot disagree, and a histogram that has seen
+//! nothing, or always the same, takes next to no memory.
+//!
+//! ```text
+//!   native   ──┬─────┬─────┬─────┬─────┬──     schema 3: each bound is 2^(1/8) of the one before
+//!   classic  ─────┬───────────────────┬───     the configured bounds
+//!   cells      │a │b │  c  │  d  │  e │f│     one 64-bit word each, made when first needed
+//! ```
+//!
+//! Invariant: the count is derived from the cells as they are read, so that within one scrape it always
+//! equals the `+Inf` bucket and the sum of the native buckets. The sum may be ahead by the samples of
+//! that instant.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use prometheus::proto;
+use super::native::{self, Native};
 
-/// A histogram of durations. A plain number counts as that many seconds.
+/// The upper bounds of the classic buckets; histograms with the same bounds share them.
+#[derive(Debug, Clone)]
+pub struct Bounds(Arc<[Bound]>);
+
 #[derive(Debug)]
-pub struct Histogram {
-    /// Upper bounds as they are exported, in seconds, with the same in nanoseconds.
-    bounds: Box<[(f64, u64)]>,
-    /// Samples in each bucket alone, not cumulative; the last one has no bound.
-    buckets: Box<[AtomicU64]>,
-    /// Nanoseconds; enough for 584 years of answers.
-    sum: AtomicU64,
+struct Bound {
+    /// As it is exported.
+    seconds: f64,
+    /// As values are compared with it.
+    nanos: u64,
+    /// The value of the label `le`.
+    le: Box<str>,
 }
 
-impl Histogram {
-    /// A histogram with these upper bounds, in seconds. Bounds that are not positive finite numbers are
-    /// left out; the rest are sorted and made unique.
+impl PartialEq for Bounds {
+    fn eq(&self, other: &Self) -> bool {
+        self.seconds().eq(other.seconds())
+    }
+}
+
+impl Bounds {
+    /// The most bounds that are kept: a cell has seven bits for its classic bucket.
+    const MAX: usize = 126;
+
+    /// These upper bounds, in seconds. Bounds that are not positive finite numbers are left out, and
+    /// all beyond [`Self::MAX`]; the rest are sorted and made unique.
     #[must_use]
     pub fn new(bounds: &[f64]) -> Self {
         let mut sorted: Vec<f64> = bounds.iter().copied().filter(|b| b.is_finite() && *b > 0.0).collect();
         sorted.sort_by(f64::total_cmp);
         sorted.dedup();
-        let nanos = |bound: &f64| {
-            let limit = Duration::try_from_secs_f64(*bound).unwrap_or(Duration::MAX);
-            (*bound, u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX))
+        sorted.truncate(Self::MAX);
+        let bound = |seconds: &f64| {
+            let limit = Duration::try_from_secs_f64(*seconds).unwrap_or(Duration::MAX);
+            let nanos = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+            Bound { seconds: *seconds, nanos, le: seconds.to_string().into() }
         };
-        Self {
-            bounds: sorted.iter().map(nanos).collect(),
-            buckets: (0..=sorted.len()).map(|_| AtomicU64::new(0)).collect(),
-            sum: AtomicU64::new(0),
-        }
+        Self(sorted.iter().map(bound).collect())
     }
 
-    /// Counts one duration. Bounds are inclusive, as Prometheus' `le` says.
+    /// The bounds, in seconds.
+    pub fn seconds(&self) -> impl Iterator<Item = f64> {
+        self.0.iter().map(|bound| bound.seconds)
+    }
+
+    /// The bounds as values of the label `le`, without `+Inf`.
+    pub(super) fn labels(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|bound| &*bound.le)
+    }
+
+    /// The classic bucket of a value, bounds being inclusive, as Prometheus' `le` says.
+    fn bucket(&self, nanos: u64) -> usize {
+        self.0.partition_point(|bound| bound.nanos < nanos)
+    }
+}
+
+/// A histogram of durations. A plain number counts as that many seconds.
+#[derive(Debug)]
+pub struct Histogram {
+    bounds: Bounds,
+    /// Nanoseconds; enough for 584 years of answers.
+    sum: AtomicU64,
+    cells: Cells,
+}
+
+impl Histogram {
+    /// An empty histogram with these upper bounds.
+    #[must_use]
+    pub fn new(bounds: &Bounds) -> Self {
+        Self { bounds: bounds.clone(), sum: AtomicU64::new(0), cells: Cells::default() }
+    }
+
+    /// Counts one duration.
     pub fn observe(&self, value: Duration) {
         let nanos = u64::try_from(value.as_nanos()).unwrap_or(u64::MAX);
-        let at = self.bounds.partition_point(|(_, limit)| *limit < nanos);
-        if let Some(bucket) = self.buckets.get(at) {
-            self.sum.fetch_add(nanos, Relaxed);
-            bucket.fetch_add(1, Relaxed);
-        }
+        self.sum.fetch_add(nanos, Relaxed);
+        self.cells.add(Key::new(self.bounds.bucket(nanos), native::slot(nanos)));
     }
 
     /// How many durations were counted.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.buckets.iter().map(|bucket| bucket.load(Relaxed)).sum()
+        self.cells.iter().map(|(_, count)| count).sum()
     }
 
-    /// The upper bounds, in seconds.
-    pub fn bounds(&self) -> impl Iterator<Item = f64> {
-        self.bounds.iter().map(|(seconds, _)| *seconds)
+    /// The upper bounds.
+    #[must_use]
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
     }
 
-    /// The histogram as Prometheus' message has it, each bucket read once.
+    /// Reads both forms, each cell once, into `out`, whose memory is used again.
     #[expect(clippy::cast_precision_loss, reason = "a Prometheus value is a double")]
-    pub(super) fn collect(&self) -> proto::Histogram {
-        let mut out = proto::Histogram::default();
+    pub(super) fn read(&self, out: &mut Reading) {
+        out.sum = self.sum.load(Relaxed) as f64 / 1e9;
+        out.cumulative.clear();
+        out.cumulative.resize(self.bounds.0.len(), 0);
+        out.slots.clear();
+        out.count = 0;
+        for (key, count) in self.cells.iter() {
+            out.count = out.count.wrapping_add(count);
+            // What is above all bounds is in the count alone.
+            if let Some(bucket) = out.cumulative.get_mut(key.classic()) {
+                *bucket = bucket.wrapping_add(count);
+            }
+            out.slots.push((key.native(), count));
+        }
         let mut total = 0_u64;
-        let bounds = self.bounds().chain([f64::INFINITY]);
-        let buckets = bounds.zip(&self.buckets).map(|(bound, bucket)| {
-            total = total.wrapping_add(bucket.load(Relaxed));
-            let mut out = proto::Bucket::default();
-            out.set_upper_bound(bound);
-            out.set_cumulative_count(total);
-            out
-        });
-        // The last bucket is `+Inf`, which both formats say by the count.
-        let mut buckets: Vec<_> = buckets.collect();
-        buckets.pop();
-        out.set_bucket(buckets);
-        out.set_sample_count(total);
-        out.set_sample_sum(self.sum.load(Relaxed) as f64 / 1e9);
+        for bucket in &mut out.cumulative {
+            total = total.wrapping_add(*bucket);
+            *bucket = total;
+        }
+        out.native.read(&mut out.slots);
+    }
+}
+
+/// What a histogram held when it was read.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    /// All values.
+    pub count: u64,
+    /// Their sum.
+    pub sum: f64,
+    /// The classic buckets, cumulative, without `+Inf`, which is the count.
+    pub cumulative: Vec<u64>,
+    /// The native buckets.
+    pub native: Native,
+    slots: Vec<(u16, u64)>,
+}
+
+/// Which cell: from the top 9 bits native slot, 7 bits classic bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Key(u16);
+
+impl Key {
+    const CLASSIC_BITS: u32 = 7;
+
+    fn new(classic: usize, native: u16) -> Self {
+        Self(native << Self::CLASSIC_BITS | u16::try_from(classic).unwrap_or(u16::MAX) & 0x7f)
+    }
+
+    fn classic(self) -> usize {
+        usize::from(self.0 & 0x7f)
+    }
+
+    fn native(self) -> u16 {
+        self.0 >> Self::CLASSIC_BITS
+    }
+}
+
+/// Counts by key, each in the first word that was free when the key was first seen.
+///
+/// Invariants: a word that is not 0 keeps its key for ever, so a list only grows. There are as many
+/// words as different keys, which the values' range bounds: at most 434 slots and 126 bounds.
+#[derive(Debug, Default)]
+struct Cells(OnceLock<Box<Segment>>);
+
+/// One cache line.
+#[derive(Debug, Default)]
+struct Segment {
+    /// From the top 16 bits key, 48 bits count. A word is 0 while it is free: a cell begins with one.
+    words: [AtomicU64; 6],
+    next: Cells,
+}
+
+const COUNT_BITS: u32 = 48;
+const COUNT: u64 = (1 << COUNT_BITS) - 1;
+
+impl Cells {
+    fn add(&self, key: Key) {
+        let top = u64::from(key.0) << COUNT_BITS;
+        let mut cells = self;
+        loop {
+            let segment = cells.0.get_or_init(Box::default);
+            for word in &segment.words {
+                let mut seen = word.load(Relaxed);
+                if seen == 0 {
+                    match word.compare_exchange(0, top | 1, Relaxed, Relaxed) {
+                        Ok(_) => return,
+                        Err(taken) => seen = taken,
+                    }
+                }
+                if seen & !COUNT == top {
+                    word.fetch_add(1, Relaxed);
+                    return;
+                }
+            }
+            cells = &segment.next;
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (Key, u64)> {
+        let segments = std::iter::successors(self.0.get(), |segment| segment.next.0.get());
+        let words = segments.flat_map(|segment| segment.words.iter().map(|word| word.load(Relaxed)));
+        words.take_while(|word| *word != 0).map(|word| {
+            #[expect(clippy::cast_possible_truncation, reason = "the top 16 bits")]
+            let key = Key((word >> COUNT_BITS) as u16);
+            (key, word & COUNT)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(histogram: &Histogram) -> Reading {
+        let mut out = Reading::default();
+        histogram.read(&mut out);
         out
+    }
+
+    #[test]
+    fn a_histogram_takes_any_bounds() {
+        let bounds = Bounds::new(&[f64::NAN, 1.0, -1.0, f64::INFINITY, 0.5, 1.0, 1e300]);
+        assert_eq!(bounds.seconds().collect::<Vec<_>>(), [0.5, 1.0, 1e300]);
+        let histogram = Histogram::new(&bounds);
+        histogram.observe(Duration::MAX);
+        histogram.observe(Duration::ZERO);
+        assert_eq!(histogram.count(), 2);
+        let empty = Histogram::new(&Bounds::new(&[]));
+        empty.observe(Duration::from_secs(1));
+        assert_eq!((empty.count(), read(&empty).cumulative.len()), (1, 0));
+        let many: Vec<f64> = (1..1000).map(f64::from).collect();
+        let many = Histogram::new(&Bounds::new(&many));
+        (1..1000).for_each(|seconds| many.observe(Duration::from_secs(seconds)));
+        assert_eq!((read(&many).count, read(&many).cumulative.last()), (999, Some(&126)));
+    }
+
+    #[test]
+    fn both_forms_count_the_same() {
+        let histogram = Histogram::new(&Bounds::new(&[0.001, 0.01, 0.1]));
+        let mut out = Reading::default();
+        for step in 1..=3000_u64 {
+            histogram.observe(Duration::from_nanos(step * step * 37));
+            if step % 100 == 0 {
+                histogram.read(&mut out);
+                let native: u64 =
+                    out.native.zero + out.native.buckets.iter().map(|(_, count)| count).sum::<u64>();
+                assert_eq!((out.count, native), (step, step));
+            }
+        }
+        // 1 ms = 37 ns * 164.4^2, 10 ms = 37 ns * 519.9^2, 100 ms = 37 ns * 1643.9^2.
+        assert_eq!(out.cumulative, [164, 519, 1643]);
+        assert_eq!(histogram.count(), 3000);
+    }
+
+    /// Shards of the engine write the same histogram: no count is lost and no key doubled.
+    #[test]
+    fn many_threads_may_write() {
+        let histogram = Histogram::new(&Bounds::new(&[0.5]));
+        std::thread::scope(|threads| {
+            for _ in 0..4 {
+                threads.spawn(|| {
+                    (0..20_000_u64).for_each(|at| histogram.observe(Duration::from_micros(at % 97 * 997)));
+                });
+            }
+        });
+        assert_eq!(histogram.count(), 80_000);
+        let mut keys: Vec<_> = histogram.cells.iter().map(|(key, _)| key.0).collect();
+        let len = keys.len();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), len);
+    }
+
+    #[test]
+    fn a_segment_is_one_cache_line_and_an_empty_histogram_is_small() {
+        assert_eq!(size_of::<Segment>(), 64);
+        assert!(size_of::<Histogram>() <= 48);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::families::{Collected, Family};
-use super::histogram::Histogram;
+use super::histogram::{Bounds, Histogram};
 use crate::probe::Mismatch;
 use crate::time::WallTime;
 
@@ -15,6 +15,7 @@ const LAG_BOUNDS: &[f64] =
 /// The metrics about ourselves; plain counters that any thread may write.
 #[derive(Debug)]
 pub struct OwnMetrics {
+    created: WallTime,
     lag: Histogram,
     missed: AtomicU64,
     overflow: AtomicU64,
@@ -29,7 +30,8 @@ impl OwnMetrics {
     /// Everything at zero; the configuration counts as loaded at `started`.
     pub(super) fn new(started: WallTime) -> Self {
         Self {
-            lag: Histogram::new(LAG_BOUNDS),
+            created: started,
+            lag: Histogram::new(&Bounds::new(LAG_BOUNDS)),
             missed: AtomicU64::new(0),
             overflow: AtomicU64::new(0),
             unmatched: Mismatch::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
@@ -87,7 +89,7 @@ impl OwnMetrics {
 
     /// Adds these metrics.
     pub(super) fn collect(&self, out: &mut Collected) {
-        out.histogram(Family::ScheduleLag, &[], &self.lag);
+        out.histogram(Family::ScheduleLag, &[], &self.lag, self.created);
         out.counter(Family::MissedSlots, &[], self.missed());
         out.counter(Family::ReceiveOverflow, &[], self.overflow.load(Relaxed));
         for (why, counter) in Mismatch::ALL.iter().zip(&self.unmatched) {

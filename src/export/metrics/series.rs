@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::detected::Detected;
 use super::dpd::DpdMetrics;
 use super::families::{Collected, Family};
-use super::histogram::Histogram;
+use super::histogram::{Bounds, Histogram};
 use crate::detect::liveness::State;
 use crate::detect::{Transition, Watch};
 use crate::probe::Kind;
@@ -47,6 +47,7 @@ words! {
 pub struct SeriesMetrics {
     key: SeriesKey,
     kind: Kind,
+    created: WallTime,
     probes: AtomicU64,
     failures: Box<[AtomicU64]>,
     unsent: Box<[AtomicU64]>,
@@ -88,10 +89,11 @@ fn add_at(counters: &[AtomicU64], at: usize) {
 }
 
 impl SeriesMetrics {
-    pub(super) fn new(key: SeriesKey, kind: Kind, buckets: &[f64]) -> Self {
+    pub(super) fn new(key: SeriesKey, kind: Kind, buckets: &Bounds, created: WallTime) -> Self {
         Self {
             key,
             kind,
+            created,
             probes: AtomicU64::new(0),
             failures: zeros(Reason::ALL.len()),
             unsent: zeros(Fault::ALL.len()),
@@ -128,8 +130,8 @@ impl SeriesMetrics {
     }
 
     /// Whether a series of this kind with these buckets can go on in this one.
-    pub(super) fn fits(&self, kind: Kind, buckets: &[f64]) -> bool {
-        self.kind == kind && self.rtt.bounds().eq(Histogram::new(buckets).bounds())
+    pub(super) fn fits(&self, kind: Kind, buckets: &Bounds) -> bool {
+        self.kind == kind && self.rtt.bounds() == buckets
     }
 
     /// What its profiles of dead peer detection make of it.
@@ -312,14 +314,14 @@ impl SeriesMetrics {
         for (fault, counter) in Fault::ALL.iter().zip(&self.unsent) {
             out.counter(Family::Unsent, &with(fault.as_str()), counter.load(Relaxed));
         }
-        out.histogram(Family::Rtt, &labels, &self.rtt);
+        out.histogram(Family::Rtt, &labels, &self.rtt, self.created);
         for (phase, histogram) in &self.phases {
-            out.histogram(Family::PhaseTime, &with(phase.as_str()), histogram);
+            out.histogram(Family::PhaseTime, &with(phase.as_str()), histogram, self.created);
         }
         if let Some(up) = self.up() {
             out.gauge(Family::Up, &labels, f64::from(u8::from(up)));
         }
-        self.detected.collect(&labels, out);
+        self.detected.collect(&labels, self.created, out);
         for (flow, state) in FlowAge::ALL.iter().zip(&self.flows) {
             let state = state.load(Relaxed);
             if state > 0 {

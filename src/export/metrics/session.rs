@@ -3,8 +3,32 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use super::families::{Collected, Family};
-use super::histogram::Histogram;
+use super::histogram::{Bounds, Histogram};
 use crate::session::{Note, Teardown};
+use crate::time::WallTime;
+use crate::words;
+
+words! {
+    /// What the session's own timers, replayed on the probes, foretold of an outage.
+    pub enum Prediction {
+        /// Torn down, whatever the phase.
+        Sure = "sure",
+        /// Torn down or not, by the phase.
+        Possible = "possible",
+        /// Not torn down.
+        None = "none",
+    }
+}
+
+words! {
+    /// What the session did.
+    pub enum Seen {
+        /// Its peer counted as dead.
+        TornDown = "torn_down",
+        /// It went on.
+        Survived = "survived",
+    }
+}
 
 /// Which session: its three labels.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,28 +45,33 @@ pub struct SessionKey {
 #[derive(Debug)]
 pub struct SessionMetrics {
     key: SessionKey,
+    created: WallTime,
     up: AtomicBool,
     rtt: Histogram,
     checks: AtomicU64,
     losses: AtomicU64,
     teardowns: Box<[AtomicU64]>,
+    /// By prediction, then by what was seen.
+    compared: [[AtomicU64; Seen::ALL.len()]; Prediction::ALL.len()],
 }
 
 impl SessionMetrics {
-    pub(super) fn new(key: SessionKey, buckets: &[f64]) -> Self {
+    pub(super) fn new(key: SessionKey, buckets: &Bounds, created: WallTime) -> Self {
         Self {
             key,
+            created,
             up: AtomicBool::new(false),
             rtt: Histogram::new(buckets),
             checks: AtomicU64::new(0),
             losses: AtomicU64::new(0),
             teardowns: Teardown::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
+            compared: Default::default(),
         }
     }
 
     /// Whether a session with these buckets can go on in this one.
-    pub(super) fn fits(&self, buckets: &[f64]) -> bool {
-        self.rtt.bounds().eq(Histogram::new(buckets).bounds())
+    pub(super) fn fits(&self, buckets: &Bounds) -> bool {
+        self.rtt.bounds() == buckets
     }
 
     /// Counts what a session told.
@@ -63,6 +92,14 @@ impl SessionMetrics {
                 }
             }
         }
+    }
+
+    /// Counts an outage that the session met.
+    pub fn compared(&self, predicted: Prediction, seen: Seen) {
+        let counter = self.compared.get(predicted as usize).and_then(|row| row.get(seen as usize));
+        counter.iter().for_each(|counter| {
+            counter.fetch_add(1, Relaxed);
+        });
     }
 
     /// Which session this is.
@@ -86,12 +123,18 @@ impl SessionMetrics {
         let labels: [&str; 3] = [&self.key.target, &member, &self.key.egress];
         let [target, member, egress] = labels;
         out.gauge(Family::SessionUp, &labels, f64::from(u8::from(self.up())));
-        out.histogram(Family::SessionRtt, &labels, &self.rtt);
+        out.histogram(Family::SessionRtt, &labels, &self.rtt, self.created);
         out.counter(Family::SessionChecks, &labels, self.checks.load(Relaxed));
         out.counter(Family::SessionLosses, &labels, self.losses.load(Relaxed));
         for why in Teardown::ALL {
             let labels = [target, member, egress, why.as_str()];
             out.counter(Family::SessionTeardowns, &labels, self.teardowns(*why));
+        }
+        for (predicted, row) in Prediction::ALL.iter().zip(&self.compared) {
+            for (seen, count) in Seen::ALL.iter().zip(row) {
+                let labels = [target, member, egress, predicted.as_str(), seen.as_str()];
+                out.counter(Family::SessionPredictions, &labels, count.load(Relaxed));
+            }
         }
     }
 }
