@@ -8,4 +8,5 @@ mod engine;
 mod layering;
 mod metrics;
 mod prometheus;
+mod state;
 mod unit;
