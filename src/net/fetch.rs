@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// When the address is none, nobody answers in time, or the answer is no HTTP or too long.
 pub fn fetch(url: &str, most: usize) -> io::Result<(u16, Vec<u8>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let fetched = runtime.block_on(tokio::time::timeout(PATIENCE, get(url, most)));
+    let fetched = runtime.block_on(async { tokio::time::timeout(PATIENCE, get(url, most)).await });
     fetched.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
