@@ -29,10 +29,11 @@ use crate::engine::{Command, Engine, Handle};
 use crate::entropy::Generator;
 use crate::export::http::{self, App, BoxFuture, Limits, ProbeError, ProbeNow, TargetRow};
 use crate::export::metrics::Registry;
+use crate::journal::{self, Recorder};
 use crate::net::clock::SystemClock;
 use crate::net::resolve::{Resolver, retry_after};
 use crate::net::{Driver, IcmpAccess, listen, raise_descriptor_limit};
-use crate::store::{self, Shelf, Store};
+use crate::store::{self, Shelf, Snapshot, Store};
 use crate::time::{Clock, Timestamp};
 
 /// What `serve` is given.
@@ -42,6 +43,8 @@ pub struct ServeArgs {
     pub config_file: PathBuf,
     /// Where to listen instead of what the configuration says; empty for what it says.
     pub listen: Vec<SocketAddr>,
+    /// Where to write what the detectors see; nothing for nowhere.
+    pub journal: Option<journal::Settings>,
 }
 
 /// How long the end waits for the disk.
@@ -84,13 +87,34 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
             }
         }
     }
-    match run(loaded, Source::File(args.config_file.clone()), listeners, until_signal) {
+    let base = match Base::open(&loaded.config) {
+        Ok(base) => base,
+        Err(error) => {
+            eprintln!("vpnprobe: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let recorder = match args.journal.clone().map(|settings| start_journal(settings, base.clock)).transpose() {
+        Ok(recorder) => recorder,
+        Err(problem) => {
+            eprintln!("vpnprobe: {problem}");
+            return ExitCode::from(MISUSE);
+        }
+    };
+    let source = Source::File(args.config_file.clone());
+    match run(base, loaded, source, listeners, recorder, until_signal) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("vpnprobe: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn start_journal(settings: journal::Settings, clock: SystemClock) -> Result<Recorder, String> {
+    let directory = settings.directory.clone();
+    Recorder::start(settings, Box::new(clock))
+        .map_err(|error| format!("cannot write a journal into {}: {error}", directory.display()))
 }
 
 /// Where a reload reads from.
@@ -122,7 +146,8 @@ impl Daemon {
         let stop = Arc::new(Notify::new());
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("web".to_owned()).spawn(move || {
-            run(loaded, Source::Fixed, listeners, |_| async move { stopped.notified().await })
+            let base = Base::open(&loaded.config)?;
+            run(base, loaded, Source::Fixed, listeners, None, |_| async move { stopped.notified().await })
         })?;
         Ok(Running { stop, thread: Some(thread), addresses })
     }
@@ -163,22 +188,44 @@ struct Shared {
     reloaded: Notify,
 }
 
+/// What everything else stands on.
+struct Base {
+    clock: SystemClock,
+    registry: Registry,
+    store: Store,
+    /// What an earlier process knew, and where its clock would be by now.
+    kept: Option<(Timestamp, Snapshot)>,
+}
+
+impl Base {
+    /// Goes on where an earlier process ended, if it left something and that is of use.
+    fn open(config: &Config) -> io::Result<Self> {
+        let clock = SystemClock::start();
+        // Of it the metrics read the wall clock only, which a restart does not move.
+        let registry = Registry::new(Arc::new(clock));
+        let settings =
+            store::Settings { directory: config.state_dir.clone(), most_bytes: config.state_max_size };
+        let counts = registry.clone();
+        let (store, kept) = Store::open(&settings, clock.wall(), move || counts.own().state_write_failed())?;
+        let clock = kept.as_ref().map_or(clock, |(begin, _)| clock.counting_from(*begin));
+        Ok(Self { clock, registry, store, kept })
+    }
+}
+
 /// Runs engine and web side until `end` says so.
-fn run<F, E>(loaded: Loaded, source: Source, listeners: Vec<TcpListener>, end: E) -> io::Result<()>
+fn run<F, E>(
+    base: Base,
+    loaded: Loaded,
+    source: Source,
+    listeners: Vec<TcpListener>,
+    recorder: Option<Recorder>,
+    end: E,
+) -> io::Result<()>
 where
     E: FnOnce(Arc<Shared>) -> F,
     F: Future<Output = ()>,
 {
-    let clock = SystemClock::start();
-    // Of it the metrics read the wall clock only, which a restart does not move.
-    let registry = Registry::new(Arc::new(clock));
-    let settings = store::Settings {
-        directory: loaded.config.state_dir.clone(),
-        most_bytes: loaded.config.state_max_size,
-    };
-    let counts = registry.clone();
-    let (store, kept) = Store::open(&settings, clock.wall(), move || counts.own().state_write_failed())?;
-    let clock = kept.as_ref().map_or(clock, |(begin, _)| clock.counting_from(*begin));
+    let Base { clock, registry, store, kept } = base;
     let descriptors = raise_descriptor_limit();
     // Reading the trust store takes a while: before the engine runs, not in its first handshake.
     crate::probe::certificate::native();
@@ -190,6 +237,9 @@ where
     }
     if let Some(feed) = store.feed() {
         engine.keep_in(feed);
+    }
+    if let Some(recorder) = recorder {
+        engine.record(recorder);
     }
     let handle = engine.handle();
     let shared = Arc::new(Shared {

@@ -40,6 +40,8 @@ pub struct Limits {
     pub tcp_per_minute: u32,
     /// TLS handshakes in any minute.
     pub tls_per_minute: u32,
+    /// WireGuard handshakes in any minute.
+    pub wireguard_per_minute: u32,
 }
 
 impl Default for Limits {
@@ -55,6 +57,7 @@ impl Default for Limits {
             openvpn_per_minute: 15,
             tcp_per_minute: 20,
             tls_per_minute: 6,
+            wireguard_per_minute: 12,
         }
     }
 }
@@ -69,6 +72,7 @@ impl Limits {
             Charge::OpenvpnReset => (self.openvpn_per_minute, MINUTE),
             Charge::TcpConnection => (self.tcp_per_minute, MINUTE),
             Charge::TlsHandshake => (self.tls_per_minute, MINUTE),
+            Charge::WireguardHandshake => (self.wireguard_per_minute, MINUTE),
         }
     }
 }

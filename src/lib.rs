@@ -5,7 +5,8 @@
 //! and page. Nothing flows back: an outcome never moves the next send of a stateless probe.
 //!
 //! Imports point one way, and a test holds them to it:
-//! `main → cli → app → engine → {config, schedule, budget, probe, detect, diagnose, net, export, store}`;
+//! `main → cli → app → engine → {config, schedule, budget, probe, detect, diagnose, net, export, store, journal}`;
+//! `cli → replay → journal → detect`;
 //! `probe, session → wire, sample, time, entropy`; `detect, schedule, budget → sample, time`; `wire → std`.
 
 pub mod app;
@@ -18,8 +19,11 @@ pub mod diagnose;
 pub mod engine;
 pub mod entropy;
 pub mod export;
+pub mod journal;
 pub mod net;
 pub mod probe;
+pub mod ready;
+pub mod replay;
 pub mod sample;
 pub mod schedule;
 pub mod session;

@@ -5,7 +5,7 @@
 //! Invariant: [`Outcome::Unsent`] is no evidence about a target, and no detector may see it as loss.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -411,6 +411,15 @@ impl Serialize for Details {
     }
 }
 
+/// A mapping of a NAT, or none: the two ends of one flow of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mapped {
+    /// Our own address and port, if the flow has them.
+    pub local: Option<SocketAddr>,
+    /// What the peer saw as the source.
+    pub address: SocketAddr,
+}
+
 /// What an exchange found out that the rest of the program acts on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Findings {
@@ -420,6 +429,8 @@ pub struct Findings {
     pub half_open_left: Option<Duration>,
     /// When the first certificate of the chain to expire does so.
     pub certificate_not_after: Option<WallTime>,
+    /// Under which address and port the peer saw our flow.
+    pub mapped: Option<Mapped>,
     /// Router addresses of a trace, from the first hop on; silent hops are nothing.
     pub hops: Vec<Option<IpAddr>>,
     /// The rest, for people.

@@ -9,15 +9,18 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-KINDS=(style unit suite promtool lab fuzz)
+KINDS=(style unit suite promtool grafana lab fuzz)
 PACKAGES=(
     gcc libc6-dev                                                       # linker
     iproute2 nftables iputils-ping procps util-linux openssl            # the lab's network
     charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-extra-plugins
     libstrongswan-standard-plugins openvpn xl2tpd ocserv nginx-light unbound
+    wireguard-go wireguard-tools softether-vpnserver python3-venv xrdp coturn                                                         # what is behind a concentrator
     ike-scan bind9-dnsutils                                             # clients that are not ours
-    prometheus systemd                                                  # promtool, systemd-analyze
+    prometheus prometheus-alertmanager systemd                          # promtool, amtool, systemd-analyze
+    jsonnet                                                             # the dashboards' source
 )
+command -v npm >/dev/null || PACKAGES+=(nodejs npm)                     # the schema of the dashboards
 
 only=
 while (($#)); do
@@ -63,6 +66,13 @@ packages() {
     fi
     echo "run.sh: installing ${missing[*]}"
     $SUDO bash -c "$INSTALL" install "${missing[@]}" >"$logs/apt" 2>&1 || { cat "$logs/apt"; return 1; }
+}
+
+# A server that no distribution has, from PyPI, in an environment of its own.
+sstpd() {
+    [[ ! -x target/venv/bin/sstpd ]] || return 0
+    { python3 -m venv target/venv && target/venv/bin/pip -q install sstp-server==0.6.0; } &>"$logs/pip" ||
+        { cat "$logs/pip"; return 1; }
 }
 
 # --- the kinds: each prints what it does, and closing lines as cargo does ------------------------------
@@ -118,7 +128,43 @@ promtool_() {
     ((${#rules[@]} && ${#tests[@]})) || { echo "no rules in dashboards, or no tests in tests/promtool"; return 1; }
     for file in "${rules[@]}"; do each "$file" promtool check rules "$file" || failed=1; done
     for file in "${tests[@]}"; do each "$file" promtool test rules "$file" || failed=1; done
+    each prometheus.yml promtool check config dashboards/prometheus.yml || failed=1
+    each alertmanager.yml amtool check-config dashboards/alertmanager.yml || failed=1
     return "$failed"
+}
+
+# The dashboards are what their source makes, and valid against Grafana's own schema. That every query of
+# theirs gives data is for the lab.
+grafana() {
+    local failed=0
+    each npm npm_ci || return 1
+    each made made || failed=1
+    each mixin mixin || failed=1
+    each schema node tests/grafana/schema.mjs dashboards/*.json || failed=1
+    return "$failed"
+}
+
+npm_ci() { # only if what is installed is not what the lock says
+    (cd tests/grafana && { npm ls --silent &>/dev/null || npm ci --no-audit --no-fund --ignore-scripts; })
+}
+
+made() {
+    mkdir "$logs/made"
+    jsonnet -m "$logs/made" -e '(import "dashboards/mixin.libsonnet").grafanaDashboards' >/dev/null
+    diff <(cd "$logs/made" && ls ./*.json) <(cd dashboards && ls ./*.json) || return 1
+    local file
+    for file in "$logs/made"/*.json; do
+        diff -q "$file" "dashboards/${file##*/}" && continue
+        echo "make it anew: jsonnet -m dashboards -e '(import \"dashboards/mixin.libsonnet\").grafanaDashboards'"
+        return 1
+    done
+}
+
+mixin() { # the rules as a mixin hands them on, with a job of another name
+    jsonnet -S -e 'std.manifestYamlDoc(((import "dashboards/mixin.libsonnet") + {_config+:: {selector: "job=\"probers\""}}).prometheusAlerts)' >"$logs/alerts.yml"
+    jsonnet -S -e 'std.manifestYamlDoc((import "dashboards/mixin.libsonnet").prometheusRules)' >"$logs/recording.yml"
+    promtool check rules "$logs/alerts.yml" "$logs/recording.yml"
+    grep -q 'job=\\"probers\\"' "$logs/alerts.yml"
 }
 
 # Two labs at a time, as root. `calm` comes first by its name and runs beside all the others.
@@ -126,6 +172,7 @@ lab() {
     local runner failed=0
     runner=CARGO_TARGET_$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER
     [[ -z $SUDO ]] || export "$runner=sudo -E env PATH=$PATH"
+    sstpd
     $SUDO tests/lab/lab.sh sweep
     # The cuts around the edges of real sessions keep four labs busy for five minutes: in a long run. The
     # table of the last one is in tests/lab/dpd-table.txt.

@@ -11,8 +11,8 @@ use super::{UNKNOWN, USAGE, answer, complain};
 use crate::config::Config;
 use crate::detect::Incident;
 use crate::diagnose::{Lang, incident};
+use crate::export::client::{Url, get};
 use crate::net::clock::SystemClock;
-use crate::net::fetch::fetch;
 use crate::store::Summary;
 use crate::store::shelf::{self, Unshown, is_id};
 use crate::store::wanted::{Wanted, since};
@@ -20,8 +20,6 @@ use crate::time::{Clock as _, WallTime};
 
 /// Where the shipped unit has its state.
 const USUAL: &str = "/var/lib/vpnprobe";
-/// More than a list of all incidents, or one of them, ever takes.
-const LARGEST: usize = 16 << 20;
 
 /// What to do with the recorded incidents.
 #[derive(Debug, Clone, Subcommand)]
@@ -46,7 +44,7 @@ pub struct Common {
     pub state_dir: Option<PathBuf>,
     /// Ask a running daemon instead, for example http://127.0.0.1:10069
     #[arg(long, value_name = "URL")]
-    pub url: Option<String>,
+    pub url: Option<Url>,
 }
 
 /// The arguments of `incidents list`.
@@ -102,7 +100,7 @@ struct Listed {
 /// Where incidents are read from.
 enum Source {
     Directory(PathBuf),
-    Daemon(String),
+    Daemon(Url),
 }
 
 /// What went wrong, and with which code to exit.
@@ -158,7 +156,7 @@ impl Show {
 impl Source {
     fn of(common: &Common, file: &Path, named: bool) -> Result<Self, Wrong> {
         if let Some(url) = &common.url {
-            return Ok(Self::Daemon(url.trim_end_matches('/').to_owned()));
+            return Ok(Self::Daemon(url.clone()));
         }
         if let Some(directory) = &common.state_dir {
             return Ok(Self::Directory(directory.clone()));
@@ -194,7 +192,7 @@ impl Source {
                 Ok(found.incidents.into_iter().rev().map(|(summary, _)| summary).collect())
             }
             Self::Daemon(url) => {
-                let listed: Listed = ask(&format!("{url}/api/v1/incidents?limit=1000"))?;
+                let listed: Listed = ask(url, "/api/v1/incidents?limit=1000")?;
                 Ok(listed.incidents)
             }
         }
@@ -206,24 +204,14 @@ impl Source {
                 let code = if matches!(why, Unshown::None) { USAGE } else { UNKNOWN };
                 Wrong(format!("{id} in {}: {why}", shelf::folder(directory).display()), code)
             }),
-            Self::Daemon(url) => ask(&format!("{url}/api/v1/incidents/{id}")),
+            Self::Daemon(url) => ask(url, &format!("/api/v1/incidents/{id}")),
         }
     }
 }
 
-fn ask<T: for<'de> Deserialize<'de>>(url: &str) -> Result<T, Wrong> {
-    let failed = |why: &dyn std::fmt::Display| Wrong(format!("{url}: {why}"), UNKNOWN);
-    match fetch(url, LARGEST) {
-        Ok((200, content)) => serde_json::from_slice(&content).map_err(|error| failed(&error)),
-        Ok((404, _)) => {
-            Err(Wrong(format!("{url}: there is no such incident, or this is no vpnprobe"), USAGE))
-        }
-        Ok((status, content)) => {
-            let said = String::from_utf8_lossy(&content);
-            Err(failed(&format!("status {status}: {}", crate::sample::Text::from(said.trim()).as_str())))
-        }
-        Err(error) => Err(failed(&error)),
-    }
+fn ask<T: for<'de> Deserialize<'de>>(url: &Url, path: &str) -> Result<T, Wrong> {
+    let content = get(url, path).map_err(|why| Wrong(why, UNKNOWN))?;
+    serde_json::from_slice(&content).map_err(|error| Wrong(format!("{url}{path}: {error}"), UNKNOWN))
 }
 
 fn json(value: &impl Serialize) -> Result<String, Wrong> {

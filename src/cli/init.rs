@@ -68,7 +68,7 @@ fn name_of(host: &str) -> String {
 
 /// Whether a VPN service answered.
 fn service(seen: &Observed) -> bool {
-    let vpn = !matches!(seen.kind.name, "icmp" | "trace" | "tcp" | "dns");
+    let vpn = !matches!(seen.kind.name, "icmp" | "trace" | "tcp" | "dns" | "http" | "rdp" | "stun");
     let wrong = matches!(
         seen.report.outcome.reason(),
         Some(Reason::WrongFlavour | Reason::WrongAnswer | Reason::ProtocolError | Reason::TlsAlert)

@@ -18,6 +18,8 @@ pub mod config;
 pub mod demo;
 pub mod incidents;
 pub mod init;
+pub mod ready;
+pub mod replay;
 
 /// The default of `--config.file`.
 pub const CONFIG_FILE: &str = "vpnprobe.yml";
@@ -80,8 +82,12 @@ pub enum Command {
         #[command(subcommand)]
         command: incidents::IncidentsCommand,
     },
+    /// Say whether so many people in Teams will hold: capacity, and what the probes saw
+    Ready(ready::Ready),
     /// Look at a host and print a configuration for what answers
     Init(init::Init),
+    /// Run a journal of `serve --journal` again, with other thresholds or timers of dead peer detection
+    Replay(replay::Replay),
     /// Check, show or describe the configuration
     Config {
         /// What to do with it.
@@ -96,6 +102,13 @@ pub struct Serve {
     /// Where to listen, instead of what the configuration says; may be repeated
     #[arg(long = "web.listen-address", value_name = "ADDRESS", value_parser = listen_address)]
     pub listen: Vec<SocketAddr>,
+    /// Write all that the detectors see into files of this directory, for `vpnprobe replay`
+    #[arg(long, value_name = "DIR")]
+    pub journal: Option<PathBuf>,
+    /// What that directory may hold; the oldest files go first
+    #[arg(long = "journal.max-size", value_name = "MIB", default_value_t = 1024, requires = "journal",
+        value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
+    pub journal_size: u64,
 }
 
 /// A level of the log.
@@ -147,14 +160,18 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     match cli.command {
         Some(Command::Serve(serve)) => {
-            crate::app::serve(&crate::app::ServeArgs { config_file: file, listen: serve.listen })
+            let size = serve.journal_size << 20;
+            let journal = serve.journal.map(|directory| crate::journal::Settings::new(directory, size));
+            crate::app::serve(&crate::app::ServeArgs { config_file: file, listen: serve.listen, journal })
         }
         Some(Command::Demo(demo)) => demo.run(),
         Some(Command::Check(check)) => ExitCode::from(check.run(&file)),
         Some(Command::Incidents { command }) => {
             ExitCode::from(command.run(&file, cli.common.config_file.is_some()))
         }
+        Some(Command::Ready(ready)) => ExitCode::from(ready.run(&file)),
         Some(Command::Init(init)) => ExitCode::from(init.run()),
+        Some(Command::Replay(replay)) => ExitCode::from(replay.run()),
         Some(Command::Config { command }) => run_config(&command, &file),
         None => {
             let help = Cli::command().render_help();

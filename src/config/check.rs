@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::layers::Places;
 use super::problem::{KeyPath, Problem};
-use super::{Config, Loaded, Problems, Web, dpd, egress, raw, target};
+use super::{Config, Loaded, Problems, Web, dpd, egress, raw, sets, target};
 use crate::budget::Limits;
 use crate::detect::flap::Damping;
 
@@ -62,7 +62,10 @@ impl<'a> Check<'a> {
     /// The value at `path` is wrong.
     pub fn wrong(&mut self, path: &KeyPath, rule: impl Into<String>, hint: &str) {
         let problem = self.at_value(path, rule.into(), hinted(hint));
-        self.problems.push(problem);
+        // One value may stand for several targets.
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
     }
 
     /// The key at `path`, or what is missing below it, is wrong.
@@ -239,6 +242,12 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
         targets.push(std::sync::Arc::new(target));
         shown.insert(name.clone(), effective);
     }
+    for (name, written, path) in sets::targets(file, &mut check) {
+        let (target, effective) = target::target(&name, &written, &around, &mut check, &path);
+        targets.push(std::sync::Arc::new(target));
+        shown.insert(name, effective);
+    }
+    targets.sort_by(|a, b| a.name.cmp(&b.name));
     if targets.is_empty() {
         check.doubt(&top.key("targets"), "no targets: nothing is probed", "add one below \"targets:\"");
     }
@@ -252,6 +261,8 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
             dpd_profiles: file.defaults.dpd_profiles.clone(),
         },
         targets: shown,
+        // They are among the targets now.
+        sets: BTreeMap::new(),
         egress: egress.iter().map(|(name, egress)| (name.clone(), egress::shown(egress))).collect(),
         pairs: file.pairs.clone(),
         budget: raw::Budget::from(&budget),
@@ -372,6 +383,7 @@ fn budget(file: &raw::Budget, check: &mut Check<'_>, path: &KeyPath) -> Limits {
         openvpn_per_minute: file.openvpn_per_minute.unwrap_or(usual.openvpn_per_minute),
         tcp_per_minute: file.tcp_per_minute.unwrap_or(usual.tcp_per_minute),
         tls_per_minute: file.tls_per_minute.unwrap_or(usual.tls_per_minute),
+        wireguard_per_minute: file.wireguard_per_minute.unwrap_or(usual.wireguard_per_minute),
     };
     if limits.tls_per_minute > limits.tcp_per_minute {
         check.doubt(

@@ -8,6 +8,7 @@
 //! Invariant: there is a [`Config`] only if nothing at all is wrong; else there is every problem at
 //! once, each with the place it was written at.
 
+mod capacity;
 mod check;
 mod dpd;
 mod egress;
@@ -16,6 +17,7 @@ mod pace;
 mod problem;
 pub mod raw;
 mod session;
+mod sets;
 mod settings;
 mod shape;
 mod target;
@@ -36,6 +38,7 @@ use crate::probe::{Kind, Spec};
 use crate::session::Plan;
 use crate::words;
 
+pub use capacity::{Capacity, Cipher, Protocol, Rate, Tunnel};
 pub use dpd::{Dpd, dpd_profiles};
 pub use layers::{PREFIX, environment};
 pub use problem::{KeyPath, Place, Problem, Problems, Step};
@@ -103,6 +106,8 @@ pub struct Target {
     pub probes: Vec<Spec>,
     /// The real session that is kept with its first member, if one is.
     pub session: Option<Arc<Plan>>,
+    /// What it and its line can carry, as declared.
+    pub capacity: Option<Capacity>,
     /// Whose dead peer detection is replayed on which of them; none if no probe speaks a VPN's protocol
     /// over UDP and none was named.
     pub dpd: Option<Dpd>,
@@ -142,6 +147,10 @@ words! {
         Openvpn = "openvpn",
     }
 }
+
+/// The kinds of probe that are for hosts behind a concentrator, or mean nothing without settings: a host of
+/// which nothing is declared is not asked so.
+const INSIDE: &[&str] = &["http", "rdp", "stun", "wireguard"];
 
 /// A named way out of this host.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
@@ -224,13 +233,16 @@ impl Config {
         check::config(&file, check)
     }
 
-    /// A configuration for one host of which nothing is declared: every kind of probe, at its
-    /// defaults.
+    /// A configuration for one host of which nothing is declared: every kind of probe that a concentrator
+    /// may answer, at its defaults.
     ///
     /// # Errors
     /// If `host` is neither a name nor an address.
     pub fn single(host: &str) -> Result<Self, Problems> {
-        let probes = Kind::all().map(|kind| (kind.name.to_owned(), raw::Probe::default())).collect();
+        let probes = Kind::all()
+            .filter(|kind| !INSIDE.contains(&kind.name))
+            .map(|kind| (kind.name.to_owned(), raw::Probe::default()))
+            .collect();
         let target = raw::Target {
             address: Some(raw::OneOrMany::One(host.to_owned())),
             probes: Some(probes),

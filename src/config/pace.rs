@@ -124,5 +124,6 @@ const fn setting(charge: Charge) -> &'static str {
         Charge::OpenvpnReset => "openvpn_per_minute",
         Charge::TcpConnection => "tcp_per_minute",
         Charge::TlsHandshake => "tls_per_minute",
+        Charge::WireguardHandshake => "wireguard_per_minute",
     }
 }

@@ -20,6 +20,9 @@ pub struct File {
     pub defaults: Defaults,
     /// The concentrators and hosts to probe, by name; the name is the label `target`.
     pub targets: BTreeMap<String, Target>,
+    /// Ready-made targets, by the name of their set: microsoft_signin, which is the hosts that Microsoft's
+    /// sign-in needs.
+    pub sets: BTreeMap<String, Set>,
     /// Named ways out of this host; `default`, whatever the routing table says, is always there.
     pub egress: BTreeMap<String, Egress>,
     /// Pairs of ways out by name; the name is the label `pair`. Every target that is probed over both
@@ -114,12 +117,60 @@ pub struct Target {
     /// Settings for its probes, one block a protocol.
     #[serde(flatten)]
     pub blocks: Blocks,
+    /// What it and its line can carry, for `vpnprobe ready`; not known unless this is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Capacity>,
     /// One real IKEv2 session, as the yardstick beside the probes; none unless this is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<Session>,
     /// More probes, or changes to those the VPNs stand for, by name; the name is the label `probe`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probes: Option<BTreeMap<String, Probe>>,
+}
+
+/// What a concentrator and its line can carry.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Capacity {
+    /// The rate of the line into the site.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub down: Option<Rate>,
+    /// The rate of the line out of the site.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub up: Option<Rate>,
+    /// What everything else takes of it at the hour in question, into the site; default 0bps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub down_used: Option<Rate>,
+    /// The same out of the site.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub up_used: Option<Rate>,
+    /// Whether people's traffic with Teams goes through the VPN; default full.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<Tunnel>,
+    /// With a full tunnel: whether that traffic leaves the site over the same line again, and so counts
+    /// twice; default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hairpin: Option<bool>,
+    /// What carries people's packets; default is that of the target's VPNs which makes small packets the
+    /// largest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<TunnelProtocol>,
+    /// How they are encrypted, for the protocols where that changes their size; default cbc, and gcm for
+    /// OpenVPN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cipher: Option<Cipher>,
+    /// The most tunnels it can have at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub max_sessions: Option<u32>,
+    /// The most tunnels it may have at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub licences: Option<u32>,
+    /// How many of them are not for the people in question; default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10_000_000))]
+    pub reserved_sessions: Option<u32>,
 }
 
 /// A real IKEv2 session with a pre-shared key, without Child SA, on UDP 4500 of the target's first
@@ -195,6 +246,18 @@ pub struct Blocks {
     /// For `dns`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<Dns>,
+    /// For `http`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<Http>,
+    /// For `sslvpn`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sslvpn: Option<Sslvpn>,
+    /// For `wireguard`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wireguard: Option<Wireguard>,
+    /// For `rdp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rdp: Option<Rdp>,
     /// For `icmp`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub icmp: Option<Icmp>,
@@ -303,6 +366,83 @@ pub struct Dns {
     /// The addresses that may be answered; any may be if not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expect: Option<Vec<String>>,
+    /// What a good answer is; default answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub view: Option<DnsView>,
+}
+
+/// Settings of `http`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Whether to ask inside TLS; default https, on port 443 (http: 80).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<Scheme>,
+    /// The host to ask for, in the request and as SNI; default is the target's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The path to ask for; default /.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The statuses that are good; default is any from 200 to 399.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(inner(range(min = 200, max = 599)))]
+    pub status: Option<Vec<u16>>,
+    /// Whether redirects to the same host are followed; default true. Those to another host never are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub follow: Option<bool>,
+    /// PEM file with the certificate authority of the server; default is the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// Whether the certificate must end at a trusted authority; default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<bool>,
+}
+
+/// Settings of `sslvpn`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sslvpn {
+    /// What it must be: any other is `wrong_flavour`. Found out if not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flavour: Option<Flavour>,
+    /// The name asked for and expected in the certificate; default is the target's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// PEM file with the certificate authority of the server; default is the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// Whether the certificate must end at a trusted authority; default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<bool>,
+}
+
+/// Settings of `wireguard`: the keys of a peer of the probe's own. Without them silence is what must be
+/// expected, and proves nothing.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Wireguard {
+    /// File with the private key of the probe's own peer, as `wg genkey` writes it. Nobody else may use it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub private_key_file: Option<PathBuf>,
+    /// The server's public key, as `wg` shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
+    /// File with the pre-shared key, if the peer has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preshared_key_file: Option<PathBuf>,
+}
+
+/// Settings of `rdp`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rdp {
+    /// The name sent as SNI and, with `ca_file`, expected in the certificate; default is the target's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// PEM file with the certificate authority of the server; trust and name are not judged if not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Settings of `icmp`.
@@ -323,6 +463,25 @@ pub struct Trace {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub max_hops: Option<u8>,
+}
+
+/// How the targets of a ready-made set are probed.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Set {
+    /// Over which ways out, by name; default [default].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Vec<String>>,
+    /// From one exchange to the next, from 100ms to 1d; default 60s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Duration>,
+    /// How long an answer may take, from 10ms to 1m; default 5s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// How many addresses of each host are probed; default 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 8))]
+    pub max_members: Option<u8>,
 }
 
 /// A named way out of this host: an interface, a source address, or both.
@@ -387,6 +546,10 @@ pub struct Budget {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 600))]
     pub tls_per_minute: Option<u32>,
+    /// WireGuard handshakes in any minute; a peer takes one each 5 s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 12))]
+    pub wireguard_per_minute: Option<u32>,
 }
 
 /// Whose dead peer detection is replayed on which probe of a target.
@@ -455,6 +618,12 @@ pub struct Size(pub String);
 #[schemars(extend("format" = "duration", "examples" = ["5s", "100ms", "1h"]))]
 pub struct Duration(pub String);
 
+/// A rate in bits: a number and a unit, for example 100Mbps, 1.5Gbps, 512kbps.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(extend("format" = "rate", "examples" = ["100Mbps", "1Gbps"]))]
+pub struct Rate(pub String);
+
 /// One text, or a list of them.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
@@ -513,6 +682,78 @@ choices! {
         /// The peer sends by itself, and silence for `timeout` ends the session.
         Keepalive = "keepalive",
     }
+    /// What goes through a VPN.
+    Tunnel {
+        /// Everything.
+        Full = "full",
+        /// Only what is inside; people reach Teams over their own lines.
+        Split = "split",
+    }
+    /// What carries people's packets through a VPN.
+    TunnelProtocol {
+        /// ESP in tunnel mode.
+        Ipsec = "ipsec",
+        /// The same inside UDP 4500, as it is behind a NAT.
+        IpsecNatt = "ipsec_natt",
+        /// L2TP in ESP in transport mode, inside UDP 4500.
+        L2tpIpsec = "l2tp_ipsec",
+        /// OpenVPN over UDP.
+        OpenvpnUdp = "openvpn_udp",
+        /// OpenVPN over TCP.
+        OpenvpnTcp = "openvpn_tcp",
+        /// TLS 1.2 over TCP, framed as AnyConnect does.
+        Tls = "tls",
+        /// DTLS 1.2, framed as AnyConnect does.
+        Dtls = "dtls",
+        /// PPP over TLS.
+        Sstp = "sstp",
+        /// `WireGuard`.
+        Wireguard = "wireguard",
+    }
+    /// How packets are encrypted.
+    Cipher {
+        /// AES-CBC with an HMAC.
+        Cbc = "cbc",
+        /// AES-GCM.
+        Gcm = "gcm",
+    }
+    /// What an SSL VPN speaks.
+    Flavour {
+        /// Cisco AnyConnect (Secure Client), ocserv.
+        Anyconnect = "anyconnect",
+        /// Microsoft SSTP.
+        Sstp = "sstp",
+        /// Fortinet.
+        Fortinet = "fortinet",
+        /// Palo Alto GlobalProtect.
+        Globalprotect = "globalprotect",
+        /// Pulse, Ivanti Connect Secure.
+        Pulse = "pulse",
+        /// SoftEther.
+        Softether = "softether",
+        /// OpenVPN over TCP.
+        Openvpn = "openvpn",
+    }
+    /// How a page is asked for.
+    Scheme {
+        /// Inside TLS.
+        Https = "https",
+        /// In the clear.
+        Http = "http",
+    }
+    /// What a good answer of DNS is.
+    DnsView {
+        /// The name exists.
+        Answer = "answer",
+        /// The name has inside addresses (RFC 1918, 4193, 6598), or those of `expect`.
+        Inside = "inside",
+        /// The name is an inside one and the resolver outside: it does not exist there.
+        Leak = "leak",
+        /// A random name below `name` (default `invalid`) does not exist.
+        Hijack = "hijack",
+        /// Nobody answers, for there is no resolver at that address.
+        Intercept = "intercept",
+    }
     /// Over what DNS is asked.
     DnsTransport {
         /// UDP.
@@ -563,6 +804,7 @@ impl From<&super::Limits> for Budget {
             openvpn_per_minute: Some(limits.openvpn_per_minute),
             tcp_per_minute: Some(limits.tcp_per_minute),
             tls_per_minute: Some(limits.tls_per_minute),
+            wireguard_per_minute: Some(limits.wireguard_per_minute),
         }
     }
 }

@@ -11,9 +11,10 @@ use super::check::Check;
 use super::problem::{KeyPath, suggestion};
 use super::raw;
 use crate::probe::certificate::{RootStore, Roots};
-use crate::probe::dns::Via;
+use crate::probe::dns::{Via, View};
 use crate::probe::openvpn::{Digest, Keys};
-use crate::probe::{Kind, Settings, Spec};
+use crate::probe::sslvpn::Flavour;
+use crate::probe::{Kind, Settings, Spec, wireguard};
 
 /// Where the settings of one probe are written.
 pub(super) struct Written<'a> {
@@ -48,13 +49,15 @@ macro_rules! pick {
     };
 }
 
-/// The block that a kind reads; nothing for `tcp`.
+/// The block that a kind reads; nothing for `tcp` and `stun`.
 fn block_of(kind: Kind) -> Option<&'static str> {
     match kind.name {
         "ike" | "ike_natt" => Some("ike"),
         "ikev1" | "ikev1_natt" => Some("ikev1"),
         "openvpn_udp" | "openvpn_tcp" => Some("openvpn"),
-        "l2tp" | "tls" | "dns" | "icmp" | "trace" => Some(kind.name),
+        "l2tp" | "tls" | "dns" | "http" | "sslvpn" | "wireguard" | "rdp" | "icmp" | "trace" => {
+            Some(kind.name)
+        }
         _ => None,
     }
 }
@@ -67,6 +70,10 @@ fn blocks(blocks: &raw::Blocks) -> Vec<&'static str> {
         ("openvpn", blocks.openvpn.is_some()),
         ("tls", blocks.tls.is_some()),
         ("dns", blocks.dns.is_some()),
+        ("http", blocks.http.is_some()),
+        ("sslvpn", blocks.sslvpn.is_some()),
+        ("wireguard", blocks.wireguard.is_some()),
+        ("rdp", blocks.rdp.is_some()),
         ("icmp", blocks.icmp.is_some()),
         ("trace", blocks.trace.is_some()),
     ];
@@ -116,6 +123,10 @@ pub(super) fn settings(kind: Kind, from: &Written<'_>, check: &mut Check<'_>) ->
         Some("openvpn") => shown.openvpn = Some(openvpn(from, check, &mut settings)),
         Some("tls") => shown.tls = Some(tls(from, check, &mut settings)),
         Some("dns") => shown.dns = Some(dns(from, check, &mut settings)),
+        Some("http") => shown.http = Some(http(from, check, &mut settings)),
+        Some("rdp") => shown.rdp = Some(rdp(from, check, &mut settings)),
+        Some("sslvpn") => shown.sslvpn = Some(sslvpn(from, check, &mut settings)),
+        Some("wireguard") => shown.wireguard = Some(wireguard(from, check, &mut settings)),
         Some("icmp") => shown.icmp = Some(icmp(from, &mut settings)),
         Some("trace") => shown.trace = Some(trace(from, &mut settings)),
         _ => {}
@@ -286,17 +297,9 @@ fn tls(from: &Written<'_>, check: &mut Check<'_>, settings: &mut Settings) -> ra
     server_name_rule(server_name, &path, check);
     settings.tls.server_name = server_name.cloned();
     let (verify, _) = pick!(from, tls.verify);
-    let verify = verify.copied().unwrap_or(true);
     let (ca, path) = pick!(from, tls.ca_file);
-    if let Some(roots) = roots(ca, &path, check) {
-        settings.tls.roots = roots;
-    }
-    if !verify {
-        settings.tls.roots = Roots::None;
-        if ca.is_some() {
-            check.doubt(&path, "is not used, for \"verify\" is false", "remove one of the two");
-        }
-    }
+    let (roots, verify) = trust((verify, ca), &path, check);
+    settings.tls.roots = roots;
     raw::Tls {
         server_name: server_name.cloned(),
         ca_file: ca.map(|file| check.absolute(file)),
@@ -347,7 +350,26 @@ fn dns(from: &Written<'_>, check: &mut Check<'_>, settings: &mut Settings) -> ra
             Err(_) => check.wrong(&path.item(index), "must be an IP address", ""),
         }
     }
+    let (view, view_path) = pick!(from, dns.view);
+    settings.view = match view {
+        None | Some(raw::DnsView::Answer) => View::Answer,
+        Some(raw::DnsView::Inside) => View::Inside,
+        Some(raw::DnsView::Leak) => View::Leak,
+        Some(raw::DnsView::Hijack) => View::Hijack,
+        Some(raw::DnsView::Intercept) => View::Intercept,
+    };
+    if matches!(settings.view, View::Inside | View::Leak) && name.is_none() {
+        check.wrong(&view_path, "needs \"name\"", "name a host that only the inside knows");
+    }
+    if expect.is_some() && !matches!(settings.view, View::Answer | View::Inside) {
+        check.wrong(
+            &view_path,
+            "cannot be asked together with \"expect\"",
+            "remove \"expect\": no answer is good",
+        );
+    }
     raw::Dns {
+        view: Some(view.copied().unwrap_or(raw::DnsView::Answer)),
         name: name.cloned(),
         record: Some(settings.record.to_string()),
         transport: Some(match settings.transport {
@@ -356,6 +378,152 @@ fn dns(from: &Written<'_>, check: &mut Check<'_>, settings: &mut Settings) -> ra
         }),
         edns: Some(settings.edns),
         expect: expect.cloned(),
+    }
+}
+
+/// The roots that `ca_file` and `verify` of a block stand for.
+fn trust(
+    (verify, ca): (Option<&bool>, Option<&PathBuf>),
+    path: &KeyPath,
+    check: &mut Check<'_>,
+) -> (Roots, bool) {
+    let verify = verify.copied().unwrap_or(true);
+    let named = roots(ca, path, check);
+    if verify {
+        return (named.unwrap_or_default(), verify);
+    }
+    if ca.is_some() {
+        check.doubt(path, "is not used, for \"verify\" is false", "remove one of the two");
+    }
+    (Roots::None, verify)
+}
+
+fn http(from: &Written<'_>, check: &mut Check<'_>, settings: &mut Settings) -> raw::Http {
+    let settings = &mut settings.http;
+    let (scheme, _) = pick!(from, http.scheme);
+    settings.tls = !matches!(scheme, Some(raw::Scheme::Http));
+    let (host, path) = pick!(from, http.host);
+    server_name_rule(host, &path, check);
+    settings.host = host.cloned();
+    let (page, path) = pick!(from, http.path);
+    if let Some(page) = page {
+        if !page.starts_with('/') || page.len() > 1024 || !page.chars().all(|c| c.is_ascii_graphic()) {
+            check.wrong(
+                &path,
+                "must be a path of at most 1024 printable characters that begins with /",
+                "write a blank as %20",
+            );
+        }
+        settings.path.clone_from(page);
+    }
+    let (status, path) = pick!(from, http.status);
+    check.doubled(&path, status.map(Vec::as_slice).unwrap_or_default());
+    settings.status = status.cloned().unwrap_or_default();
+    let (follow, _) = pick!(from, http.follow);
+    settings.follow = follow.copied().unwrap_or(true);
+    let (verify, _) = pick!(from, http.verify);
+    let (ca, path) = pick!(from, http.ca_file);
+    let (roots, verify) = trust((verify, ca), &path, check);
+    settings.roots = roots;
+    raw::Http {
+        scheme: Some(if settings.tls { raw::Scheme::Https } else { raw::Scheme::Http }),
+        host: host.cloned(),
+        path: Some(settings.path.clone()),
+        status: status.cloned(),
+        follow: Some(settings.follow),
+        ca_file: ca.map(|file| check.absolute(file)),
+        verify: Some(verify),
+    }
+}
+
+fn rdp(from: &Written<'_>, check: &mut Check<'_>, settings: &mut Settings) -> raw::Rdp {
+    let (server_name, path) = pick!(from, rdp.server_name);
+    server_name_rule(server_name, &path, check);
+    settings.rdp.server_name = server_name.cloned();
+    let (ca, path) = pick!(from, rdp.ca_file);
+    if let Some(roots) = roots(ca, &path, check) {
+        settings.rdp.roots = roots;
+    }
+    raw::Rdp { server_name: server_name.cloned(), ca_file: ca.map(|file| check.absolute(file)) }
+}
+
+fn sslvpn(from: &Written<'_>, check: &mut Check<'_>, settings: &mut Settings) -> raw::Sslvpn {
+    let settings = &mut settings.sslvpn;
+    let (flavour, _) = pick!(from, sslvpn.flavour);
+    settings.flavour = flavour.map(|flavour| match flavour {
+        raw::Flavour::Anyconnect => Flavour::Anyconnect,
+        raw::Flavour::Sstp => Flavour::Sstp,
+        raw::Flavour::Fortinet => Flavour::Fortinet,
+        raw::Flavour::Globalprotect => Flavour::Globalprotect,
+        raw::Flavour::Pulse => Flavour::Pulse,
+        raw::Flavour::Softether => Flavour::Softether,
+        raw::Flavour::Openvpn => Flavour::Openvpn,
+    });
+    let (server_name, path) = pick!(from, sslvpn.server_name);
+    server_name_rule(server_name, &path, check);
+    settings.server_name = server_name.cloned();
+    let (verify, _) = pick!(from, sslvpn.verify);
+    let (ca, path) = pick!(from, sslvpn.ca_file);
+    let (roots, verify) = trust((verify, ca), &path, check);
+    settings.roots = roots;
+    raw::Sslvpn {
+        flavour: flavour.copied(),
+        server_name: server_name.cloned(),
+        ca_file: ca.map(|file| check.absolute(file)),
+        verify: Some(verify),
+    }
+}
+
+/// What is wrong with a text that should be a key of WireGuard.
+const NO_KEY: &str = "must be a key: 44 characters of Base64, as wg writes it";
+
+/// The key in a file.
+fn wireguard_key(file: Option<&PathBuf>, path: &KeyPath, check: &mut Check<'_>) -> Option<[u8; 32]> {
+    let text = check.secret(path, file?)?;
+    let key = wireguard::Settings::key(&text);
+    if key.is_none() {
+        check.wrong(
+            path,
+            "the file cannot be used: it does not hold one key",
+            "44 characters of Base64, as \"wg genkey\" writes it",
+        );
+    }
+    key
+}
+
+fn wireguard(from: &Written<'_>, check: &mut Check<'_>, settings: &mut Settings) -> raw::Wireguard {
+    let (private, private_path) = pick!(from, wireguard.private_key_file);
+    let private_key = wireguard_key(private, &private_path, check);
+    let (public, public_path) = pick!(from, wireguard.public_key);
+    let public_key = public.and_then(|text| wireguard::Settings::key(text));
+    if public.is_some() && public_key.is_none() {
+        check.wrong(&public_path, NO_KEY, "it is the server's, \"wg show\" prints it");
+    }
+    let (preshared, preshared_path) = pick!(from, wireguard.preshared_key_file);
+    let preshared_key = wireguard_key(preshared, &preshared_path, check);
+    match (private, public) {
+        (Some(_), None) => {
+            check.wrong(&private_path, "is of no use without \"public_key\"", "add the server's public key");
+        }
+        (None, Some(_)) => {
+            check.wrong(
+                &public_path,
+                "is of no use without \"private_key_file\"",
+                "add a peer for the probe to the server, and name its key",
+            );
+        }
+        (None, None) if preshared.is_some() => {
+            check.wrong(&preshared_path, "is of no use without \"private_key_file\" and \"public_key\"", "");
+        }
+        _ => {}
+    }
+    if let (Some(private), Some(public)) = (private_key, public_key) {
+        settings.wireguard = wireguard::Settings::new(private, public, preshared_key);
+    }
+    raw::Wireguard {
+        private_key_file: private.map(|file| check.absolute(file)),
+        public_key: public.cloned(),
+        preshared_key_file: preshared.map(|file| check.absolute(file)),
     }
 }
 

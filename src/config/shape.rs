@@ -27,6 +27,7 @@ enum Allowed<'a> {
     Number,
     Flag,
     Duration,
+    Rate,
     Text,
 }
 
@@ -89,6 +90,7 @@ impl Shape {
             Some("number") => Allowed::Number,
             Some("boolean") => Allowed::Flag,
             _ if schema.get("format").and_then(Json::as_str) == Some("duration") => Allowed::Duration,
+            _ if schema.get("format").and_then(Json::as_str) == Some("rate") => Allowed::Rate,
             _ => Allowed::Text,
         }
     }
@@ -151,7 +153,7 @@ impl Walk<'_> {
             (Allowed::OneOrMany, Value::List(nodes)) => {
                 ValueKind::Array(self.list(nodes, &serde_json::json!({"type": "string"}), path))
             }
-            (Allowed::OneOrMany | Allowed::Text | Allowed::Duration, Value::Text(text)) => {
+            (Allowed::OneOrMany | Allowed::Text | Allowed::Duration | Allowed::Rate, Value::Text(text)) => {
                 ValueKind::String(text.clone())
             }
             (Allowed::OneOrMany, _) => {
@@ -169,6 +171,18 @@ impl Walk<'_> {
                     _ => "a number and its unit, for example 5s, 100ms, 1h".to_owned(),
                 };
                 return self.wrong(node, path, "must be a duration", Some(hint));
+            }
+            (Allowed::Rate, value) => {
+                let hint = match value {
+                    Value::Whole(_) | Value::Number(_) => {
+                        format!(
+                            "write the unit, for example {}Mbps",
+                            self.origin.text_of(node).unwrap_or_default()
+                        )
+                    }
+                    _ => "a number and its unit, for example 100Mbps, 1.5Gbps".to_owned(),
+                };
+                return self.wrong(node, path, "must be a rate", Some(hint));
             }
             (Allowed::Words(words), Value::Text(text)) if words.contains(&text.as_str()) => {
                 ValueKind::String(text.clone())

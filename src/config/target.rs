@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::check::{Check, Defaults, FULL_INTERVAL, INTERVAL, TIMEOUT};
 use super::problem::{KeyPath, near, one_of, suggestion};
 use super::settings::{self, Written};
-use super::{Address, Egress, Family, Target, Vpn, dpd, pace, raw, session};
+use super::{Address, Egress, Family, Target, Vpn, capacity, dpd, pace, raw, session};
 use crate::budget::Limits;
 use crate::probe::{Kind, Spec};
 
@@ -68,8 +68,10 @@ pub(super) fn target(
     let probes: Vec<Spec> = specs.into_iter().map(|(spec, _)| spec).collect();
     let dpd = around.profiles.of_target(file.dpd.as_ref(), &probes, check, &path.key("dpd"));
     shown.dpd.clone_from(&file.dpd);
+    let (capacity, shown_capacity) = capacity::capacity(file.capacity.as_ref(), &vpn, check, path);
+    shown.capacity = shown_capacity;
     let name = name.to_owned();
-    (Target { name, addresses, family, max_members, vpn, egress, probes, session, dpd }, shown)
+    (Target { name, addresses, family, max_members, vpn, egress, probes, session, capacity, dpd }, shown)
 }
 
 fn addresses(
@@ -305,10 +307,11 @@ fn probe(
     let timeout = check.duration(&path.key("timeout"), entry.timeout.as_ref(), TIMEOUT);
     let full = check.duration(&path.key("full_interval"), entry.full_interval.as_ref(), FULL_INTERVAL);
     let (settings, blocks) = settings::settings(kind, from, check);
+    let usual_port = if kind.name == "http" && !settings.http.tls { 80 } else { kind.port };
     let spec = Spec {
         name: name.to_owned(),
         kind,
-        port: entry.port.unwrap_or(kind.port),
+        port: entry.port.unwrap_or(usual_port),
         interval,
         timeout: timeout.unwrap_or(around.defaults.timeout),
         full_interval: full.unwrap_or(around.defaults.full_interval),

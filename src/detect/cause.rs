@@ -214,12 +214,11 @@ impl<'a> Scene<'a> {
         if fell.iter().any(|party| party.heard.busy()) {
             return Ok(Cause::FullOrThrottled);
         }
-        let on = |all: &[&Party<'_>], port, every: bool| {
-            let mut on = all.iter().map(|party| party.service().0 == "ike" && party.about.port == port);
-            if every { on.all(|on| on) } else { on.any(|on| on) }
+        let ike = |party: &Party<'_>, natt: bool| {
+            party.service().0 == "ike" && party.about.kind.ends_with("_natt") == natt
         };
-        for (port, twin, cause) in [(500, 4500, Cause::Udp500), (4500, 500, Cause::Udp4500)] {
-            if on(&fell, port, true) && on(&stood, twin, false) {
+        for (natt, cause) in [(false, Cause::Udp500), (true, Cause::Udp4500)] {
+            if fell.iter().all(|party| ike(party, natt)) && stood.iter().any(|party| ike(party, !natt)) {
                 return Ok(cause);
             }
         }

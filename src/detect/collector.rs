@@ -23,6 +23,7 @@ use super::flap::Damping;
 use super::incident::{Incident, Stage};
 use super::incidents::Incidents;
 use super::kept::{Kept, KeptSurvival, Key, Knowledge};
+use super::liveness::Thresholds;
 use super::recorder::{Mark, Recorder};
 use super::watch::{Transition, Watch};
 use crate::sample::{Carrier, Sample, SeriesId};
@@ -298,6 +299,8 @@ pub struct Collector {
     kept: HashMap<Key, Kept>,
     /// Empty between samples.
     passed: Vec<Transition>,
+    /// What is an outage.
+    outage: Thresholds,
     incidents: Incidents,
 }
 
@@ -326,6 +329,12 @@ impl Collector {
             series: series.chain(self.kept.values().cloned()).collect(),
             incidents: self.incidents.keep(&self.tracks, now),
         }
+    }
+
+    /// One that tells outages by these thresholds.
+    #[must_use]
+    pub fn judging(outage: Thresholds) -> Self {
+        Self { outage, ..Self::default() }
     }
 
     /// A series and what is known of it.
@@ -357,6 +366,7 @@ impl Collector {
                     Some(Some(track)) => track.place(placed),
                     Some(empty) => {
                         let track = empty.insert(Track::new(placed, now));
+                        track.watch.set_outage(self.outage);
                         if !self.kept.is_empty()
                             && let Some(kept) = self.kept.remove(&Key::from(&placed.about))
                             && kept.usable(now)

@@ -76,9 +76,9 @@ words! {
         Udp = "udp",
         /// All that goes by TCP fell, what goes by UDP stood.
         Tcp = "tcp",
-        /// UDP port 500 fell, 4500 stood.
+        /// IKE on UDP port 500 fell, on 4500 it stood.
         Udp500 = "udp_500",
-        /// UDP port 4500 fell, 500 stood.
+        /// IKE on UDP port 4500 fell, on 500 it stood.
         Udp4500 = "udp_4500",
         /// One service fell silent, and the box answers otherwise.
         OneService = "one_service",

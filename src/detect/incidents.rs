@@ -110,7 +110,8 @@ impl Incidents {
         let (false, Some(track)) = (news.is_empty(), track(tracks, series)) else { return };
         let target = track.about().target.as_str();
         let Some(all) = self.targets.get(target) else { return };
-        if !self.open.contains_key(target) {
+        let new = !self.open.contains_key(target);
+        if new {
             let Some(fall) = Fall::of(track, &news) else { return };
             if !tells(tracks, all, track.about()) {
                 return;
@@ -119,11 +120,13 @@ impl Incidents {
             let mut open = Open::new(fall, series, track, all, tracks, self.clock, self.number);
             self.marks += open.snapshots(tracks, self.marks);
             open.heard = now;
-            out.push(open.found(Stage::Opened, tracks));
             self.open.insert(target.to_owned(), Box::new(open));
         }
         let Some(open) = self.open.get_mut(target) else { return };
         open.heed(series, track, &news, now);
+        if new {
+            out.push(open.found(Stage::Opened, tracks));
+        }
         open.next = open.next(tracks, all, now);
         self.deadline = self.deadline.min(open.next);
     }

@@ -91,6 +91,11 @@ impl Liveness {
         row && self.since <= now && self.state != State::Degraded
     }
 
+    /// Judges by other thresholds from now on.
+    pub const fn set_thresholds(&mut self, thresholds: Thresholds) {
+        self.thresholds = thresholds;
+    }
+
     /// The state (up, down or unknown) and since when it holds.
     #[must_use]
     pub const fn state(&self) -> (State, Timestamp) {

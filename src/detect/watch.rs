@@ -139,6 +139,12 @@ impl Watch {
         order.put(evidence, sample.done, |evidence| folds.fold(&evidence, out));
     }
 
+    /// Tells outages by other thresholds from now on.
+    pub const fn set_outage(&mut self, outage: Thresholds) {
+        self.folds.serving.set_thresholds(outage);
+        self.folds.reached.set_thresholds(outage);
+    }
+
     /// Damps flaps otherwise from now on.
     pub fn set_damping(&mut self, damping: Damping) {
         self.folds.flap.set_damping(damping);

@@ -54,7 +54,9 @@ impl Declared {
     pub fn label(&self, observed: &Observed) -> String {
         match observed.kind.name {
             "icmp" | "trace" => "ping".to_owned(),
-            "tcp" | "tls" | "openvpn_tcp" => format!("TCP {}", self.port(observed)),
+            "tcp" | "tls" | "openvpn_tcp" | "http" | "rdp" | "sslvpn" => {
+                format!("TCP {}", self.port(observed))
+            }
             _ => format!("UDP {}", self.port(observed)),
         }
     }

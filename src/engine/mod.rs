@@ -22,9 +22,10 @@ use crate::budget::Budget;
 use crate::config::{Config, Egress, Target};
 use crate::detect::dpd::{Profile, Survival};
 use crate::detect::liveness::combine;
-use crate::detect::{Bearing, Collector, Found, Input, Stage, Transition};
+use crate::detect::{Bearing, Found, Input, Stage, Transition};
 use crate::entropy::Draw;
 use crate::export::metrics::{DpdMetrics, FlowAge, Registry, SeriesKey, SeriesMetrics};
+use crate::journal::{Intake, Recorder};
 use crate::net::{Driver, FlowId, Happening, Tag, Waker};
 use crate::probe::forms::Learner;
 use crate::probe::{Charge, Flow, Form, Spec};
@@ -143,7 +144,7 @@ pub struct Engine {
     handle: Handle,
     told: Told,
     by_hand: HashMap<(SeriesId, u64), Reply>,
-    collector: Collector,
+    collector: Intake,
     /// What the collector found; empty between samples.
     found: Vec<Found>,
     /// Takes what is to outlive this process.
@@ -179,13 +180,18 @@ impl Engine {
             handle,
             told: Told::default(),
             by_hand: HashMap::new(),
-            collector: Collector::new(),
+            collector: Intake::default(),
             found: Vec::new(),
             feed: None,
             saved: (Timestamp::ZERO, Timestamp::FAR),
             asked: 0,
             sessions: Sessions::new(),
         }
+    }
+
+    /// Has it write down what its detectors see.
+    pub fn record(&mut self, recorder: Recorder) {
+        self.collector.record(recorder);
     }
 
     /// How other threads reach it.
@@ -205,7 +211,7 @@ impl Engine {
     /// configuration.
     pub fn resume(&mut self, kept: Snapshot) {
         let Snapshot { monotonic, knowledge, budget, .. } = kept;
-        self.collector = Collector::resumed(knowledge);
+        self.collector.resume(knowledge);
         self.budget.resume(budget, monotonic);
     }
 
@@ -227,8 +233,8 @@ impl Engine {
                 self.slot(slot, &mut happenings);
             }
             self.run_rare(now, &mut happenings);
-            self.tick(now);
             self.sessions.compare(now);
+            self.tick(now);
             if now >= self.saved.1 {
                 self.save();
             }
@@ -440,6 +446,9 @@ impl Engine {
         }
         if beside {
             return;
+        }
+        if telling {
+            series.metrics.remember(&sample);
         }
         let bearing = if telling { Bearing::Target } else { Bearing::Flow };
         let evidence = sample.report.outcome.received().is_some();

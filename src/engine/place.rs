@@ -131,6 +131,7 @@ impl Engine {
         {
             series.target = Arc::clone(target);
             series.metrics = self.registry.series(key.clone(), spec.kind, &self.config.buckets);
+            series.metrics.pace(spec.interval, spec.timeout);
             if let Some(id) = self.by_key.get(key) {
                 self.watch(*id, now);
             }
@@ -143,6 +144,7 @@ impl Engine {
         });
         let forms = (spec.kind.forms)(spec);
         let metrics = self.registry.series(key.clone(), spec.kind, &self.config.buckets);
+        metrics.begin(spec.interval, spec.timeout);
         let series = Series {
             target: Arc::clone(target),
             spec: spec.clone(),

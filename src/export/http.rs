@@ -2,12 +2,12 @@
 //!
 //! | path | answer |
 //! |---|---|
-//! | `GET /metrics` | text 0.0.4, or protobuf if `Accept` prefers it |
+//! | `GET /metrics` | text 0.0.4, or protobuf if `Accept` prefers it; gzip if asked for. `?histograms=native` leaves the classic buckets out of protobuf |
 //! | `GET /probe?target=&module=` | one exchange now, in `blackbox_exporter`'s names |
 //! | `GET /-/healthy`, `GET /-/ready` | 200, or 503 with the reason |
 //! | `POST /-/reload` | 200, or 500 with the problems |
 //! | `GET /config` | the configuration in force, secrets masked |
-//! | `GET /api/v1/status` | everything known now, as JSON |
+//! | `GET /api/v1/status` | everything known now, as JSON; with `?target=`, of that target |
 //! | `GET /api/v1/incidents`, `GET /api/v1/incidents/ID` | what was recorded around outages and flaps, as JSON |
 //! | `GET /sd` | the configured targets, for `http_sd_configs` |
 //! | `GET /` | the status page |
@@ -22,14 +22,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template as _;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::{Body, Bytes};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::metrics::Registry;
+use super::metrics::{Form, Registry};
 use super::page::{CONTENT_SECURITY_POLICY, Page};
 use super::status::Status;
 use crate::store::Shelf;
@@ -37,13 +37,16 @@ use crate::store::Shelf;
 mod accept;
 mod incidents;
 mod probe;
+mod scrape;
 mod server;
 
 #[cfg(test)]
 mod tests;
 
 pub use accept::Format;
+use accept::gzip;
 pub use probe::{ProbeError, ProbeNow};
+use scrape::Scrape;
 pub use server::{Limits, serve};
 
 /// A future in a box, as the trait needs it.
@@ -100,7 +103,7 @@ pub struct App {
 }
 
 /// An answer.
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<Either<Full<Bytes>, Scrape>>;
 
 /// Where the incidents are listed; below it is each of them.
 const INCIDENTS: &str = "/api/v1/incidents";
@@ -185,10 +188,7 @@ impl App {
 
     async fn route<B>(&self, request: &Request<B>, path: &str) -> Answer {
         match path {
-            "/metrics" => match Self::format(request) {
-                format @ Format::Text => body(format.content_type(), self.registry.encode_text()),
-                format @ Format::Protobuf => body(format.content_type(), self.registry.encode_protobuf()),
-            },
+            "/metrics" => self.metrics(request),
             "/probe" => self.probe(request).await,
             "/-/healthy" => text(StatusCode::OK, "Healthy\n"),
             "/-/ready" => match self.daemon.ready() {
@@ -198,13 +198,32 @@ impl App {
             "/-/reload" => self.reload().await,
             "/config" => body(PLAIN, self.daemon.config_text().into_bytes()),
             "/sd" => json(&discovery(self.daemon.targets())),
-            "/api/v1/status" => json(&self.status()),
+            "/api/v1/status" => json(&self.status(only(request).as_deref())),
             INCIDENTS => self.incidents(request),
             _ => match incident(path) {
                 Some(id) => self.incident(id).await,
                 None => self.page(),
             },
         }
+    }
+
+    fn metrics<B>(&self, request: &Request<B>) -> Answer {
+        let format = Self::format(request);
+        let classic = !request
+            .uri()
+            .query()
+            .is_some_and(|query| query.split('&').any(|pair| pair == "histograms=native"));
+        let form = match format {
+            Format::Text => Form::Text,
+            Format::Protobuf => Form::Protobuf { classic },
+        };
+        let gzip = gzip(&listed(request, header::ACCEPT_ENCODING));
+        let scrape = Scrape::new(self.registry.expose(form), gzip);
+        let mut answer = with_headers(format.content_type(), Either::Right(scrape));
+        if gzip {
+            answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        answer
     }
 
     /// Says no to what no route may see.
@@ -236,8 +255,7 @@ impl App {
     }
 
     fn format<B>(request: &Request<B>) -> Format {
-        let values = request.headers().get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        Format::negotiate(&values.collect::<Vec<_>>().join(","))
+        Format::negotiate(&listed(request, header::ACCEPT))
     }
 
     /// Leaves room for the answer within the limit of the request.
@@ -258,12 +276,12 @@ impl App {
         }
     }
 
-    fn status(&self) -> Status {
-        Status::read(&self.registry, self.daemon.ready())
+    fn status(&self, only: Option<&str>) -> Status {
+        Status::read(&self.registry, self.daemon.ready(), only)
     }
 
     fn page(&self) -> Answer {
-        let status = self.status();
+        let status = self.status(None);
         let Ok(html) = Page::new(&status, &self.shelf.latest(ON_PAGE)).render() else {
             return text(StatusCode::INTERNAL_SERVER_ERROR, "The page cannot be made.\n");
         };
@@ -272,6 +290,17 @@ impl App {
         answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
         answer
     }
+}
+
+/// The target that a request for the status is about; nothing for all.
+fn only<B>(request: &Request<B>) -> Option<String> {
+    probe::parameter(request.uri().query()?, "target")
+}
+
+/// All values of a header that is a list.
+fn listed<B>(request: &Request<B>, name: header::HeaderName) -> String {
+    let values = request.headers().get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.collect::<Vec<_>>().join(",")
 }
 
 /// Whether a `Host` header names a loopback listener: an address, or `localhost`.
@@ -331,7 +360,11 @@ fn json(value: &impl Serialize) -> Answer {
 }
 
 fn body(content_type: &'static str, content: Vec<u8>) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(content)));
+    with_headers(content_type, Either::Left(Full::new(Bytes::from(content))))
+}
+
+fn with_headers(content_type: &'static str, content: Either<Full<Bytes>, Scrape>) -> Answer {
+    let mut answer = Response::new(content);
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

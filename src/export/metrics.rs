@@ -11,30 +11,34 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use prometheus::core::{Collector, Desc};
+use prometheus::Encoder;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
-use prometheus::{Encoder, ProtobufEncoder, TextEncoder};
 
 use crate::probe::Kind;
 use crate::time::Clock;
 
+mod cells;
 mod detected;
 mod dpd;
+mod exposition;
 mod families;
 mod histogram;
 mod native;
 mod own;
+mod proto;
 mod series;
 mod session;
 mod target;
+mod text;
 
 #[cfg(test)]
 mod tests;
 
 pub use detected::Detected;
 pub use dpd::DpdMetrics;
-use families::{Collected, Family};
+pub use exposition::{Exposition, Form, Step};
+use families::Family;
 pub use histogram::{Bounds, Histogram};
 pub use own::OwnMetrics;
 pub use series::{FlowAge, SeriesKey, SeriesMetrics};
@@ -50,7 +54,8 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 #[derive(Clone)]
 pub struct Registry {
     shared: Arc<Shared>,
-    encoder: prometheus::Registry,
+    /// The metrics that the crate itself knows.
+    process: prometheus::Registry,
 }
 
 struct Shared {
@@ -58,7 +63,7 @@ struct Shared {
     own: OwnMetrics,
     /// The bounds asked for last: nearly all series have the same, and share them.
     bounds: Mutex<Bounds>,
-    series: RwLock<BTreeMap<SeriesKey, Arc<SeriesMetrics>>>,
+    series: RwLock<BTreeMap<Arc<SeriesKey>, Arc<SeriesMetrics>>>,
     targets: RwLock<BTreeMap<String, Arc<TargetMetrics>>>,
     sessions: RwLock<BTreeMap<SessionKey, Arc<SessionMetrics>>>,
 }
@@ -95,13 +100,12 @@ impl Registry {
             targets: RwLock::default(),
             sessions: RwLock::default(),
         });
-        let encoder = prometheus::Registry::new();
-        // Registering fails for names that clash or are malformed only, and a test registers them all.
-        let _ = encoder.register(Box::new(Ours::new(Arc::clone(&shared))));
+        let own = prometheus::Registry::new();
         if process {
-            let _ = encoder.register(Box::new(ProcessCollector::for_self()));
+            // Registering fails for names that clash only, and it is alone.
+            let _ = own.register(Box::new(ProcessCollector::for_self()));
         }
-        Self { shared, encoder }
+        Self { shared, process: own }
     }
 
     /// The metrics of a series, made at zero if they are new. A series that exists with the same kind
@@ -114,7 +118,8 @@ impl Registry {
         if let Some(known) = all.get(&key).filter(|known| known.fits(kind, &bounds)) {
             return Arc::clone(known);
         }
-        let new = Arc::new(SeriesMetrics::new(key.clone(), kind, &bounds, self.shared.clock.wall()));
+        let key = Arc::new(key);
+        let new = Arc::new(SeriesMetrics::new(Arc::clone(&key), kind, &bounds, self.shared.clock.wall()));
         all.insert(key, Arc::clone(&new));
         new
     }
@@ -198,16 +203,22 @@ impl Registry {
         read(&self.shared.targets).values().map(Arc::clone).collect()
     }
 
+    /// A scrape, to be made step by step.
+    #[must_use]
+    pub fn expose(&self, form: Form) -> Exposition {
+        Exposition::new(self, form)
+    }
+
     /// All metrics in Prometheus' text format 0.0.4.
     #[must_use]
     pub fn encode_text(&self) -> Vec<u8> {
-        encode(&TextEncoder::new(), &self.encoder.gather())
+        self.expose(Form::Text).whole()
     }
 
     /// All metrics as length-delimited `io.prometheus.client.MetricFamily` messages.
     #[must_use]
     pub fn encode_protobuf(&self) -> Vec<u8> {
-        encode(&ProtobufEncoder::new(), &self.encoder.gather())
+        self.expose(Form::Protobuf { classic: true }).whole()
     }
 }
 
@@ -216,45 +227,4 @@ pub(super) fn encode(encoder: &impl Encoder, families: &[MetricFamily]) -> Vec<u
     let mut out = Vec::new();
     let _ = encoder.encode(families, &mut out);
     out
-}
-
-/// What joins our atomics to the crate's registry.
-struct Ours {
-    shared: Arc<Shared>,
-    descriptions: Vec<Desc>,
-}
-
-impl Ours {
-    fn new(shared: Arc<Shared>) -> Self {
-        let describe = |family: &Family| {
-            let labels = family.labels().map(str::to_owned).collect();
-            Desc::new(family.name().to_owned(), family.help().to_owned(), labels, [].into()).ok()
-        };
-        Self { shared, descriptions: Family::ALL.iter().filter_map(describe).collect() }
-    }
-}
-
-impl Collector for Ours {
-    fn desc(&self) -> Vec<&Desc> {
-        self.descriptions.iter().collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let mut out = Collected::new();
-        // The lists are copied first: reading the metrics takes long enough to be felt by a reload.
-        let series: Vec<_> = read(&self.shared.series).values().map(Arc::clone).collect();
-        for series in series {
-            series.collect(&mut out);
-        }
-        let targets: Vec<_> = read(&self.shared.targets).values().map(Arc::clone).collect();
-        for target in targets {
-            target.collect(&mut out);
-        }
-        let sessions: Vec<_> = read(&self.shared.sessions).values().map(Arc::clone).collect();
-        for session in sessions {
-            session.collect(&mut out);
-        }
-        self.shared.own.collect(&mut out);
-        out.finish()
-    }
 }

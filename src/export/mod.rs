@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!   engine thread                          web thread
-//!   record(sample) ──▶ atomics ──▶ Registry::encode_* ──▶ http ──▶ scraper, browser, operator
+//!   record(sample) ──▶ atomics ──▶ Registry::expose ────▶ http ──▶ scraper, browser, operator
 //! ```
 //!
-//! Invariant: the engine never waits for the web side. It writes relaxed atomics; a scrape only reads
-//! them. The crates `prometheus` and `hyper` are known here and nowhere else.
+//! Invariant: a scrape never keeps the engine waiting. It writes relaxed atomics, which a scrape only
+//! reads; the last hour of a series is locked for the microsecond it takes to sum it up. The crates `prometheus` and `hyper` are known here and nowhere else.
 
+pub mod client;
 pub mod http;
 pub mod metrics;
 pub mod page;

@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use super::metrics::{MemberInfo, Registry, SeriesMetrics, TargetMetrics};
 use crate::detect::liveness::State;
+use crate::detect::recent::Recent;
 use crate::sample::{Details, Fault, Outcome, Reason, Text};
-use crate::time::WallTime;
+use crate::time::{Timestamp, WallTime};
 
 /// Everything that is known now.
 #[derive(Debug, Serialize)]
@@ -96,17 +97,21 @@ pub struct ProbeStatus {
     pub unsent: BTreeMap<&'static str, u64>,
     /// When the first certificate of the chain to expire does so.
     pub certificate_not_after: Option<String>,
+    /// The last hour; null before its first evidence.
+    pub recent: Option<Recent>,
     /// What the last answers told.
     pub details: Details,
 }
 
 impl Status {
-    /// Reads the registry; `ready` is as [`super::http::Daemon::ready`] says.
+    /// Reads the registry; `ready` is as [`super::http::Daemon::ready`] says. With `only`, of the targets
+    /// that one alone.
     #[must_use]
-    pub fn read(registry: &Registry, ready: Result<(), String>) -> Self {
-        let now = registry.clock().wall();
+    pub fn read(registry: &Registry, ready: Result<(), String>, only: Option<&str>) -> Self {
+        let (now, at) = (registry.clock().wall(), registry.clock().now());
         let mut probes: BTreeMap<String, Vec<_>> = BTreeMap::new();
-        for series in registry.all_series() {
+        let wanted = |name: &str| only.is_none_or(|only| only == name);
+        for series in registry.all_series().into_iter().filter(|series| wanted(&series.key().target)) {
             probes.entry(series.key().target.clone()).or_default().push(series);
         }
         let read = |target: &TargetMetrics| {
@@ -115,17 +120,22 @@ impl Status {
             TargetStatus {
                 target: target.name().to_owned(),
                 state: target.state(),
-                probes: mine.iter().map(|series| ProbeStatus::read(series, &members, now)).collect(),
+                probes: mine.iter().map(|series| ProbeStatus::read(series, &members, now, at)).collect(),
                 members: members.into_iter().map(MemberStatus::from).collect(),
             }
         };
+        let targets = registry.all_targets();
         Self {
             schema: 1,
             time: now.to_string(),
             version: env!("CARGO_PKG_VERSION"),
             ready: ready.is_ok(),
             not_ready: ready.err(),
-            targets: registry.all_targets().iter().map(|target| read(target)).collect(),
+            targets: targets
+                .iter()
+                .filter(|target| wanted(target.name()))
+                .map(|target| read(target))
+                .collect(),
         }
     }
 }
@@ -138,7 +148,7 @@ impl From<(u8, MemberInfo)> for MemberStatus {
 
 impl ProbeStatus {
     #[expect(clippy::cast_precision_loss, reason = "an age in seconds needs no more than a double has")]
-    fn read(series: &SeriesMetrics, members: &[(u8, MemberInfo)], now: WallTime) -> Self {
+    fn read(series: &SeriesMetrics, members: &[(u8, MemberInfo)], now: WallTime, at: Timestamp) -> Self {
         let key = series.key();
         let last = series.last();
         let outcome = last.map(|(outcome, _)| outcome);
@@ -168,6 +178,7 @@ impl ProbeStatus {
             failures: series.failures().map(|(reason, count)| (reason.as_str(), count)).collect(),
             unsent: series.unsent().map(|(fault, count)| (fault.as_str(), count)).collect(),
             certificate_not_after: series.certificate_not_after().map(|at| at.to_string()),
+            recent: series.recent(at),
             details: series.details(),
         }
     }

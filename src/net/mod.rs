@@ -13,7 +13,6 @@
 pub mod clock;
 pub mod driver;
 mod fault;
-pub mod fetch;
 mod host;
 mod icmp;
 mod poller;

@@ -8,18 +8,23 @@
 //! Invariant: a datagram is ours only if its id, its QR bit and its question are (RFC 5452, 9.1); only
 //! then is it parsed further. No resolver library: it would ask twice and hide a loss.
 //!
+//! Beside whether a name exists it can be asked which view the resolver gives: see [`View`].
+//!
 //! RFC 1035 (4.1, 4.2), RFC 6891 (EDNS), RFC 5001 (NSID), RFC 8914 (extended errors), RFC 7766 (TCP).
+
+mod view;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 pub use hickory_proto::rr::RecordType;
+pub use view::View;
 use hickory_proto::op::{Edns, Message, OpCode, MessageType, Query, ResponseCode};
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption, NSIDPayload};
 use hickory_proto::rr::{Name, RData};
 
 use super::{Charge, Event, Exchange, Flow, Form, Handled, KindInfo, Mismatch, Spec, Start, Step, Transport, icmp};
-use crate::entropy::Draw as _;
+use crate::entropy::{Draw as _, Entropy};
 use crate::sample::{Carrier, Details, Fault, Outcome, Phase, Reason, Report, Text};
 use crate::time::Timestamp;
 use crate::words;
@@ -54,11 +59,14 @@ pub struct Settings {
     pub edns: bool,
     /// The addresses that may be answered; if there are any, no other may.
     pub expect: Vec<IpAddr>,
+    /// What a good answer is. For [`View::Hijack`] the name asked for is a random one below `name`, or below
+    /// `invalid.`.
+    pub view: View,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { name: None, record: RecordType::A, transport: Via::Udp, edns: true, expect: Vec::new() }
+        Self { name: None, record: RecordType::A, transport: Via::Udp, edns: true, expect: Vec::new(), view: View::Answer }
     }
 }
 
@@ -99,6 +107,7 @@ pub static INFO: KindInfo = KindInfo {
 fn begin(spec: &Spec, start: Start<'_>) -> Box<dyn Exchange> {
     let settings = &spec.settings.dns;
     let (name, record) = match &settings.name {
+        _ if settings.view == View::Hijack => (random_name(settings, start.entropy), settings.record),
         Some(name) => (Name::from_ascii(name).ok(), settings.record),
         None => (Some(Name::root()), RecordType::NS),
     };
@@ -113,6 +122,7 @@ fn begin(spec: &Spec, start: Start<'_>) -> Box<dyn Exchange> {
         peer: start.peer,
         port: spec.port,
         record,
+        view: settings.view,
         expect: settings.expect.clone(),
         query: query.unwrap_or_default(),
         timeout: start.timeout,
@@ -123,6 +133,12 @@ fn begin(spec: &Spec, start: Start<'_>) -> Box<dyn Exchange> {
         icmp: None,
         state,
     })
+}
+
+/// A name that nobody has registered: 64 random bits below the zone.
+fn random_name(settings: &Settings, entropy: &mut dyn Entropy) -> Option<Name> {
+    let zone = settings.name.as_deref().unwrap_or("invalid");
+    Name::from_ascii(format!("{:016x}.{zone}", entropy.u64())).ok()
 }
 
 /// A question, encoded; nothing if the name is too long.
@@ -176,6 +192,7 @@ struct Ask {
     peer: IpAddr,
     port: u16,
     record: RecordType,
+    view: View,
     expect: Vec<IpAddr>,
     query: Vec<u8>,
     timeout: Duration,
@@ -300,7 +317,13 @@ impl Ask {
             return report;
         };
         let mut report = Report::timed(self.verdict(&message), rtt);
-        note(&message, &mut report.findings().details);
+        let details = &mut report.findings.get_or_insert_default().details;
+        note(&message, details);
+        if let Some(question) = message.queries.first().filter(|_| self.view != View::Answer) {
+            details.text("asked", question.name().to_string().as_str());
+        }
+        let addresses: Vec<IpAddr> = message.answers.iter().filter_map(|answer| address(&answer.data)).collect();
+        report.outcome = view::judge(self.view, report.outcome, &addresses, !self.expect.is_empty(), details);
         report
     }
 
@@ -330,7 +353,12 @@ impl Ask {
     }
 
     fn silence(&mut self) -> Report {
-        self.icmp.take().unwrap_or(Report::new(Outcome::Lost(Reason::NoAnswer)))
+        // Where no resolver is, silence is the healthy state.
+        let silence = match self.view {
+            View::Intercept => Outcome::Unsent(Fault::ExpectedSilence),
+            _ => Outcome::Lost(Reason::NoAnswer),
+        };
+        self.icmp.take().unwrap_or(Report::new(silence))
     }
 }
 

@@ -181,6 +181,8 @@ words! {
         TcpConnection = "tcp_connection",
         /// A TLS handshake.
         TlsHandshake = "tls_handshake",
+        /// A WireGuard session.
+        WireguardHandshake = "wireguard_handshake",
     }
 }
 
@@ -329,8 +331,15 @@ kinds! {
     tcp { tcp::INFO }
     tls { tls::INFO }
     dns { dns::INFO }
+    http { http::INFO }
+    rdp { rdp::INFO }
+    stun { stun::INFO }
+    sslvpn { sslvpn::INFO }
+    wireguard { wireguard::INFO }
     trace { trace::INFO }
 }
 
 pub mod certificate;
+pub mod conversation;
 pub mod forms;
+pub mod secure;

@@ -5,10 +5,15 @@
 //! Invariants: no input panics; every loop is bounded by the input; unknown code points survive as
 //! numbers; nothing is indexed, everything is read through [`Reader`].
 
+pub mod http;
 pub mod ike;
 pub mod ikev1;
 pub mod l2tp;
 pub mod openvpn;
+pub mod rdp;
+pub mod sstp;
+pub mod stun;
+pub mod wireguard;
 
 use std::fmt;
 

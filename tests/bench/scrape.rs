@@ -3,10 +3,16 @@
 //! One ICMP probe a target, a hundred round trips each, with 22 bounds: 25 lines of text a histogram.
 //! CPU is that of the encoding thread by the kernel's own count; memory is what the process has resident.
 
+#![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+#![expect(clippy::indexing_slicing, clippy::cast_precision_loss, reason = "figures for people")]
+
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use vpnprobe::export::metrics::{Registry, SeriesKey, SeriesMetrics};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use vpnprobe::export::metrics::{Form, Registry, SeriesKey, SeriesMetrics, Step};
 use vpnprobe::net::clock::SystemClock;
 use vpnprobe::probe::Kind;
 use vpnprobe::sample::{Outcome, Report, Sample, SeriesId};
@@ -17,7 +23,6 @@ const BOUNDS: [f64; 22] = [
     0.051_2, 0.1, 0.102_4, 0.204_8, 0.409_6, 0.819_2, 1.638_4, 3.276_8, 6.553_6, 13.107_2,
 ];
 
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 fn main() {
     let targets = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(10_000_usize);
     let before = resident();
@@ -34,27 +39,55 @@ fn main() {
     }
     println!("record: {:.0} ns a sample", start.elapsed().as_nanos() as f64 / targets as f64 / 10.0);
 
-    let before = resident();
-    for (name, encode) in
-        [("text", Registry::encode_text as fn(&Registry) -> Vec<u8>), ("protobuf", Registry::encode_protobuf)]
-    {
-        for _ in 0..3 {
-            let (start, cpu) = (Instant::now(), cpu());
-            let page = encode(&registry);
-            let (wall, cpu) = (start.elapsed(), self::cpu() - cpu);
-            report(name, &registry, page.len(), wall, cpu);
+    let text = registry.encode_text();
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty() && line[0] != b'#').count();
+    println!("{lines} lines of {} bytes", text.len() / lines);
+    drop(text);
+    for (name, form, gzip) in [
+        ("text", Form::Text, false),
+        ("protobuf, classic and native", Form::Protobuf { classic: true }, false),
+        ("protobuf, native", Form::Protobuf { classic: false }, false),
+        ("text, gzip", Form::Text, true),
+        ("protobuf, native, gzip", Form::Protobuf { classic: false }, true),
+    ] {
+        for _ in 0..5 {
+            scrape(name, &registry, form, gzip, lines);
         }
-        println!("{name}: {} KiB more than before the scrapes", (resident() - before) / 1024);
     }
 }
 
-fn report(name: &str, registry: &Registry, bytes: usize, wall: Duration, cpu: Duration) {
-    let lines = registry.encode_text().split(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"#")).count();
+/// One scrape whose pieces are thrown away as a client would take them.
+fn scrape(name: &str, registry: &Registry, form: Form, gzip: bool, lines: usize) {
+    let before = resident();
+    let (start, ran) = (Instant::now(), cpu());
+    let mut exposition = registry.expose(form);
+    let mut encoder = gzip.then(|| GzEncoder::new(Vec::new(), Compression::fast()));
+    let (mut bytes, mut longest, mut peak) = (0, Duration::ZERO, before);
+    loop {
+        let step = Instant::now();
+        match exposition.step() {
+            Step::Chunk(chunk) => match &mut encoder {
+                Some(encoder) => {
+                    encoder.write_all(&chunk).expect("memory");
+                    bytes += std::mem::take(encoder.get_mut()).len();
+                }
+                None => bytes += chunk.len(),
+            },
+            Step::More => {}
+            Step::End => break,
+        }
+        longest = longest.max(step.elapsed());
+    }
+    bytes += encoder.map_or(0, |encoder| encoder.finish().expect("memory").len());
+    peak = peak.max(resident());
+    let (wall, ran) = (start.elapsed(), cpu().saturating_sub(ran));
     println!(
-        "{name}: {lines} lines, {bytes} bytes, wall {:.1} ms, CPU {:.1} ms, {:.0} ns a line",
+        "{name}: {bytes} bytes, wall {:.0} ms, CPU {:.0} ms, {:.0} ns a line; longest step {:.1} ms; {} KiB more",
         wall.as_secs_f64() * 1e3,
-        cpu.as_secs_f64() * 1e3,
-        cpu.as_nanos() as f64 / lines as f64
+        ran.as_secs_f64() * 1e3,
+        ran.as_nanos() as f64 / lines as f64,
+        longest.as_secs_f64() * 1e3,
+        (peak - before) / 1024
     );
 }
 
@@ -74,7 +107,15 @@ fn rtt(at: u64, round: u64) -> Duration {
 fn answer(series: &SeriesMetrics, rtt: Duration) {
     let at = Timestamp::from_secs(1);
     let report = Report::timed(Outcome::OK, rtt);
-    series.record(&Sample { series: SeriesId(0), seq: 0, form: "echo", due: at, sent: Some(at), done: at, report });
+    series.record(&Sample {
+        series: SeriesId(0),
+        seq: 0,
+        form: "echo",
+        due: at,
+        sent: Some(at),
+        done: at,
+        report,
+    });
 }
 
 fn per(bytes: usize, targets: usize) -> f64 {

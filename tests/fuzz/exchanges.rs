@@ -51,6 +51,15 @@ fn dns() {
 }
 
 #[test]
+fn inside() {
+    never_answered("stun", &["src/wire/stun/tests.rs"]);
+    never_answered("rdp", &["tests/golden/openvpn"]);
+    never_answered("http", &["tests/golden/openvpn"]);
+    never_answered("sslvpn", &["src/wire/sstp/tests.rs"]);
+    never_answered("wireguard", &["src/probe/wireguard/tests.rs"]);
+}
+
+#[test]
 fn icmp() {
     never_answered("icmp", &["tests/golden/openvpn"]);
     walk("trace", &["tests/golden/openvpn"]);

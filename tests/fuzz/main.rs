@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod exchanges;
+mod journal;
 mod mutate;
 mod parsers;
 

@@ -1,7 +1,7 @@
 //! Each parser of `wire`: whatever it accepts, it writes and reads again as the same.
 
 use vpnprobe::wire::openvpn::{Digest, Keys, Packet, Side, Wrapping};
-use vpnprobe::wire::{icmp, ike, ikev1, l2tp};
+use vpnprobe::wire::{http, icmp, ike, ikev1, l2tp, rdp, sstp, stun, wireguard};
 
 use crate::mutate::goldens;
 use crate::{each_input, inputs};
@@ -61,6 +61,50 @@ fn openvpn_packets() {
         }
         for wrapping in &wrappings {
             let _ = wrapping.unwrap(bytes);
+        }
+    });
+}
+
+#[test]
+fn inside_messages() {
+    each_input(7, &goldens(&["src/wire/stun/tests.rs"]), inputs(), |bytes| {
+        if let Ok(message) = stun::Message::decode(bytes) {
+            let mut again = Vec::new();
+            message.encode(&mut again);
+            assert_eq!(stun::Message::decode(&again).as_ref(), Ok(&message));
+            let _ = (message.mapped_address(), message.error_code());
+        }
+    });
+    each_input(8, &goldens(&["src/wire/rdp/tests.rs"]), inputs(), |bytes| {
+        if let Ok(packet) = rdp::Packet::decode(bytes) {
+            let mut again = Vec::new();
+            packet.encode(&mut again);
+            assert_eq!(rdp::Packet::decode(&again), Ok(packet));
+        }
+    });
+    each_input(9, &goldens(&["src/wire/sstp/tests.rs"]), inputs(), |bytes| {
+        if let Ok(message) = sstp::Message::decode(bytes) {
+            let mut again = Vec::new();
+            message.encode(&mut again);
+            assert_eq!(sstp::Message::decode(&again).as_ref(), Ok(&message));
+        }
+    });
+    each_input(10, &goldens(&["src/probe/wireguard/tests.rs"]), inputs(), |bytes| {
+        if let Ok(message) = wireguard::Initiation::decode(bytes) {
+            let mut again = Vec::new();
+            message.encode(&mut again);
+            assert_eq!(wireguard::Initiation::decode(&again).as_ref(), Ok(&message));
+        }
+        let _ = wireguard::Reply::decode(bytes);
+    });
+    let heads = [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nServer: x\r\n\r\n4\r\nWiki\r\n0\r\n\r\n".to_vec(),
+        b"HTTP/1.1 302 Found\r\nLocation: /there\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+            .to_vec(),
+    ];
+    each_input(11, &heads, inputs(), |bytes| {
+        if let Ok(Some(head)) = http::Head::decode(bytes) {
+            let _ = head.body_length(bytes.get(head.length..).unwrap_or_default());
         }
     });
 }

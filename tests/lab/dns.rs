@@ -76,3 +76,42 @@ fn every_address_of_a_name_is_probed() {
     members.dedup();
     assert_eq!(members, ["1", "2"]);
 }
+
+/// Inside names inside and outside, names that cannot exist, and a proxy where no resolver is.
+#[test]
+fn views() {
+    let lab = Lab::with(&["unbound"]);
+    lab.script("fault drop ip daddr 203.0.113.11");
+    let mut wrong = Vec::new();
+    let mut expect = |address: &str, settings: &str, said: &str, flag: &str, is: bool| {
+        let check = lab.check_probe(address, "dns", "", &format!("    dns: {{{settings}}}\n"));
+        wrong.extend(check.mismatch(&[said]).map(|text| format!("{settings}: {text}")));
+        let details = &check.json["probes"][0]["details"];
+        if !flag.is_empty() && details[flag] != is {
+            wrong.push(format!("{settings}: {details:#}"));
+        }
+    };
+    expect(CONC[0], "view: inside, name: inside.example.test", "dns answered", "inside_answer", true);
+    expect(
+        CONC[0],
+        "view: inside, name: vpn.example.test",
+        "dns refused wrong_answer",
+        "inside_answer",
+        false,
+    );
+    expect(CONC[0], "view: leak, name: inside.example.test", "dns refused wrong_answer", "name_leak", true);
+    expect(CONC[0], "view: leak, name: nothing.example.test", "dns answered", "name_leak", false);
+    expect(CONC[0], "view: leak, name: refused.example.test", "dns answered", "known_outside", false);
+    expect(CONC[0], "view: hijack", "dns answered", "hijacked", false);
+    expect(CONC[0], "view: hijack, name: example.test", "dns answered", "hijacked", false);
+    expect(CONC[0], "view: hijack, name: hijack.example.test", "dns refused wrong_answer", "hijacked", true);
+    expect("203.0.113.11", "view: intercept", "dns unsent", "", false);
+    // A proxy on the way answers in the name of an address that has no resolver.
+    lab.script("clear");
+    lab.script("exec r1 nft add table ip nat");
+    lab.script("exec r1 nft add chain ip nat pre { type nat hook prerouting priority -100 ; }");
+    lab.script("exec r1 nft add rule ip nat pre ip daddr 203.0.113.11 udp dport 53 dnat to 203.0.113.10");
+    let asked = "view: intercept, name: vpn.example.test";
+    expect("203.0.113.11", asked, "dns refused wrong_answer", "intercepted", true);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

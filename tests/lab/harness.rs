@@ -143,7 +143,8 @@ impl Lab {
         let comma = if probe.is_empty() { "" } else { ", " };
         // Without any delay on the way an ICMP error finds a TCP socket locked by its own connect(), and
         // counts only when the SYN is repeated after a second.
-        let tcp = matches!(kind, "tcp" | "tls" | "openvpn_tcp") || settings.contains("transport: tcp");
+        let tcp = matches!(kind, "tcp" | "tls" | "openvpn_tcp" | "http" | "rdp" | "sslvpn")
+            || settings.contains("transport: tcp");
         let timeout = if tcp { 3 } else { 1 };
         self.check_target(&format!(
             "    address: \"{address}\"\n{settings}    probes: {{{kind}: {{timeout: {timeout}s{comma}{probe}}}}}\n"

@@ -10,6 +10,7 @@
 )]
 
 mod calm;
+mod dashboards;
 mod degraded;
 mod demo;
 mod dns;
@@ -18,9 +19,11 @@ mod harness;
 mod icmp;
 mod ike;
 mod input;
+mod inside;
 mod isolation;
 mod l2tp;
 mod openvpn;
+mod prometheus;
 mod reference;
 mod serve;
 mod session;

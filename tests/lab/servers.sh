@@ -1,6 +1,7 @@
 # shellcheck shell=bash disable=SC2154
 # The servers of the lab; sourced by lab.sh. A start returns when the server answers. Names for stop,
-# freeze and thaw are swan_client, openvpn_client, strongswan, openvpn_udp, openvpn_tcp, xl2tpd, ocserv, nginx, unbound.
+# freeze and thaw are swan_client, openvpn_client, strongswan, openvpn_udp, openvpn_tcp, xl2tpd, ocserv, nginx, unbound,
+# xrdp, coturn, sstpd, softether, wireguard.
 #
 #   strongswan [PROPOSALS [CHILDLESS]]      IKEv1 and IKEv2 on UDP 500, 4500, both families; pre-shared key
 #                                           lab-psk; DPD after 5 s; CHILDLESS: allow, never, force
@@ -11,6 +12,13 @@
 #   ocserv [CERTIFICATE]                    AnyConnect on TCP 443, both families
 #   nginx                                   TLS, both families: 443 good, 8443 expired, 8444 not valid yet,
 #                                           8445 for another name, 8446 TLS 1.1 only
+#                                           pages: / /there (redirects to /), /away (to another host), /missing
+#   xrdp [LAYER]                            remote desktop on TCP 3389, both families; LAYER: negotiate, tls, rdp
+#   sstpd                                   SSTP on TCP 443, both families (of PyPI, in target/venv)
+#   softether                               SoftEther on TCP 443 and 5555, both families
+#   wireguard                               wireguard-go on UDP 51820, both families, with one peer; keys in
+#                                           $STATE/wireguard: server.pub, client.key, wrong.key, psk
+#   coturn                                  STUN on UDP 3478, both families
 #   unbound                                 DNS on UDP and TCP 53, both families; names: see records
 #
 # Keys are made once a lab: $STATE/pki (ca, server, expired, future, other) and $STATE/openvpn.
@@ -345,8 +353,92 @@ site() { # PORT CERTIFICATE [MORE]
     echo "    server {
         listen $CONC:$1 ssl; listen [$CONC6]:$1 ssl;
         ssl_certificate $STATE/pki/$2.crt; ssl_certificate_key $STATE/pki/$2.key; ${3:-}
-        return 200 ok;
+        absolute_redirect off;
+        location = / { return 200 ok; }
+        location = /there { return 302 /; }
+        location = /away { return 302 https://elsewhere.example.test/; }
+        location / { return 404; }
     }"
+}
+
+start_xrdp() {
+    local dir=$STATE/xrdp
+    pki
+    mkdir -p "$dir"
+    cat >"$dir/xrdp.ini" <<CONF
+[Globals]
+ini_version=1
+fork=true
+port=3389
+tcp_nodelay=true
+security_layer=${1:-negotiate}
+crypt_level=high
+certificate=$STATE/pki/server.crt
+key_file=$STATE/pki/server.key
+ssl_protocols=TLSv1.2, TLSv1.3
+[Logging]
+LogFile=$dir/log
+LogLevel=INFO
+EnableSyslog=false
+[Channels]
+[Xorg]
+name=Xorg
+lib=libxup.so
+username=ask
+password=ask
+ip=127.0.0.1
+port=-1
+CONF
+    # Its pid file has a fixed place: each lab gets a folder of its own there.
+    mkdir -p /run/xrdp
+    spawn xrdp conc sh -c 'mount -t tmpfs tmpfs /run/xrdp && exec xrdp --nodaemon --config "$1"' sh "$dir/xrdp.ini"
+    ready xrdp listening conc tcp 3389
+}
+
+start_sstpd() {
+    local dir=$STATE/sstpd
+    pki
+    mkdir -p "$dir"
+    : >"$dir/ppp"
+    spawn sstpd conc "$HERE/../../target/venv/bin/sstpd" -l "$CONC,$CONC6" -p 443 -c "$STATE/pki/server.crt" \
+        -k "$STATE/pki/server.key" --pppd-config "$dir/ppp" --local 10.30.6.1 --remote 10.30.6.0/24
+    ready sstpd listening conc tcp 443
+}
+
+start_softether() {
+    # Its folders have fixed places: each lab gets its own there.
+    mkdir -p /var/lib/softether /var/log/softether /run/softether
+    spawn softether conc sh -c 'for dir in /var/lib/softether /var/log/softether /run/softether; do
+        mount -t tmpfs tmpfs $dir || exit; done; exec /usr/libexec/softether/vpnserver/vpnserver execsvc'
+    ready softether listening conc tcp 443
+}
+
+start_wireguard() {
+    local dir=$STATE/wireguard key
+    if [[ ! -e $dir/psk ]]; then
+        mkdir -p "$dir"
+        for key in server client wrong; do
+            (umask 077; wg genkey >"$dir/$key.key")
+            wg pubkey <"$dir/$key.key" >"$dir/$key.pub"
+        done
+        (umask 077; wg genpsk >"$dir/psk")
+    fi
+    # Its control socket has a fixed place: each lab gets a folder of its own there.
+    mkdir -p /run/wireguard
+    spawn wireguard conc sh -c 'mount -t tmpfs tmpfs /run/wireguard || exit
+        wireguard-go -f wgs &
+        until wg set wgs listen-port 51820 private-key "$1/server.key" peer "$(cat "$1/client.pub")" \
+            preshared-key "$1/psk" allowed-ips 10.30.7.2/32 2>/dev/null; do sleep 0.05; done
+        ip link set wgs up; wait' sh "$dir"
+    ready wireguard listening conc udp 51820
+}
+
+start_coturn() {
+    local dir=$STATE/coturn
+    mkdir -p "$dir"
+    spawn coturn conc turnserver -n --stun-only --no-tls --no-dtls --no-cli --simple-log --log-file stdout \
+        --pidfile "$dir/pid" --userdb "$dir/db" -L "$CONC" -L "$CONC6"
+    ready coturn listening conc udp 3478
 }
 
 start_unbound() {
@@ -371,6 +463,7 @@ server:
     local-zone: "example.test." static
     local-zone: "refused.example.test." refuse
     local-zone: "silent.example.test." deny
+    local-zone: "hijack.example.test." redirect
     local-zone: "servfail.example.test." transparent
 $(records | sed "s/.*/    local-data: '&'/")
 forward-zone:
@@ -386,12 +479,14 @@ CONF
 }
 
 # vpn has both families, only4 no AAAA, cluster two members, big needs TCP; refused, silent and servfail
-# are answered as they are called; any other name does not exist.
+# are answered as they are called, any name below hijack exists; any other name does not exist.
 records() {
     cat <<TEXT
 vpn.example.test. A $CONC
 vpn.example.test. AAAA $CONC6
 only4.example.test. A $CONC
+inside.example.test. A 10.20.0.80
+hijack.example.test. A 203.0.113.80
 cluster.example.test. 2 A 203.0.113.10
 cluster.example.test. 2 A 203.0.113.11
 TEXT

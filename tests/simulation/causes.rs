@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use vpnprobe::detect::dpd::built_in;
 use vpnprobe::detect::flap::Damping;
 use vpnprobe::detect::incident::Cause;
 use vpnprobe::detect::{About, Bearing, Collector, Found, Input, Placed, Stage};
@@ -75,6 +76,23 @@ fn fleet(random: &mut Random, truth: Cause) -> Vec<Placed> {
         }
     }
     all
+}
+
+/// A series of a target of its own, once a second, that feeds all profiles.
+pub fn alone(number: u32) -> Placed {
+    let about = About {
+        target: format!("t{number}"),
+        member: 1,
+        address: Some(IpAddr::from((0x0a00_0000 + number).to_be_bytes())),
+        probe: "ike".to_owned(),
+        kind: "ike",
+        egress: "default".to_owned(),
+        carrier: Carrier::Udp,
+        port: 500,
+        interval: Duration::from_secs(1),
+        timeout: Duration::from_secs(2),
+    };
+    Placed { about, damping: Damping::default(), profiles: built_in().into() }
 }
 
 /// Draws faults, and has them judged.

@@ -87,7 +87,7 @@ fn uncommented(depth: usize) -> String {
     let shipped = std::fs::read_to_string("config/vpnprobe.yml").unwrap();
     let mut lines = Vec::new();
     for line in shipped.lines() {
-        if matches!(line, "targets: {}" | "egress: {}" | "pairs: {}" | "dpd_profiles: {}") {
+        if matches!(line, "targets: {}" | "egress: {}" | "sets: {}" | "pairs: {}" | "dpd_profiles: {}") {
             continue;
         }
         let mut line = line.to_owned();
@@ -109,7 +109,9 @@ fn uncommented(depth: usize) -> String {
 #[test]
 fn the_example_in_the_file_we_ship_loads() {
     let loaded = text(&uncommented(1)).unwrap();
-    let [target] = &loaded.config.targets[..] else { panic!("{:?}", loaded.config.targets) };
+    let [target, signin @ ..] = &loaded.config.targets[..] else { panic!("{:?}", loaded.config.targets) };
+    let signin: Vec<_> = signin.iter().map(|target| target.name.as_str()).collect();
+    assert_eq!(signin, ["login.microsoft.com", "login.microsoftonline.com", "login.windows.net"]);
     let names: Vec<_> = target.probes.iter().map(|probe| probe.name.as_str()).collect();
     assert_eq!(names, ["icmp", "ike", "ike_natt", "openvpn_udp", "portal", "tls", "trace"]);
     assert!(loaded.config.egress.contains_key("wan"));
@@ -126,6 +128,8 @@ fn every_block_in_the_file_we_ship_loads() {
         ("hq.psk", "not-a-secret\n"),
         ("ca.pem", &certificate),
         ("openvpn-ca.pem", &certificate),
+        ("wireguard.key", WIREGUARD_KEY),
+        ("wireguard.psk", WIREGUARD_KEY),
     ] {
         std::fs::write(directory.path().join(name), text).unwrap();
     }
@@ -147,7 +151,7 @@ fn every_block_in_the_file_we_ship_loads() {
         let openvpn = target.probes.iter().find(|probe| probe.name == "openvpn_udp").unwrap();
         assert_ne!(openvpn.settings.openvpn, vpnprobe::probe::openvpn::Settings::default());
         let unread = loaded.warnings.iter().filter(|warning| warning.rule.contains("reads this")).count();
-        assert_eq!(unread, 3, "dns, ikev1 and l2tp are there for show");
+        assert_eq!(unread, 7, "dns, http, ikev1, l2tp, rdp, sslvpn and wireguard are there for show");
         let again = text_in(directory.path(), &loaded.to_yaml());
         assert_eq!(again.config, loaded.config);
     }
@@ -317,7 +321,9 @@ fn one_host_can_be_asked_without_any_file() {
     for host in ["vpn.example.com", "192.0.2.1", "::1"] {
         let config = Config::single(host).unwrap_or_else(|problems| panic!("{problems}"));
         assert_eq!(config.targets[0].name, host);
-        assert_eq!(config.targets[0].probes.len(), vpnprobe::probe::Kind::all().count());
+        let inside = ["http", "rdp", "stun", "wireguard"];
+        let kinds = vpnprobe::probe::Kind::all().filter(|kind| !inside.contains(&kind.name));
+        assert_eq!(config.targets[0].probes.len(), kinds.count());
     }
     let problems = Config::single("https://vpn.example.com").unwrap_err().to_string();
     assert_eq!(
@@ -344,6 +350,9 @@ fn an_open_key_file_is_warned_of_and_its_content_is_nowhere() {
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(Config::load(&path, []).unwrap().warnings, []);
 }
+
+/// A WireGuard key of no peer.
+const WIREGUARD_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n";
 
 /// An OpenVPN static key of no server.
 const STATIC_KEY: &str = "-----BEGIN OpenVPN Static key V1-----

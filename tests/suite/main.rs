@@ -8,5 +8,7 @@ mod engine;
 mod layering;
 mod metrics;
 mod prometheus;
+mod ready;
+mod replay;
 mod state;
 mod unit;

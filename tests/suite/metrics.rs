@@ -190,17 +190,31 @@ fn every_alert_has_its_runbook_in_both_languages() {
     }
 }
 
+/// The shipped dashboards, each with its file's name.
+fn dashboards() -> Vec<(String, String)> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards");
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            all.push((name, std::fs::read_to_string(&path).unwrap()));
+        }
+    }
+    all.sort();
+    assert_eq!(all.len(), 5);
+    all
+}
+
 /// Every metric that a dashboard or a rule asks for is one that we export.
 #[test]
 fn dashboards_and_rules_ask_for_metrics_that_exist() {
     let root = env!("CARGO_MANIFEST_DIR");
     let exported: Vec<_> = vpnprobe::export::metrics::names().collect();
-    for file in [
-        "dashboards/vpnprobe-concentrators.json",
-        "dashboards/rules/recording.yml",
-        "dashboards/rules/alerts.yml",
-    ] {
-        let content = std::fs::read_to_string(format!("{root}/{file}")).unwrap();
+    let rules = ["recording.yml", "alerts.yml"].map(|file| {
+        (file.to_owned(), std::fs::read_to_string(format!("{root}/dashboards/rules/{file}")).unwrap())
+    });
+    for (file, content) in dashboards().into_iter().chain(rules) {
         let words = content.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | ':')));
         let asked = words.filter(|word| word.starts_with("vpnprobe_"));
         let mut seen = 0;
@@ -214,5 +228,44 @@ fn dashboards_and_rules_ask_for_metrics_that_exist() {
             seen += 1;
         }
         assert!(seen > 0, "{file}");
+    }
+}
+
+/// What a reader of a dashboard relies on, and the schema does not know: no panel over another, each with
+/// a title, a text and the chosen data source, each histogram asked for in both forms.
+#[test]
+fn dashboards_are_well_made() {
+    for (file, content) in dashboards() {
+        let board: serde_json::Value = serde_json::from_str(&content).unwrap();
+        assert_eq!(format!("{}.json", board["uid"].as_str().unwrap()), file);
+        let mut taken = std::collections::BTreeSet::new();
+        for panel in board["panels"].as_array().unwrap() {
+            let title = panel["title"].as_str().unwrap();
+            let at = |name: &str| panel["gridPos"][name].as_u64().unwrap();
+            assert!(at("x") + at("w") <= 24, "{file}: {title}");
+            for y in at("y")..at("y") + at("h") {
+                for x in at("x")..at("x") + at("w") {
+                    assert!(taken.insert((x, y)), "{file}: {title} lies over another panel");
+                }
+            }
+            let kind = panel["type"].as_str().unwrap();
+            if ["row", "text"].contains(&kind) {
+                continue;
+            }
+            assert!(!title.is_empty() && panel["description"].as_str().is_some_and(|text| text.len() > 5));
+            assert!(panel["fieldConfig"]["defaults"]["unit"].is_string(), "{file}: {title}");
+            for target in panel["targets"].as_array().unwrap() {
+                assert_eq!(target["datasource"]["uid"], "${datasource}", "{file}: {title}");
+                let query = target["expr"].as_str().unwrap();
+                // The prober is chosen wherever one of its series is asked for.
+                assert!(query.contains("job=~\"$job\"") || query.starts_with("vector("), "{file}: {query}");
+                if query.contains("_bucket{") {
+                    assert!(
+                        query.contains(" or histogram_") || query.contains(" or sum("),
+                        "{file}: {query}"
+                    );
+                }
+            }
+        }
     }
 }

@@ -37,6 +37,9 @@ const STRETCHES: usize = 192;
 const FEW: usize = 24;
 /// Stretches that lie on each other never weigh more in sum.
 const HEAVIEST: f64 = 1e3;
+/// Never more than this many, whatever the timers are: a step of the evidence that is long beside the
+/// waits would have no end of them.
+const MOST: usize = 4 * STRETCHES;
 /// A hole in the evidence longer than this many intervals says nothing about what was in it.
 const HOLE: u32 = 3;
 
@@ -328,6 +331,11 @@ impl Survival {
                 outage.stretches.swap_remove(at);
             }
             self.transmit(outage, now, fate);
+            if outage.stretches.len() > MOST {
+                merge(&mut outage.stretches);
+                self.coarsen(&mut outage.stretches);
+                at = 0;
+            }
         }
         if outage.stretches.len() > FEW {
             merge(&mut outage.stretches);
@@ -369,6 +377,41 @@ impl Survival {
     #[expect(clippy::cast_precision_loss, reason = "a share of a whole; 53 bits of nanoseconds are plenty")]
     fn share(&self, stretch: &Stretch) -> f64 {
         stretch.weight * stretch.to.saturating_sub(stretch.from) as f64 / self.idle as f64
+    }
+
+    /// Joins neighbours until there are few again. What a joined stretch covers holds all that its parts
+    /// covered, so that `sure` and *impossible* stay true; the expected share is a little off.
+    fn coarsen(&self, stretches: &mut Vec<Stretch>) {
+        while stretches.len() > STRETCHES {
+            let before = stretches.len();
+            let mut joined: Vec<Stretch> = Vec::with_capacity(before / 2 + 1);
+            let mut open = false;
+            for next in stretches.iter() {
+                match joined.last_mut() {
+                    Some(kept) if open && kept.lost == next.lost && kept.again == next.again => {
+                        let share = self.share(kept) + self.share(next);
+                        kept.from = kept.from.min(next.from);
+                        kept.to = kept.to.max(next.to);
+                        kept.weight = self.weight(share, kept);
+                        open = false;
+                    }
+                    _ => {
+                        joined.push(*next);
+                        open = true;
+                    }
+                }
+            }
+            *stretches = joined;
+            if stretches.len() == before {
+                return; // one of each sort is left
+            }
+        }
+    }
+
+    /// The weight with which a stretch holds that share of all sessions.
+    #[expect(clippy::cast_precision_loss, reason = "a share of a whole; 53 bits of nanoseconds are plenty")]
+    fn weight(&self, share: f64, stretch: &Stretch) -> f64 {
+        share * self.idle as f64 / (stretch.to.saturating_sub(stretch.from)).max(1) as f64
     }
 
     /// Lays whoever is between two rounds evenly over the next idle time.

@@ -426,6 +426,24 @@ proptest! {
     }
 }
 
+/// Timers that nobody has, but a file may: many short waits and one long one, met by probes that are
+/// far apart beside them.
+#[test]
+fn waits_that_are_short_beside_the_interval_stay_bounded() {
+    let mut waits = vec![100; 29];
+    waits.extend([2_000_000, 1000]);
+    let profile = profile(1_000_000, &waits);
+    let mut survival = Survival::new(&profile, Duration::from_secs(500)).unwrap();
+    let mut total = 0.0;
+    for n in 0..80 {
+        survival.observe(Timestamp::from_secs(500 * n), Some(n % 2 == 0));
+        if let Some(verdict) = survival.current() {
+            total = verdict.expected;
+        }
+    }
+    assert!((0.0..=80.0).contains(&total), "{total}");
+}
+
 fn sample(seq: u64, sent: u64, done: u64, outcome: Outcome) -> Sample {
     Sample {
         series: SeriesId(0),

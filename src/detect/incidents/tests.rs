@@ -36,6 +36,7 @@ fn an_outage_from_its_beginning_to_its_end() {
     assert!((*opened - 1018.0).abs() < 3.0, "{opened}");
     assert!(*decided <= 1045.0, "nobody can tell anything after the end: {decided}");
     assert!((1100.0..1130.0).contains(closed), "{closed}");
+    assert!(first.transitions.iter().any(|event| event.what == Change::Teardown));
     assert_eq!((first.state, first.cause, first.ended), (IncidentState::Open, None, None));
     assert_eq!((judged.state, judged.cause), (IncidentState::Open, Some(Cause::Box)));
     assert_eq!((last.state, last.cause, last.lasting), (IncidentState::Closed, Some(Cause::Box), false));

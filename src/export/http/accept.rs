@@ -1,4 +1,5 @@
-//! Which exposition format a scraper asked for (RFC 9110, section 12.5.1).
+//! Which exposition format a scraper asked for, and whether compressed (RFC 9110, sections 12.5.1 and
+//! 12.5.3).
 
 /// An exposition format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,17 @@ impl Format {
     }
 }
 
+/// Whether an `Accept-Encoding` header takes gzip. Without one, or by `*` alone, the answer is not
+/// compressed: that is always allowed.
+pub(super) fn gzip(accept: &str) -> bool {
+    accept.split(',').take(32).any(|range| {
+        let (coding, parameters) = range.split_once(';').unwrap_or((range, ""));
+        let named = ["gzip", "x-gzip"].iter().any(|name| coding.trim().eq_ignore_ascii_case(name));
+        let quality = parameters.split(';').find_map(|part| part.split_once('='));
+        named && quality.is_none_or(|(_, value)| thousandths(value.trim()) > 0)
+    })
+}
+
 /// A quality of 0 to 1 in thousandths; what is malformed counts as 0.
 fn thousandths(value: &str) -> u32 {
     match value.parse::<f64>() {
@@ -63,7 +75,24 @@ fn thousandths(value: &str) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::Format;
+    use super::{Format, gzip};
+
+    #[test]
+    fn gzip_is_taken_by_name_only() {
+        for (accept, expected) in [
+            ("gzip", true), // Prometheus 2.42, as it sends it
+            ("gzip, deflate, br", true),
+            ("br;q=1.0, GZIP;q=0.5", true),
+            ("", false),
+            ("*", false),
+            ("identity", false),
+            ("gzip;q=0", false),
+            ("gzip;q=0.0, identity", false),
+            ("gzip;q=x", false),
+        ] {
+            assert_eq!(gzip(accept), expected, "{accept}");
+        }
+    }
 
     #[test]
     fn the_format_is_the_one_asked_for() {

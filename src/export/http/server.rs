@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -133,8 +133,8 @@ async fn connection(stream: TcpStream, app: Arc<App>, admitted: Admitted, mut st
         let (app, state) = (Arc::clone(&app), Arc::clone(&state));
         async move {
             let (response, permit) = app.answer(&request, loopback).await;
-            state.answered(permit);
-            Ok::<_, std::convert::Infallible>(response)
+            let sending = Sending { state, permit };
+            Ok::<_, std::convert::Infallible>(response.map(|body| Tracked { body, _sending: sending }))
         }
     });
     let limits = &app.limits;
@@ -248,6 +248,44 @@ impl State {
                 return;
             }
         }
+    }
+}
+
+/// Tells when an answer is made: hyper drops its body then, before it flushes the last of it.
+struct Sending {
+    state: Arc<State>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.state.answered(self.permit.take());
+    }
+}
+
+/// A body that holds what must be held until it is made.
+struct Tracked<B> {
+    body: B,
+    _sending: Sending,
+}
+
+impl<B: Body + Unpin> Body for Tracked<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

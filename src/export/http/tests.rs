@@ -1,3 +1,5 @@
+mod scrape;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Mutex;
@@ -89,6 +91,7 @@ struct Served {
     stop: Option<oneshot::Sender<()>>,
     task: tokio::task::JoinHandle<()>,
     daemon: Arc<FakeDaemon>,
+    registry: Registry,
 }
 
 impl Served {
@@ -117,7 +120,7 @@ impl Served {
 
         let daemon = Arc::new(daemon);
         let shared: Arc<dyn Daemon> = Arc::clone(&daemon) as Arc<dyn Daemon>;
-        let app = Arc::new(App::new(registry, shared, Duration::from_secs(3), limits));
+        let app = Arc::new(App::new(registry.clone(), shared, Duration::from_secs(3), limits));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -128,7 +131,7 @@ impl Served {
             .await
             .unwrap();
         });
-        Self { at, stop: Some(stop), task, daemon }
+        Self { at, stop: Some(stop), task, daemon, registry }
     }
 
     fn default() -> Self {
@@ -354,9 +357,10 @@ async fn methods_that_a_path_does_not_take_are_refused() {
         let reply = server.ask(method, "/metrics", "").await;
         assert_eq!((reply.status, reply.headers["allow"].as_str()), (405, "GET, HEAD"), "{method}");
     }
-    let head = server.ask("HEAD", "/metrics", "").await;
+    assert_eq!(server.ask("HEAD", "/metrics", "").await.status, 200);
+    let head = server.ask("HEAD", "/config", "").await;
     assert_eq!((head.status, head.body.as_str()), (200, ""));
-    let full = server.get("/metrics").await;
+    let full = server.get("/config").await;
     assert_eq!(head.headers["content-length"], full.body.len().to_string());
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::families::{Collected, Family};
 use super::histogram::{Bounds, Histogram};
 use crate::detect::{Transition, Watch};
-use crate::time::{Timestamp, WallTime};
+use crate::time::Timestamp;
 
 /// Bounds of the share of losses in a window: one of twenty is 0.05, and all of them are above 0.99.
 static LOSS_RATIO: LazyLock<Bounds> =
@@ -99,10 +99,10 @@ impl Detected {
     }
 
     /// Adds its metrics.
-    pub(super) fn collect(&self, labels: &[&str], created: WallTime, out: &mut Collected) {
-        out.histogram(Family::LossRatio, labels, &self.loss_ratio, created);
-        out.histogram(Family::LossRun, labels, &self.loss_run, created);
-        out.histogram(Family::Outage, labels, &self.outage, created);
+    pub(super) fn collect(&self, labels: &[&str], out: &mut Collected) {
+        out.histogram(Family::LossRatio, labels, &self.loss_ratio);
+        out.histogram(Family::LossRun, labels, &self.loss_run);
+        out.histogram(Family::Outage, labels, &self.outage);
         if let Some(jitter) = self.jitter() {
             out.gauge(Family::Jitter, labels, jitter);
         }

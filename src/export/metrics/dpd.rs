@@ -22,6 +22,10 @@ struct Inner {
 }
 
 impl DpdMetrics {
+    /// The metrics that it is made of.
+    pub(super) const FAMILIES: [Family; 4] =
+        [Family::DpdJudged, Family::DpdTimeouts, Family::DpdExpected, Family::DpdMargin];
+
     pub(super) fn new(profile: &str) -> Self {
         Self(Arc::new(Inner {
             profile: profile.to_owned(),

@@ -3,21 +3,39 @@
 //! Invariant: a metric that is not in this table cannot be exported, and one that is has exactly the
 //! labels of its line.
 
-use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
-use protobuf::{UnknownFields, UnknownValue};
+use std::borrow::Cow;
+use std::sync::LazyLock;
 
-use super::histogram::{Histogram, Reading};
-use super::native::ZERO_THRESHOLD;
+use prometheus::proto::MetricType;
+
+use super::histogram::Histogram;
 use crate::time::WallTime;
 
-/// Labels of what belongs to one series.
-pub(super) const SERIES: &[&str] = &["target", "member", "probe", "egress"];
-/// Labels of what belongs to one target.
-const TARGET: &[&str] = &["target"];
-/// Labels of what belongs to one session.
-const SESSION: &[&str] = &["target", "member", "egress"];
-/// Labels of what is about ourselves.
-const OWN: &[&str] = &[];
+/// What a metric belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    Series,
+    Target,
+    Session,
+    Own,
+}
+
+const SERIES: Scope = Scope::Series;
+const TARGET: Scope = Scope::Target;
+const SESSION: Scope = Scope::Session;
+const OWN: Scope = Scope::Own;
+
+impl Scope {
+    /// The labels that all its metrics have.
+    const fn labels(self) -> &'static [&'static str] {
+        match self {
+            Self::Series => &["target", "member", "probe", "egress"],
+            Self::Target => &["target"],
+            Self::Session => &["target", "member", "egress"],
+            Self::Own => &[],
+        }
+    }
+}
 
 /// Declares the table.
 macro_rules! families {
@@ -45,11 +63,15 @@ macro_rules! families {
                 match self { $(Self::$variant => MetricType::$kind,)+ }
             }
 
+            /// What it belongs to.
+            pub(super) const fn scope(self) -> Scope {
+                match self { $(Self::$variant => $scope,)+ }
+            }
+
             /// The names of its labels, in order.
             pub(super) fn labels(self) -> impl Iterator<Item = &'static str> {
-                let (scope, extra): (&[&str], &[&str]) =
-                    match self { $(Self::$variant => ($scope, &[$($extra),*]),)+ };
-                scope.iter().chain(extra).copied()
+                let extra: &[&str] = match self { $(Self::$variant => &[$($extra),*],)+ };
+                self.scope().labels().iter().chain(extra).copied()
             }
         }
     };
@@ -146,119 +168,102 @@ families! {
         "1; the label says which version this is.";
 }
 
-/// Metrics as they are collected: one list a family.
-pub(super) struct Collected(Vec<MetricFamily>);
-
-impl Collected {
-    /// All families, still empty.
-    pub(super) fn new() -> Self {
-        Self(
-            Family::ALL
-                .iter()
-                .map(|family| {
-                    let mut out = MetricFamily::default();
-                    out.set_name(family.name().to_owned());
-                    out.set_help(family.help().to_owned());
-                    out.set_field_type(family.kind());
-                    out
-                })
-                .collect(),
-        )
-    }
-
-    /// Adds a counter's value; label values in the order of the table.
-    #[expect(clippy::cast_precision_loss, reason = "a Prometheus value is a double")]
-    pub(super) fn counter(&mut self, family: Family, values: &[&str], value: u64) {
-        let mut metric = Metric::default();
-        let mut counter = Counter::default();
-        counter.set_value(value as f64);
-        metric.set_counter(counter);
-        self.push(family, values, metric);
-    }
-
-    /// Adds the value of a counter that counts in fractions.
-    pub(super) fn fractions(&mut self, family: Family, values: &[&str], value: f64) {
-        let mut metric = Metric::default();
-        let mut counter = Counter::default();
-        counter.set_value(value);
-        metric.set_counter(counter);
-        self.push(family, values, metric);
-    }
-
-    /// Adds a gauge's value.
-    pub(super) fn gauge(&mut self, family: Family, values: &[&str], value: f64) {
-        let mut gauge = Gauge::default();
-        gauge.set_value(value);
-        self.push(family, values, Metric::from_gauge(gauge));
-    }
-
-    /// Adds a histogram's buckets, classic and native, that were empty at `created`.
-    pub(super) fn histogram(
-        &mut self,
-        family: Family,
-        values: &[&str],
-        histogram: &Histogram,
-        created: WallTime,
-    ) {
-        let mut reading = Reading::default();
-        histogram.read(&mut reading);
-        let mut metric = Metric::default();
-        metric.set_histogram(message(histogram, &reading, created));
-        self.push(family, values, metric);
-    }
-
-    fn push(&mut self, family: Family, values: &[&str], mut metric: Metric) {
-        debug_assert_eq!(family.labels().count(), values.len(), "{}", family.name());
-        let pairs = family.labels().zip(values).map(|(name, value)| {
-            let mut pair = LabelPair::default();
-            pair.set_name(name.to_owned());
-            pair.set_value((*value).to_owned());
-            pair
+impl Family {
+    /// All of them, in the order of their names, as they are exported.
+    pub(super) fn sorted() -> &'static [Self] {
+        static SORTED: LazyLock<Vec<Family>> = LazyLock::new(|| {
+            let mut all = Family::ALL.to_vec();
+            all.sort_unstable_by_key(|family| family.name());
+            all
         });
-        metric.set_label(pairs.collect());
-        if let Some(list) = self.0.get_mut(family as usize) {
-            list.mut_metric().push(metric);
-        }
-    }
-
-    /// The families that have at least one metric.
-    pub(super) fn finish(mut self) -> Vec<MetricFamily> {
-        self.0.retain(|family| !family.get_metric().is_empty());
-        self.0
+        &SORTED
     }
 }
 
-/// A histogram as Prometheus' message has it. The crate's message does not know the native form yet, so
-/// its fields are added by their numbers in `io/prometheus/client/metrics.proto`.
-fn message(histogram: &Histogram, reading: &Reading, created: WallTime) -> prometheus::proto::Histogram {
-    let mut out = prometheus::proto::Histogram::default();
-    out.set_sample_count(reading.count);
-    out.set_sample_sum(reading.sum);
-    let buckets = histogram.bounds().seconds().zip(&reading.cumulative).map(|(bound, count)| {
-        let mut out = Bucket::default();
-        out.set_upper_bound(bound);
-        out.set_cumulative_count(*count);
-        out
-    });
-    out.set_bucket(buckets.collect());
+/// The label value of a member's slot.
+pub(super) fn slot(member: u8) -> Cow<'static, str> {
+    const USUAL: [&str; 9] = ["0", "1", "2", "3", "4", "5", "6", "7", "8"];
+    USUAL.get(usize::from(member)).map_or_else(|| member.to_string().into(), |word| (*word).into())
+}
 
-    let native = &reading.native;
-    let unknown = out.special_fields.mut_unknown_fields();
-    unknown.add_value(5, UnknownValue::sint32(native.schema));
-    unknown.add_fixed64(6, ZERO_THRESHOLD.to_bits());
-    unknown.add_varint(7, native.zero);
-    for (offset, length) in native.spans() {
-        let mut span = UnknownFields::new();
-        span.add_value(1, UnknownValue::sint32(offset));
-        span.add_varint(2, length.into());
-        unknown.add_length_delimited(12, span.write_to_bytes());
+/// What takes the metrics of one family after the other. Label values are in the order of the table.
+pub(super) trait Sink {
+    /// What comes belongs to this family. A family that nothing comes for is not exported.
+    fn begin(&mut self, family: Family);
+    /// A counter's value.
+    fn whole(&mut self, values: &[&str], value: u64);
+    /// A gauge's value, or that of a counter of fractions.
+    fn number(&mut self, values: &[&str], value: f64);
+    /// A histogram that was empty at `created`.
+    fn histogram(&mut self, values: &[&str], histogram: &Histogram, created: WallTime);
+    /// The family is complete.
+    fn end(&mut self);
+}
+
+/// Lets through to a sink what belongs to one family: an exposition goes family by family, and whoever
+/// has metrics tells all it has each time.
+pub(super) struct Collected<'a> {
+    family: Family,
+    created: WallTime,
+    sink: &'a mut dyn Sink,
+}
+
+impl<'a> Collected<'a> {
+    /// Lets this family through.
+    pub(super) fn new(family: Family, sink: &'a mut dyn Sink) -> Self {
+        Self { family, created: WallTime::default(), sink }
     }
-    for delta in native.deltas() {
-        unknown.add_value(13, UnknownValue::sint64(delta));
+
+    /// Says when the histograms that follow were empty.
+    pub(super) fn since(&mut self, created: WallTime) {
+        self.created = created;
     }
-    let mut stamp = UnknownFields::new();
-    stamp.add_varint(1, created.as_unix_nanos().div_euclid(1_000_000_000).cast_unsigned());
-    stamp.add_varint(2, created.as_unix_nanos().rem_euclid(1_000_000_000).cast_unsigned());
-    unknown.add_length_delimited(15, stamp.write_to_bytes());
-    out
+
+    /// Whether this family is let through: to spare the work of a longer list.
+    #[inline]
+    pub(super) fn wants(&self, family: Family) -> bool {
+        self.family == family
+    }
+
+    /// The items if this family is let through, else none.
+    #[inline]
+    pub(super) fn wanted<I: Iterator>(
+        &self,
+        family: Family,
+        items: I,
+    ) -> impl Iterator<Item = I::Item> + use<I> {
+        self.wants(family).then_some(items).into_iter().flatten()
+    }
+
+    /// Adds a counter's value; label values in the order of the table.
+    #[inline]
+    pub(super) fn counter(&mut self, family: Family, values: &[&str], value: u64) {
+        if self.wants(family) {
+            self.sink.whole(values, value);
+        }
+    }
+
+    /// Adds the value of a counter that counts in fractions.
+    #[inline]
+    pub(super) fn fractions(&mut self, family: Family, values: &[&str], value: f64) {
+        if self.wants(family) {
+            self.sink.number(values, value);
+        }
+    }
+
+    /// Adds a gauge's value.
+    #[inline]
+    pub(super) fn gauge(&mut self, family: Family, values: &[&str], value: f64) {
+        if self.wants(family) {
+            self.sink.number(values, value);
+        }
+    }
+
+    /// Adds a histogram's buckets.
+    #[inline]
+    pub(super) fn histogram(&mut self, family: Family, values: &[&str], histogram: &Histogram) {
+        if self.wants(family) {
+            self.sink.histogram(values, histogram, self.created);
+        }
+    }
 }

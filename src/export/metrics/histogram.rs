@@ -14,10 +14,11 @@
 //! equals the `+Inf` bucket and the sum of the native buckets. The sum may be ahead by the samples of
 //! that instant.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::cells::Cells;
 use super::native::{self, Native};
 
 /// The upper bounds of the classic buckets; histograms with the same bounds share them.
@@ -96,7 +97,7 @@ impl Histogram {
     pub fn observe(&self, value: Duration) {
         let nanos = u64::try_from(value.as_nanos()).unwrap_or(u64::MAX);
         self.sum.fetch_add(nanos, Relaxed);
-        self.cells.add(Key::new(self.bounds.bucket(nanos), native::slot(nanos)));
+        self.cells.add(Key::new(self.bounds.bucket(nanos), native::slot(nanos)).0);
     }
 
     /// How many durations were counted.
@@ -120,6 +121,7 @@ impl Histogram {
         out.slots.clear();
         out.count = 0;
         for (key, count) in self.cells.iter() {
+            let key = Key(key);
             out.count = out.count.wrapping_add(count);
             // What is above all bounds is in the count alone.
             if let Some(bucket) = out.cumulative.get_mut(key.classic()) {
@@ -167,58 +169,6 @@ impl Key {
 
     fn native(self) -> u16 {
         self.0 >> Self::CLASSIC_BITS
-    }
-}
-
-/// Counts by key, each in the first word that was free when the key was first seen.
-///
-/// Invariants: a word that is not 0 keeps its key for ever, so a list only grows. There are as many
-/// words as different keys, which the values' range bounds: at most 434 slots and 126 bounds.
-#[derive(Debug, Default)]
-struct Cells(OnceLock<Box<Segment>>);
-
-/// One cache line.
-#[derive(Debug, Default)]
-struct Segment {
-    /// From the top 16 bits key, 48 bits count. A word is 0 while it is free: a cell begins with one.
-    words: [AtomicU64; 6],
-    next: Cells,
-}
-
-const COUNT_BITS: u32 = 48;
-const COUNT: u64 = (1 << COUNT_BITS) - 1;
-
-impl Cells {
-    fn add(&self, key: Key) {
-        let top = u64::from(key.0) << COUNT_BITS;
-        let mut cells = self;
-        loop {
-            let segment = cells.0.get_or_init(Box::default);
-            for word in &segment.words {
-                let mut seen = word.load(Relaxed);
-                if seen == 0 {
-                    match word.compare_exchange(0, top | 1, Relaxed, Relaxed) {
-                        Ok(_) => return,
-                        Err(taken) => seen = taken,
-                    }
-                }
-                if seen & !COUNT == top {
-                    word.fetch_add(1, Relaxed);
-                    return;
-                }
-            }
-            cells = &segment.next;
-        }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (Key, u64)> {
-        let segments = std::iter::successors(self.0.get(), |segment| segment.next.0.get());
-        let words = segments.flat_map(|segment| segment.words.iter().map(|word| word.load(Relaxed)));
-        words.take_while(|word| *word != 0).map(|word| {
-            #[expect(clippy::cast_possible_truncation, reason = "the top 16 bits")]
-            let key = Key((word >> COUNT_BITS) as u16);
-            (key, word & COUNT)
-        })
     }
 }
 
@@ -279,7 +229,7 @@ mod tests {
             }
         });
         assert_eq!(histogram.count(), 80_000);
-        let mut keys: Vec<_> = histogram.cells.iter().map(|(key, _)| key.0).collect();
+        let mut keys: Vec<_> = histogram.cells.iter().map(|(key, _)| key).collect();
         let len = keys.len();
         keys.sort_unstable();
         keys.dedup();
@@ -287,8 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_is_one_cache_line_and_an_empty_histogram_is_small() {
-        assert_eq!(size_of::<Segment>(), 64);
+    fn an_empty_histogram_is_small() {
         assert!(size_of::<Histogram>() <= 48);
     }
 }

@@ -89,7 +89,8 @@ impl OwnMetrics {
 
     /// Adds these metrics.
     pub(super) fn collect(&self, out: &mut Collected) {
-        out.histogram(Family::ScheduleLag, &[], &self.lag, self.created);
+        out.since(self.created);
+        out.histogram(Family::ScheduleLag, &[], &self.lag);
         out.counter(Family::MissedSlots, &[], self.missed());
         out.counter(Family::ReceiveOverflow, &[], self.overflow.load(Relaxed));
         for (why, counter) in Mismatch::ALL.iter().zip(&self.unmatched) {

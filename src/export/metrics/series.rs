@@ -1,6 +1,7 @@
 //! The metrics of one series: one probe of one member of one target over one egress.
 //!
-//! Invariants: recording a sample takes no lock, unless it brings findings. Every reason and fault is
+//! Invariants: counting a sample takes no lock, unless it brings findings; the lock of the last hour is
+//! never held for longer than it takes to add a sample or to sum it up. Every reason and fault is
 //! counted, also one that the kind forgot to declare: evidence is never dropped.
 
 use std::collections::BTreeMap;
@@ -8,11 +9,13 @@ use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::cells::Cells;
 use super::detected::Detected;
 use super::dpd::DpdMetrics;
-use super::families::{Collected, Family};
+use super::families::{Collected, Family, slot};
 use super::histogram::{Bounds, Histogram};
 use crate::detect::liveness::State;
+use crate::detect::recent::{Recent, Recently};
 use crate::detect::{Transition, Watch};
 use crate::probe::Kind;
 use crate::sample::{Details, Fault, Findings, Outcome, Phase, Reason, Sample};
@@ -45,12 +48,14 @@ words! {
 /// The metrics of one series. The engine writes, the web side reads.
 #[derive(Debug)]
 pub struct SeriesMetrics {
-    key: SeriesKey,
+    key: Arc<SeriesKey>,
     kind: Kind,
     created: WallTime,
     probes: AtomicU64,
-    failures: Box<[AtomicU64]>,
-    unsent: Box<[AtomicU64]>,
+    /// By reason.
+    failures: Cells,
+    /// By fault.
+    unsent: Cells,
     rtt: Histogram,
     phases: Box<[(Phase, Histogram)]>,
     up: AtomicU8,
@@ -72,31 +77,23 @@ pub struct SeriesMetrics {
     dpd: Mutex<Arc<[DpdMetrics]>>,
     /// What each form found out last.
     findings: Mutex<BTreeMap<&'static str, Arc<Findings>>>,
-}
-
-fn zeros(len: usize) -> Box<[AtomicU64]> {
-    (0..len).map(|_| AtomicU64::new(0)).collect()
+    /// The last hour.
+    recent: Mutex<Recently>,
 }
 
 fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
 }
 
-fn add_at(counters: &[AtomicU64], at: usize) {
-    if let Some(counter) = counters.get(at) {
-        add(counter);
-    }
-}
-
 impl SeriesMetrics {
-    pub(super) fn new(key: SeriesKey, kind: Kind, buckets: &Bounds, created: WallTime) -> Self {
+    pub(super) fn new(key: Arc<SeriesKey>, kind: Kind, buckets: &Bounds, created: WallTime) -> Self {
         Self {
             key,
             kind,
             created,
             probes: AtomicU64::new(0),
-            failures: zeros(Reason::ALL.len()),
-            unsent: zeros(Fault::ALL.len()),
+            failures: Cells::default(),
+            unsent: Cells::default(),
             rtt: Histogram::new(buckets),
             phases: kind.phases.iter().map(|phase| (*phase, Histogram::new(buckets))).collect(),
             up: AtomicU8::new(0),
@@ -112,6 +109,7 @@ impl SeriesMetrics {
             last: AtomicU64::new(0),
             dpd: Mutex::new(Arc::new([])),
             findings: Mutex::new(BTreeMap::new()),
+            recent: Mutex::default(),
         }
     }
 
@@ -147,13 +145,13 @@ impl SeriesMetrics {
             add(&self.probes);
         }
         if let Outcome::Unsent(fault) = report.outcome {
-            add_at(&self.unsent, fault as usize);
+            self.unsent.add(fault as u16);
             if fault == Fault::Budget {
                 add(&self.deferred);
             }
         }
         if let Some(reason) = report.outcome.reason() {
-            add_at(&self.failures, reason as usize);
+            self.failures.add(reason as u16);
         }
         // A refusal is no round trip of the service, however fast it came.
         if let (Outcome::Answered(_), Some(rtt)) = (report.outcome, report.rtt) {
@@ -167,7 +165,34 @@ impl SeriesMetrics {
         if let Some(findings) = &report.findings {
             self.found(sample.form, findings);
         }
+        if Recently::is_news(sample) {
+            self.recently(|recent| recent.hear(sample));
+        }
         self.last.store(pack(report.outcome, report.rtt), Relaxed);
+    }
+
+    fn recently<T>(&self, act: impl FnOnce(&mut Recently) -> T) -> T {
+        act(&mut self.recent.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Tells at which pace the samples come from now on.
+    pub fn pace(&self, interval: Duration, timeout: Duration) {
+        self.recently(|recent| recent.pace(interval, timeout));
+    }
+
+    /// Begins the last hour anew: another box, way or pace.
+    pub fn begin(&self, interval: Duration, timeout: Duration) {
+        self.recently(|recent| recent.begin(interval, timeout));
+    }
+
+    /// Keeps a sample that tells about the target for an hour.
+    pub fn remember(&self, sample: &Sample) {
+        self.recently(|recent| recent.observe(sample));
+    }
+
+    /// The last hour, seen from `now`.
+    pub fn recent(&self, now: Timestamp) -> Option<Recent> {
+        self.recently(|recent| recent.at(now))
     }
 
     fn found(&self, form: &'static str, findings: &Findings) {
@@ -257,14 +282,14 @@ impl SeriesMetrics {
 
     /// The reasons it has failed for, with how often.
     pub fn failures(&self) -> impl Iterator<Item = (Reason, u64)> {
-        let counts = self.failures.iter().map(|counter| counter.load(Relaxed));
-        Reason::ALL.iter().copied().zip(counts).filter(|(_, count)| *count > 0)
+        let counts = Reason::ALL.iter().map(|reason| (*reason, self.failures.get(*reason as u16)));
+        counts.filter(|(_, count)| *count > 0)
     }
 
     /// The faults of ours that it has met, with how often.
     pub fn unsent(&self) -> impl Iterator<Item = (Fault, u64)> {
-        let counts = self.unsent.iter().map(|counter| counter.load(Relaxed));
-        Fault::ALL.iter().copied().zip(counts).filter(|(_, count)| *count > 0)
+        let counts = Fault::ALL.iter().map(|fault| (*fault, self.unsent.get(*fault as u16)));
+        counts.filter(|(_, count)| *count > 0)
     }
 
     /// The last outcome with its round-trip time; nothing before the first.
@@ -299,29 +324,30 @@ impl SeriesMetrics {
 
     /// Adds its metrics.
     pub(super) fn collect(&self, out: &mut Collected) {
-        let member = self.key.member.to_string();
+        out.since(self.created);
+        let member = slot(self.key.member);
         let labels: [&str; 4] = [&self.key.target, &member, &self.key.probe, &self.key.egress];
         let [target, member, probe, egress] = labels;
         let with = |extra: &'static str| [target, member, probe, egress, extra];
 
         out.counter(Family::Probes, &labels, self.probes());
-        for (reason, counter) in Reason::ALL.iter().zip(&self.failures) {
-            let count = counter.load(Relaxed);
+        for reason in out.wanted(Family::Failures, Reason::ALL.iter()) {
+            let count = self.failures.get(*reason as u16);
             if count > 0 || self.kind.reasons.contains(reason) {
                 out.counter(Family::Failures, &with(reason.as_str()), count);
             }
         }
-        for (fault, counter) in Fault::ALL.iter().zip(&self.unsent) {
-            out.counter(Family::Unsent, &with(fault.as_str()), counter.load(Relaxed));
+        for fault in out.wanted(Family::Unsent, Fault::ALL.iter()) {
+            out.counter(Family::Unsent, &with(fault.as_str()), self.unsent.get(*fault as u16));
         }
-        out.histogram(Family::Rtt, &labels, &self.rtt, self.created);
+        out.histogram(Family::Rtt, &labels, &self.rtt);
         for (phase, histogram) in &self.phases {
-            out.histogram(Family::PhaseTime, &with(phase.as_str()), histogram, self.created);
+            out.histogram(Family::PhaseTime, &with(phase.as_str()), histogram);
         }
         if let Some(up) = self.up() {
             out.gauge(Family::Up, &labels, f64::from(u8::from(up)));
         }
-        self.detected.collect(&labels, self.created, out);
+        self.detected.collect(&labels, out);
         for (flow, state) in FlowAge::ALL.iter().zip(&self.flows) {
             let state = state.load(Relaxed);
             if state > 0 {
@@ -337,8 +363,8 @@ impl SeriesMetrics {
         ] {
             out.counter(family, &labels, counter.load(Relaxed));
         }
-        for profile in self.dpd_now().iter() {
-            profile.collect(&labels, out);
+        if DpdMetrics::FAMILIES.iter().any(|family| out.wants(*family)) {
+            self.dpd_now().iter().for_each(|profile| profile.collect(&labels, out));
         }
         let attempt = self.last_attempt().unwrap_or_default();
         out.gauge(Family::LastAttempt, &labels, attempt.as_unix_seconds_f64());

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use super::families::{Collected, Family};
+use super::families::{Collected, Family, slot};
 use super::histogram::{Bounds, Histogram};
 use crate::session::{Note, Teardown};
 use crate::time::WallTime;
@@ -119,11 +119,12 @@ impl SessionMetrics {
 
     /// Adds its metrics.
     pub(super) fn collect(&self, out: &mut Collected) {
-        let member = self.key.member.to_string();
+        out.since(self.created);
+        let member = slot(self.key.member);
         let labels: [&str; 3] = [&self.key.target, &member, &self.key.egress];
         let [target, member, egress] = labels;
         out.gauge(Family::SessionUp, &labels, f64::from(u8::from(self.up())));
-        out.histogram(Family::SessionRtt, &labels, &self.rtt, self.created);
+        out.histogram(Family::SessionRtt, &labels, &self.rtt);
         out.counter(Family::SessionChecks, &labels, self.checks.load(Relaxed));
         out.counter(Family::SessionLosses, &labels, self.losses.load(Relaxed));
         for why in Teardown::ALL {

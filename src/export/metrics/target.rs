@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
-use super::families::{Collected, Family};
+use super::families::{Collected, Family, slot};
 use crate::detect::incident::Cause;
 use crate::detect::liveness::State;
 use crate::sample::Text;
@@ -113,16 +113,19 @@ impl TargetMetrics {
         for (cause, count) in Cause::ALL.iter().zip(&self.incidents) {
             out.counter(Family::Incidents, &[&self.name, cause.as_str()], count.load(Relaxed));
         }
+        if !out.wants(Family::TargetInfo) {
+            return;
+        }
         let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        for (slot, Member { info, changes }) in &*members {
+        for (member, Member { info, changes }) in &*members {
             let address = info.address.map(|address| address.to_string()).unwrap_or_default();
             let shown = |text: &Option<Text>| match text {
                 Some(_) if *changes > Self::MAX_CHANGES => "changing".to_owned(),
                 text => text.as_ref().map(|text| text.as_str().to_owned()).unwrap_or_default(),
             };
             let (vendor, versions) = (shown(&info.vendor), shown(&info.versions));
-            let slot = slot.to_string();
-            let labels = [&self.name, &slot, &address, info.family(), &vendor, &versions];
+            let member = slot(*member);
+            let labels = [&*self.name, &member, &address, info.family(), &vendor, &versions];
             out.gauge(Family::TargetInfo, &labels, 1.0);
         }
     }

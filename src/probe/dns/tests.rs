@@ -390,3 +390,90 @@ proptest! {
         let _ = ask.poll(at(), &mut Vec::new());
     }
 }
+
+fn viewed(view: View, settings: Settings, answer: &str) -> Report {
+    judged(Settings { view, ..settings }, &bytes(answer))
+}
+
+fn flag(report: &Report, key: &str) -> Option<bool> {
+    match report.findings.as_ref()?.details.get(key) {
+        Some(crate::sample::Detail::Flag(flag)) => Some(*flag),
+        _ => None,
+    }
+}
+
+#[test]
+fn each_view_has_its_own_good_answer() {
+    let wrong = Outcome::Refused(Reason::WrongAnswer);
+    let nothing = || asking(Some("nothing.example.test"), RecordType::A);
+    let refused = || asking(Some("refused.example.test"), RecordType::A);
+    let servfail = || asking(Some("servfail.example.test"), RecordType::A);
+    // intranet.example.test has 10.20.0.10.
+    let report = viewed(View::Inside, intranet(), ANSWER);
+    assert_eq!((report.outcome, flag(&report, "inside_answer")), (Outcome::OK, Some(true)));
+    assert_eq!(viewed(View::Inside, nothing(), NXDOMAIN).outcome, Outcome::Refused(Reason::Nxdomain));
+    let report = viewed(View::Leak, intranet(), ANSWER);
+    assert_eq!((report.outcome, flag(&report, "name_leak")), (wrong, Some(true)));
+    for (settings, answer) in [(nothing(), NXDOMAIN), (refused(), REFUSED)] {
+        let report = viewed(View::Leak, settings, answer);
+        assert_eq!((report.outcome, flag(&report, "name_leak")), (Outcome::OK, Some(false)));
+        assert_eq!(flag(&report, "known_outside"), Some(false));
+    }
+    for view in [View::Leak, View::Inside] {
+        let report = viewed(view, servfail(), SERVFAIL);
+        assert_eq!(report.outcome, Outcome::Refused(Reason::Servfail), "{view}");
+        assert_eq!((flag(&report, "name_leak"), flag(&report, "hijacked")), (None, None));
+    }
+    let report = viewed(View::Intercept, intranet(), ANSWER);
+    assert_eq!((report.outcome, flag(&report, "intercepted")), (wrong, Some(true)));
+}
+
+/// The vectors' answer to the random name that is asked, by replacing the question.
+#[test]
+fn a_random_name_must_not_exist() {
+    let settings = Settings { view: View::Hijack, ..asking(Some("example.test"), RecordType::A) };
+    for (vector, outcome, hijacked) in [
+        (NXDOMAIN, Outcome::OK, Some(false)),
+        (ANSWER, Outcome::Refused(Reason::WrongAnswer), Some(true)),
+        (REFUSED, Outcome::Refused(Reason::DnsRefused), None),
+    ] {
+        let vector = bytes(vector);
+        let (mut ask, query) = asked(settings.clone(), &vector);
+        // A label of 16 digits below the zone, its question after the header.
+        assert_eq!((query[12], &query[29..42]), (16, &b"\x07example\x04test"[..]));
+        let end = 12 + vector[12..].iter().position(|octet| *octet == 0).unwrap() + 5;
+        let answer = [&vector[..12], &query[12..47], &vector[end..]].concat();
+        assert_eq!(ask.handle(received(&answer), at()), Handled::Taken);
+        let report = report(ask.as_mut(), at());
+        assert_eq!((report.outcome, flag(&report, "hijacked")), (outcome, hijacked));
+        assert!(text(&report, "asked").unwrap().ends_with(".example.test."));
+    }
+    // Below `invalid` if no zone is named.
+    let (_, query) = asked(Settings { view: View::Hijack, ..Settings::default() }, &bytes(NXDOMAIN));
+    assert_eq!(&query[29..38], b"\x07invalid\0");
+}
+
+#[test]
+fn silence_where_no_resolver_is_proves_nothing() {
+    let (mut ask, _) = asked(Settings { view: View::Intercept, ..intranet() }, &bytes(ANSWER));
+    let report = report(ask.as_mut(), Timestamp::from_secs(12));
+    assert_eq!(report, Report::new(Outcome::Unsent(Fault::ExpectedSilence)));
+}
+
+#[test]
+fn public_addresses_are_no_inside_answer() {
+    let public: IpAddr = "198.51.100.7".parse().unwrap();
+    let inside: Vec<IpAddr> = ["10.0.0.1", "172.31.0.1", "192.168.9.9", "100.64.0.1", "fd00::1"]
+        .map(|address| address.parse().unwrap())
+        .to_vec();
+    let judge = |addresses: &[IpAddr], pinned| {
+        view::judge(View::Inside, Outcome::OK, addresses, pinned, &mut Details::default())
+    };
+    assert_eq!(judge(&inside, false), Outcome::OK);
+    assert_eq!(judge(&[inside[0], public], false), Outcome::Refused(Reason::WrongAnswer));
+    assert_eq!(judge(&[public], true), Outcome::OK, "it is one of those expected");
+    let mut details = Details::default();
+    let leak = view::judge(View::Leak, Outcome::OK, &[public], false, &mut details);
+    // Another host of that name, or a wildcard: known outside, and yet no inside address told.
+    assert_eq!((leak, details.is("name_leak"), details.is("known_outside")), (Outcome::Refused(Reason::WrongAnswer), false, true));
+}

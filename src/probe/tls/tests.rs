@@ -4,7 +4,12 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, ServerConnection};
 
+use std::sync::Arc;
+
 use super::*;
+use crate::probe::{Event, Handled, Step, Transport};
+use crate::sample::{Fault, Outcome};
+use crate::time::Timestamp;
 use crate::probe::certificate::tests::{Authority, NAME, NOW};
 use crate::probe::{IcmpError, Kind, Settings as All};
 use crate::entropy::Generator;

@@ -1,0 +1,254 @@
+//! The same metrics as the crate's messages, encoded by the crate: what our writers are held to.
+
+use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{Encoder as _, ProtobufEncoder, TextEncoder};
+use proptest::prelude::*;
+use protobuf::{CodedInputStream, UnknownFields, UnknownValue};
+
+use super::super::families::{Collected, Scope, Sink};
+use super::super::histogram::Reading;
+use super::super::native::ZERO_THRESHOLD;
+use super::*;
+use crate::detect::Transition;
+use crate::detect::loss::LossWindow;
+use crate::sample::Phase;
+
+/// Collects messages.
+#[derive(Default)]
+struct Messages(Vec<MetricFamily>);
+
+impl Messages {
+    fn push(&mut self, values: &[&str], mut metric: Metric) {
+        let family = self.0.last_mut().unwrap();
+        let names = Family::ALL.iter().find(|known| known.name() == family.name()).unwrap().labels();
+        let pairs = names.zip(values).map(|(name, value)| {
+            let mut pair = LabelPair::default();
+            pair.set_name(name.to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        });
+        metric.set_label(pairs.collect());
+        family.mut_metric().push(metric);
+    }
+}
+
+impl Sink for Messages {
+    fn begin(&mut self, family: Family) {
+        let mut out = MetricFamily::default();
+        out.set_name(family.name().to_owned());
+        out.set_help(family.help().to_owned());
+        out.set_field_type(family.kind());
+        self.0.push(out);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a Prometheus value is a double")]
+    fn whole(&mut self, values: &[&str], value: u64) {
+        self.number(values, value as f64);
+    }
+
+    fn number(&mut self, values: &[&str], value: f64) {
+        let mut metric = Metric::default();
+        if self.0.last().unwrap().get_field_type() == MetricType::COUNTER {
+            let mut counter = Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+        }
+        self.push(values, metric);
+    }
+
+    /// The crate's message does not know the native form, so its fields are added by their numbers.
+    fn histogram(&mut self, values: &[&str], histogram: &Histogram, created: WallTime) {
+        let mut reading = Reading::default();
+        histogram.read(&mut reading);
+        let mut out = prometheus::proto::Histogram::default();
+        out.set_sample_count(reading.count);
+        out.set_sample_sum(reading.sum);
+        let buckets = histogram.bounds().seconds().zip(&reading.cumulative).map(|(bound, count)| {
+            let mut out = Bucket::default();
+            out.set_upper_bound(bound);
+            out.set_cumulative_count(*count);
+            out
+        });
+        out.set_bucket(buckets.collect());
+        let native = &reading.native;
+        let unknown = out.special_fields.mut_unknown_fields();
+        unknown.add_value(5, UnknownValue::sint32(native.schema));
+        unknown.add_fixed64(6, ZERO_THRESHOLD.to_bits());
+        unknown.add_varint(7, native.zero);
+        for (offset, length) in native.spans() {
+            let mut span = UnknownFields::new();
+            span.add_value(1, UnknownValue::sint32(offset));
+            span.add_varint(2, length.into());
+            unknown.add_length_delimited(12, span.write_to_bytes());
+        }
+        // Packed, as every reader of protobuf must take it.
+        let mut packed = Vec::new();
+        {
+            let mut stream = protobuf::CodedOutputStream::vec(&mut packed);
+            native.deltas().for_each(|delta| stream.write_sint64_no_tag(delta).unwrap());
+            stream.flush().unwrap();
+        }
+        if !packed.is_empty() {
+            unknown.add_length_delimited(13, packed);
+        }
+        let mut stamp = UnknownFields::new();
+        stamp.add_varint(1, created.as_unix_nanos().div_euclid(1_000_000_000).cast_unsigned());
+        stamp.add_varint(2, created.as_unix_nanos().rem_euclid(1_000_000_000).cast_unsigned());
+        unknown.add_length_delimited(15, stamp.write_to_bytes());
+        let mut metric = Metric::default();
+        metric.set_histogram(out);
+        self.push(values, metric);
+    }
+
+    fn end(&mut self) {
+        self.0.pop_if(|family| family.get_metric().is_empty());
+    }
+}
+
+/// All of a registry, as messages.
+fn messages(registry: &Registry) -> Vec<MetricFamily> {
+    let mut messages = Messages::default();
+    for family in Family::sorted() {
+        messages.begin(*family);
+        let mut out = Collected::new(*family, &mut messages);
+        match family.scope() {
+            Scope::Series => registry.all_series().iter().for_each(|series| series.collect(&mut out)),
+            Scope::Target => registry.all_targets().iter().for_each(|target| target.collect(&mut out)),
+            Scope::Session => registry.all_sessions().iter().for_each(|session| session.collect(&mut out)),
+            Scope::Own => registry.shared.own.collect(&mut out),
+        }
+        messages.end();
+    }
+    messages.0
+}
+
+fn parse(bytes: &[u8]) -> Vec<MetricFamily> {
+    let mut stream = CodedInputStream::from_bytes(bytes);
+    let mut families = Vec::new();
+    while !stream.eof().unwrap() {
+        families.push(stream.read_message::<MetricFamily>().unwrap());
+    }
+    families
+}
+
+fn same(registry: &Registry) {
+    let messages = messages(registry);
+    let mut theirs = Vec::new();
+    TextEncoder::new().encode(&messages, &mut theirs).unwrap();
+    let theirs = String::from_utf8(theirs).unwrap();
+    for (ours, theirs) in text(registry).lines().zip(theirs.lines()) {
+        assert_eq!(ours, theirs);
+    }
+    assert_eq!(text(registry).len(), theirs.len());
+
+    let mut theirs = Vec::new();
+    ProtobufEncoder::new().encode(&messages, &mut theirs).unwrap();
+    let ours = registry.encode_protobuf();
+    assert_eq!(ours.len(), theirs.len());
+    assert_eq!(parse(&ours), parse(&theirs));
+    assert_eq!(parse(&ours), messages);
+
+    // The native form alone is the same without the classic buckets.
+    let mut native = messages;
+    let metrics = native.iter_mut().filter(|family| family.get_field_type() == MetricType::HISTOGRAM);
+    for metric in metrics.flat_map(|family| family.mut_metric().iter_mut()) {
+        metric.histogram.mut_or_insert_default().set_bucket(Vec::new());
+    }
+    assert_eq!(parse(&registry.expose(Form::Protobuf { classic: false }).whole()), native);
+}
+
+#[test]
+fn an_empty_registry_is_encoded_as_the_crate_does() {
+    same(&registry());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// Any names, any values, any number of series: text byte for byte, protobuf field for field.
+    #[test]
+    fn our_writers_say_what_the_crate_would(
+        names in proptest::collection::btree_set("[ -~\n\"\\\\é漢]{0,12}", 1..4),
+        rtts in proptest::collection::vec((any::<u64>(), 0..64_u32), 0..300),
+        bounds in proptest::collection::vec(1e-9..1e12, 0..12),
+        huge in any::<u64>(),
+        penalty in any::<f64>(),
+    ) {
+        let registry = registry();
+        for name in &names {
+            for probe in ["icmp", "tls", "ike"] {
+                let key = SeriesKey { target: name.clone(), member: 9, probe: probe.into(), egress: name.clone() };
+                let series = registry.series(key, kind(probe), &bounds);
+                for (rtt, shift) in &rtts {
+                    let mut report = Report::timed(Outcome::OK, Duration::from_nanos(rtt >> shift));
+                    report.phases = vec![(Phase::Connect, Duration::from_nanos(rtt >> shift >> 1))];
+                    series.record(&sample(true, report));
+                }
+                let began = Timestamp::from_secs(1);
+                series.transition(&Transition::LossWindow(LossWindow { began, sent: 20, lost: 3 }));
+                let dpd = series.dpd(["strongswan", "aws"].into_iter());
+                dpd[0].set_judged(true);
+                dpd[0].add(huge, penalty);
+                dpd[0].set_margin(Duration::from_nanos(huge));
+                series.attempt(WallTime::from_unix_nanos(huge.cast_signed()));
+                series.set_up(Some(true));
+            }
+            let vendor = Some(Text::from(name.as_str()));
+            let address = Some([192, 0, 2, 1].into());
+            registry.target_info(name, 1, Some(MemberInfo { address, vendor, versions: None }));
+            let key = SessionKey { target: name.clone(), member: 200, egress: name.clone() };
+            let _ = registry.session(key, &bounds);
+        }
+        registry.own().missed_slots(huge);
+        registry.own().lag(Duration::from_nanos(huge));
+        same(&registry);
+    }
+}
+
+/// More than a step and a chunk: nothing is lost or doubled where pieces meet.
+#[test]
+fn many_series_are_encoded_as_the_crate_does() {
+    let registry = registry();
+    for target in 0..700 {
+        let name = format!("target-{target:04}");
+        let key = SeriesKey { target: name, member: 1, probe: "icmp".into(), egress: "default".into() };
+        let series = registry.series(key, kind("icmp"), BUCKETS);
+        series.record(&sample(true, Report::timed(Outcome::OK, Duration::from_micros(target * 100))));
+    }
+    same(&registry);
+    let mut exposition = registry.expose(Form::Protobuf { classic: true });
+    let mut largest = 0;
+    loop {
+        match exposition.step() {
+            Step::Chunk(chunk) => largest = largest.max(chunk.len()),
+            Step::More => {}
+            Step::End => break,
+        }
+    }
+    assert!((1..=80 * 1024).contains(&largest), "{largest}");
+}
+
+/// A usual series: 22 bounds, a hundred round trips that differ by a tenth. The native form of its
+/// histogram is at most a tenth of the text.
+#[test]
+fn a_native_histogram_is_small() {
+    let registry = registry();
+    let bounds: Vec<_> = (0..22).map(|power| 0.000_05 * 2f64.powi(power)).collect();
+    let series = registry.series(key("icmp"), kind("icmp"), &bounds);
+    for step in 0..100 {
+        series.record(&sample(true, Report::timed(Outcome::OK, Duration::from_micros(20_000 + step * 20))));
+    }
+    let name = "vpnprobe_probe_rtt_seconds";
+    let text = text(&registry);
+    let lines: Vec<_> = text.lines().filter(|line| line.starts_with(name)).collect();
+    assert_eq!(lines.len(), 25);
+    let long: usize = lines.iter().map(|line| line.len() + 1).sum();
+    let families = parse(&registry.expose(Form::Protobuf { classic: false }).whole());
+    let family = families.iter().find(|family| family.name() == name).unwrap();
+    let short = protobuf::Message::compute_size(&family.get_metric()[0]);
+    assert!(short * 10 <= long as u64, "{short} of {long} bytes");
+}
