@@ -94,7 +94,8 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let recorder = match args.journal.clone().map(|settings| start_journal(settings, base.clock)).transpose() {
+    let recorder = match args.journal.clone().map(|settings| start_journal(settings, base.clock)).transpose()
+    {
         Ok(recorder) => recorder,
         Err(problem) => {
             eprintln!("vpnprobe: {problem}");
@@ -258,8 +259,10 @@ where
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         let daemon: Arc<dyn http::Daemon> = Arc::clone(&shared) as _;
-        let app = Arc::new(App::new(registry, daemon, config.web.probe_timeout, Limits::default())
-            .with_incidents(Arc::clone(&shared.shelf)));
+        let app = Arc::new(
+            App::new(registry, daemon, config.web.probe_timeout, Limits::default())
+                .with_incidents(Arc::clone(&shared.shelf)),
+        );
         let mut tasks = JoinSet::new();
         tasks.spawn(look_up_names(Arc::clone(&shared)));
         tasks.spawn(keep_alive(Arc::clone(&shared)));

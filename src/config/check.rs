@@ -299,7 +299,7 @@ fn size(written: Option<&raw::Size>, check: &mut Check<'_>, path: &KeyPath) -> u
 }
 
 fn shown_size(bytes: u64) -> raw::Size {
-    let unit = UNITS.iter().rev().find(|(_, unit)| bytes % unit == 0);
+    let unit = UNITS.iter().rev().find(|(_, unit)| bytes.is_multiple_of(*unit));
     raw::Size(unit.map_or_else(|| bytes.to_string(), |(name, unit)| format!("{}{name}", bytes / unit)))
 }
 

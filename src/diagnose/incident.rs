@@ -100,6 +100,7 @@ fn clue(clue: &Clue, lang: Lang) -> String {
     let subject = words::subject(&clue.subject, lang).map_or_else(|| clean(&clue.subject), str::to_owned);
     let said = words::stance(clue.stance, lang);
     match lang {
+        _ if clue.stance == Stance::Missing => format!("{subject}: {}", clean(&clue.text)),
         Lang::En => format!("{subject} {said}: {}", clean(&clue.text)),
         // The detail is English: the figures in it are readable in any language.
         Lang::Ja => format!("{subject}: {said} ({})", clean(&clue.text)),
@@ -156,7 +157,8 @@ fn line(series: &SeriesRecord, seconds: Option<f64>, state: IncidentState) -> St
     let mut last: Option<f64> = None;
     for ((at, fate), rtt) in samples.at.iter().zip(samples.fates.chars()).zip(&samples.rtt_ms) {
         let part = match seconds {
-            _ if *at < 0.0 => &mut before,
+            // An outage may be dated by when its first probe was sent, a little after it was due.
+            _ if *at < -(series.interval_seconds / 2.0).min(0.05) => &mut before,
             Some(seconds) if *at >= seconds && state == IncidentState::Closed => &mut after,
             _ => &mut during,
         };
@@ -199,7 +201,9 @@ fn changes(out: &mut String, incident: &Incident, lang: Lang) {
             (Change::State, Some(state)) => words::state(state, lang).to_owned(),
             (change, _) => words::change(change, lang).to_owned(),
         };
-        let _ = writeln!(out, "  {:>+9.1} s  {name}: {what}", event.at);
+        // Not "-0.0".
+        let at = if event.at.abs() < 0.05 { 0.0 } else { event.at };
+        let _ = writeln!(out, "  {at:>+9.1} s  {name}: {what}");
     }
     if more > 0 {
         let _ = writeln!(out, "  {}", words::more(more, lang));
@@ -225,7 +229,7 @@ fn fate(record: &DpdRecord, lang: Lang) -> String {
     if let (DpdFate::Possible, Some(expected)) = (record.verdict, record.expected) {
         let _ = write!(text, "; {}", words::expected(expected, lang));
     }
-    if let (DpdFate::Possible | DpdFate::No, Some(margin)) = (record.verdict, record.least_margin_seconds) {
+    if let (DpdFate::No, Some(margin)) = (record.verdict, record.least_margin_seconds) {
         let _ = write!(text, "; {}", words::margin(&duration(margin), lang));
     }
     text
@@ -243,11 +247,13 @@ fn unknown(out: &mut String, incident: &Incident, lang: Lang) {
     if incident.path.is_none() {
         gaps.push(words::label(Label::NoPath, lang).to_owned());
     }
+    if incident.state == IncidentState::Open {
+        gaps.push(words::label(Label::OpenStill, lang).to_owned());
+    }
     if incident.samples_left_out {
         gaps.push(words::label(Label::SamplesLeftOut, lang).to_owned());
     }
-    let left_out = incident.series_left_out + incident.transitions_left_out;
-    if left_out > 0 {
+    if incident.series_left_out > 0 || incident.transitions_left_out > 0 {
         gaps.push(words::left_out(incident.series_left_out, incident.transitions_left_out, lang));
     }
     if gaps.is_empty() {

@@ -24,6 +24,7 @@ pub(super) enum Label {
     Unknown,
     NoPath,
     SamplesLeftOut,
+    OpenStill,
     NoIncidents,
 }
 
@@ -66,6 +67,10 @@ pub(super) const fn label(label: Label, lang: Lang) -> &'static str {
             "some samples: too many incidents were open at once",
             "一部のサンプル: 同時に発生したインシデントが多すぎました",
         ),
+        Label::OpenStill => (
+            "what came since: the record is written when it opens, when its cause is judged and when it is over",
+            "その後の経過: 記録は発生時、原因の判定時、終了時に書かれます",
+        ),
         Label::NoIncidents => ("no incidents are recorded", "記録されたインシデントはありません"),
     };
     pick(lang, en, ja)
@@ -74,8 +79,8 @@ pub(super) const fn label(label: Label, lang: Lang) -> &'static str {
 pub(super) const fn kind(kind: IncidentKind, lang: Lang) -> &'static str {
     let (en, ja) = match kind {
         IncidentKind::Dpd => (
-            "a silence that tears sessions down, too short to be an outage",
-            "障害とするには短いが、セッションが切断される無応答",
+            "a silence that tears sessions down, before it is an outage or without becoming one",
+            "障害と判定される前、または障害に至らない無応答で、セッションが切断される",
         ),
         IncidentKind::Refused => ("the service answers and refuses", "サービスは応答するが拒否している"),
         IncidentKind::Outage => ("no reply came", "応答なし（障害）"),

@@ -48,6 +48,12 @@ struct Header {
     sha256: String,
 }
 
+/// What the first line of every version has.
+#[derive(Deserialize)]
+struct Version {
+    schema: u32,
+}
+
 /// Why a file of state is not used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
@@ -101,10 +107,6 @@ impl Snapshot {
         let damaged = |why: &str| Unusable::Damaged(why.to_owned());
         let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(|| damaged("no first line"))?;
         let (header, body) = bytes.split_at(end);
-        #[derive(Deserialize)]
-        struct Version {
-            schema: u32,
-        }
         // A later schema may have another header altogether.
         let Version { schema } = serde_json::from_slice(header).map_err(|_| damaged("its first line"))?;
         if schema != SCHEMA {

@@ -94,7 +94,13 @@ fn a_directory_that_cannot_be_used_stops_nothing_and_is_tried_again() {
 fn a_damaged_state_is_set_aside_and_the_start_goes_on() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(state::FILE);
-    for content in [&b""[..], b"{}", b"{\"schema\":9}\n{}", &[0xff; 4096], b"{\"schema\":1,\"bytes\":2,\"sha256\":\"\"}\n{}"] {
+    for content in [
+        &b""[..],
+        b"{}",
+        b"{\"schema\":9}\n{}",
+        &[0xff; 4096],
+        b"{\"schema\":1,\"bytes\":2,\"sha256\":\"\"}\n{}",
+    ] {
         std::fs::write(&path, content).unwrap();
         let Opened { store, kept, .. } = open(Some(directory.path()));
         assert!(kept.is_none());

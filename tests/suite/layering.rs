@@ -59,7 +59,10 @@ const CRATES: &[(&[&str], &[&str])] = &[
     (&["rustls"], &["net", "probe", "demo", "export"]),
     (&["hyper", "hyper_util", "http_body_util"], &["net", "export"]),
     (&["prometheus", "protobuf", "flate2"], &["export"]),
-    (&["tracing"], &["net", "export", "engine", "app", "cli", "demo", "config", "diagnose", "journal", "store"]),
+    (
+        &["tracing"],
+        &["net", "export", "engine", "app", "cli", "demo", "config", "diagnose", "journal", "store"],
+    ),
     (&["tracing_subscriber", "clap", "sd_notify"], &["app", "cli"]),
     (&["pnet", "hickory_proto"], &["wire", "probe", "session", "demo", "net"]),
     (&["hickory_resolver"], &["net"]),

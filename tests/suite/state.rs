@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use vpnprobe::net::clock::SystemClock;
 use vpnprobe::store::{Snapshot, state};
-use vpnprobe::time::Clock as _;
+use vpnprobe::time::{Clock as _, Timestamp};
 
 /// An IKE responder that answers, or is silent. What it says to a message of a major version it does not
 /// know was captured from strongSwan 5.9.8; the initiator's SPI is put in.
@@ -40,7 +40,8 @@ impl Responder {
                 if len >= 28 && answering.load(Ordering::Relaxed) {
                     let mut answer = bytes[..8].to_vec();
                     answer.extend([0; 8]);
-                    answer.extend([0x29, 0x20, 0x22, 0x20, 0, 0, 0, 0, 0, 0, 0, 0x24, 0, 0, 0, 8, 0, 0, 0, 5]);
+                    answer
+                        .extend([0x29, 0x20, 0x22, 0x20, 0, 0, 0, 0, 0, 0, 0, 0x24, 0, 0, 0, 8, 0, 0, 0, 5]);
                     let _ = socket.send_to(&answer, from);
                 }
             }
@@ -195,9 +196,8 @@ fn an_outage_over_restarts_is_one_incident() {
     // It may have begun with a teardown, before it was an outage.
     until("the outage", || (daemon.metric("vpnprobe_probe_up{")? < 0.5).then_some(()));
     // With the incident comes the state, some seconds later.
-    let saved = |at: f64| move |snapshot: &Snapshot| snapshot.monotonic.as_nanos() as f64 > at * 1e9;
-    let newer = |than: f64| until("the state", || state_of(&bench.state()).filter(saved(than)));
-    newer(20.0);
+    let old = |state: &Snapshot| state.monotonic.since(Timestamp::ZERO) > Duration::from_secs(20);
+    until("the state", || state_of(&bench.state()).filter(old));
     daemon.end(Signal::SIGKILL);
     assert_eq!(bench.listed().len(), 1);
 
@@ -237,16 +237,21 @@ fn an_outage_over_restarts_is_one_incident() {
     let id = listed[0]["id"].as_str().unwrap();
     let shown = bench.incidents(&["show", id]);
     let text = String::from_utf8(shown.stdout).unwrap();
-    for part in [id, "hq: ", "Cause", "ike", "127.0.0.1", "every 0.5 s", "no reply from here on", "cisco_asa"] {
+    for part in [id, "hq: ", "Cause", "ike", "127.0.0.1", "every 0.5 s", "cisco_asa"] {
         assert!(text.contains(part), "{part} is not in:\n{text}");
     }
     let japanese = bench.incidents(&["show", id, "--lang", "ja"]);
     assert!(String::from_utf8(japanese.stdout).unwrap().contains("原因"));
-    let incident: Value = serde_json::from_slice(&bench.incidents(&["show", id, "--format", "json"]).stdout).unwrap();
+    let incident: Value =
+        serde_json::from_slice(&bench.incidents(&["show", id, "--format", "json"]).stdout).unwrap();
     assert_eq!(incident["dpd"][0]["sure"], 1, "{}", incident["dpd"]);
     let fates = incident["series"][0]["samples"]["fates"].as_str().unwrap();
-    assert!(fates.contains("oo..") && fates.contains("...."), "{fates}");
-    for (arguments, code) in [(&["show", "nothing"][..], 2), (&["show", "20260101T000000000Z-hq-0001"], 2), (&["list", "--since", "x"], 2)] {
+    assert!(fates.contains("o...."), "{fates}");
+    for (arguments, code) in [
+        (&["show", "nothing"][..], 2),
+        (&["show", "20260101T000000000Z-hq-0001"], 2),
+        (&["list", "--since", "x"], 2),
+    ] {
         assert_eq!(bench.incidents(arguments).status.code(), Some(code), "{arguments:?}");
     }
     // A directory that was never one is said to be so.

@@ -111,7 +111,11 @@ impl Open {
             port: recorded.about.port,
             state: recorded.state,
             marks: recorded.marks.clone(),
-            over: recorded.over.iter().map(|(place, (n, expected, margin))| (*place, *n, *expected, *margin)).collect(),
+            over: recorded
+                .over
+                .iter()
+                .map(|(place, (n, expected, margin))| (*place, *n, *expected, *margin))
+                .collect(),
             dpd: recorded.dpd.clone(),
         };
         let keys = self.down_before.iter().filter_map(|id| track(tracks, *id));
@@ -159,7 +163,8 @@ impl Open {
             Recorded { id: waits.then_some(NOT_YET), about, state, marks, over: over.collect(), dpd }
         };
         let series: Vec<_> = kept.series.into_iter().enumerate().map(series).collect();
-        let wait = series.iter().map(|recorded| recorded.about.interval.saturating_mul(2) + recorded.about.timeout);
+        let wait =
+            series.iter().map(|recorded| recorded.about.interval.saturating_mul(2) + recorded.about.timeout);
         let wait = wait.max().unwrap_or_default() + Duration::from_secs(1);
         Self {
             id: kept.id,
@@ -194,7 +199,9 @@ impl Open {
             self.down_before.push(series);
         }
         let absent = |recorded: &&mut Recorded| {
-            recorded.id.is_none_or(|id| id == NOT_YET) && recorded.about.kind.is_empty() && Key::from(&recorded.about) == key
+            recorded.id.is_none_or(|id| id == NOT_YET)
+                && recorded.about.kind.is_empty()
+                && Key::from(&recorded.about) == key
         };
         let Some(recorded) = self.series.iter_mut().find(absent) else { return Vec::new() };
         if recorded.id == Some(NOT_YET) {

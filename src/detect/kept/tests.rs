@@ -259,9 +259,13 @@ fn an_open_incident_goes_on_as_one() {
             assert!(incidents.iter().all(|(_, incident)| incident.id == incidents[0].1.id));
             let (_, last) = incidents.last().unwrap();
             assert_eq!(last.began, wall(Timestamp::from_secs(50)));
-            assert_eq!(last.seconds, Some((cut as u64 + pause + 40 - 50) as f64));
+            let lasted = Duration::from_secs(cut as u64 + pause + 40 - 50);
+            assert_eq!(last.seconds, Some(lasted.as_secs_f64()));
             let samples = &last.series[0].samples;
-            assert!(samples.at.contains(&-1.0) && samples.fates.contains('o'), "what was before is there still");
+            assert!(
+                samples.at.contains(&-1.0) && samples.fates.contains('o'),
+                "what was before is there still"
+            );
             let teardowns: Vec<_> = last.dpd.iter().map(|record| record.sure).collect();
             // The third waits for 50 s of silence: a long pause is no silence.
             let third = u64::from(pause == 1);
