@@ -20,6 +20,7 @@ pub mod incidents;
 pub mod init;
 pub mod ready;
 pub mod replay;
+pub mod trace;
 
 /// The default of `--config.file`.
 pub const CONFIG_FILE: &str = "vpnprobe.yml";
@@ -82,6 +83,8 @@ pub enum Command {
         #[command(subcommand)]
         command: incidents::IncidentsCommand,
     },
+    /// Show the way to a host on the flow of its VPN
+    Trace(trace::Trace),
     /// Say whether so many people in Teams will hold: capacity, and what the probes saw
     Ready(ready::Ready),
     /// Look at a host and print a configuration for what answers
@@ -169,6 +172,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Incidents { command }) => {
             ExitCode::from(command.run(&file, cli.common.config_file.is_some()))
         }
+        Some(Command::Trace(trace)) => ExitCode::from(trace.run(&file)),
         Some(Command::Ready(ready)) => ExitCode::from(ready.run(&file)),
         Some(Command::Init(init)) => ExitCode::from(init.run()),
         Some(Command::Replay(replay)) => ExitCode::from(replay.run()),

@@ -463,6 +463,10 @@ pub struct Trace {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub max_hops: Option<u8>,
+    /// The probe of the target whose flow is followed, by name, or `icmp`; default: the VPN's own if one is
+    /// declared, else `icmp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub over: Option<String>,
 }
 
 /// How the targets of a ready-made set are probed.

@@ -9,7 +9,7 @@ use super::problem::{KeyPath, near, one_of, suggestion};
 use super::settings::{self, Written};
 use super::{Address, Egress, Family, Target, Vpn, capacity, dpd, pace, raw, session};
 use crate::budget::Limits;
-use crate::probe::{Kind, Spec};
+use crate::probe::{Kind, Spec, trace};
 
 /// The most addresses a target may have.
 pub(super) const MAX_MEMBERS: u8 = 8;
@@ -250,8 +250,58 @@ fn probes(
         check.wrong_key(path, "has no probe left", "enable one, or remove the target");
     }
     settings::unused_blocks(&file.blocks, &specs, check, path);
+    follow(&mut specs, &mut shown, file, !vpn.is_empty(), check);
     specs.sort_by_key(|(spec, _)| (Kind::all().position(|kind| kind == spec.kind), spec.name.clone()));
     (specs, raw::Target { probes: Some(shown), ..raw::Target::default() })
+}
+
+/// Gives each trace the probe whose flow it follows.
+fn follow(
+    specs: &mut [(Spec, KeyPath)],
+    shown: &mut BTreeMap<String, raw::Probe>,
+    file: &raw::Target,
+    declared: bool,
+    check: &mut Check<'_>,
+) {
+    let others: Vec<Spec> = specs.iter().map(|(spec, _)| spec.clone()).collect();
+    let kinds: Vec<Kind> = trace::carriers().collect();
+    let rank = |spec: &Spec| kinds.iter().position(|kind| *kind == spec.kind);
+    for (spec, path) in specs.iter_mut().filter(|(spec, _)| spec.kind.name == trace::INFO.name) {
+        let Some(block) = shown.get_mut(&spec.name).and_then(|probe| probe.blocks.trace.as_mut()) else {
+            continue;
+        };
+        let chosen = match block.over.as_deref() {
+            Some("icmp") => None,
+            Some(name) => {
+                let found = others.iter().find(|other| other.name == name && rank(other).is_some());
+                if found.is_none() {
+                    let own = file.probes.as_ref().and_then(|all| all.get(&spec.name));
+                    let own =
+                        own.and_then(|probe| probe.blocks.trace.as_ref()).is_some_and(|it| it.over.is_some());
+                    let block = if own { path.clone() } else { path_around(path) };
+                    let known: Vec<&str> = others
+                        .iter()
+                        .filter(|other| rank(other).is_some())
+                        .map(|it| it.name.as_str())
+                        .collect();
+                    let known: Vec<&str> = known.into_iter().chain(["icmp"]).collect();
+                    let rule = "is no probe of this target whose flow can be followed";
+                    check.wrong(
+                        &block.key("trace").key("over"),
+                        rule,
+                        &suggestion(name, known.iter().copied()),
+                    );
+                }
+                found
+            }
+            None if declared => {
+                others.iter().filter(|other| rank(other).is_some()).min_by_key(|other| rank(other))
+            }
+            None => None,
+        };
+        block.over = Some(chosen.map_or("icmp", |chosen| chosen.name.as_str()).to_owned());
+        spec.settings.trace.over = chosen.map(|chosen| Box::new(chosen.clone()));
+    }
 }
 
 /// `targets.hq` of `targets.hq.probes.tls`.
@@ -301,8 +351,11 @@ fn probe(
         check.wrong(&path.key("port"), format!("{} has no port", kind.name), "remove it");
     }
     let usual = Duration::from_secs(5);
+    // Runs of a trace must not overlap: routers limit their answers, and some quote too little to tell the
+    // runs apart.
+    let range = if kind.name == trace::INFO.name { (trace::LIMIT, INTERVAL.1) } else { INTERVAL };
     let interval = check
-        .duration(&path.key("interval"), entry.interval.as_ref(), INTERVAL)
+        .duration(&path.key("interval"), entry.interval.as_ref(), range)
         .unwrap_or(if kind.interval == usual { around.defaults.interval } else { kind.interval });
     let timeout = check.duration(&path.key("timeout"), entry.timeout.as_ref(), TIMEOUT);
     let full = check.duration(&path.key("full_interval"), entry.full_interval.as_ref(), FULL_INTERVAL);

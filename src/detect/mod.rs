@@ -21,6 +21,7 @@ pub mod liveness;
 pub mod loss;
 pub mod mapping;
 pub mod pair;
+pub mod path;
 pub mod recent;
 pub mod recorder;
 pub mod watch;

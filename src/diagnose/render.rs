@@ -76,9 +76,9 @@ fn details(observed: &Observed) -> Details {
     if let Some(kept) = findings.half_open_left {
         details.number("half_open_left_seconds", i64::try_from(kept.as_secs()).unwrap_or(i64::MAX));
     }
-    if !findings.hops.is_empty() {
-        let hop = |hop: &Option<std::net::IpAddr>| hop.map_or_else(|| "*".to_owned(), |hop| hop.to_string());
-        details.list("hops", findings.hops.iter().map(|it| hop(it).as_str().into()));
+    if let Some(path) = &findings.path {
+        let hop = |hop: Option<std::net::IpAddr>| hop.map_or_else(|| "*".to_owned(), |hop| hop.to_string());
+        details.list("hops", path.hops.iter().map(|it| hop(it.address()).as_str().into()));
     }
     details
 }

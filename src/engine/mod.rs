@@ -36,15 +36,18 @@ use crate::time::{Clock, Timestamp};
 
 pub mod flows;
 pub mod members;
+pub mod paths;
 mod place;
 mod rare;
 mod session;
 pub mod survey;
 mod told;
+pub mod trace;
 mod yardstick;
 
 use flows::Flows;
 use members::Members;
+use paths::Paths;
 use place::FIRST_RARE;
 use rare::Appointments;
 use session::Sessions;
@@ -153,6 +156,7 @@ pub struct Engine {
     saved: (Timestamp, Timestamp),
     asked: u64,
     sessions: Sessions,
+    paths: Paths,
 }
 
 impl Engine {
@@ -186,6 +190,7 @@ impl Engine {
             saved: (Timestamp::ZERO, Timestamp::FAR),
             asked: 0,
             sessions: Sessions::new(),
+            paths: Paths::default(),
         }
     }
 
@@ -233,6 +238,7 @@ impl Engine {
                 self.slot(slot, &mut happenings);
             }
             self.run_rare(now, &mut happenings);
+            self.look(&mut happenings);
             self.sessions.compare(now);
             self.tick(now);
             if now >= self.saved.1 {
@@ -438,6 +444,8 @@ impl Engine {
             telling &= series.flows.kept(tag.seq, received);
         }
         if let Some(findings) = &sample.report.findings {
+            let wall = self.driver.clock().wall();
+            self.paths.hear(&series.metrics, &series.egress, findings, (done, wall));
             let (target, kind) = (&series.target.name, series.spec.kind.name);
             let news = self.told.hear(target, series.member, series.address, kind, &findings.details);
             if let Some(info) = news {
@@ -501,8 +509,15 @@ impl Engine {
                 Found::Transition(id, transition) => {
                     self.with(id, |series| series.metrics.transition(&transition));
                     let series = self.series.get(id.0 as usize).and_then(Option::as_ref);
-                    if let (Transition::State { .. }, Some(series)) = (transition, series) {
-                        self.update_target(&series.target);
+                    match (transition, series) {
+                        (Transition::State { .. }, Some(series)) => self.update_target(&series.target),
+                        (Transition::OutageBegan { .. }, Some(series))
+                            if series.spec.kind.name != "trace" =>
+                        {
+                            let now = self.driver.clock().now();
+                            self.paths.want(&series.target.name, series.member, now);
+                        }
+                        _ => {}
                     }
                 }
                 Found::Teardown { series, place, sure, expected } => self.with(series, |series| {

@@ -15,8 +15,8 @@ use crate::detect::{About, Input, Placed};
 use crate::entropy::Draw;
 use crate::export::metrics::{MemberInfo, SeriesKey};
 use crate::net::Happening;
+use crate::probe::Spec;
 use crate::probe::forms::Learner;
-use crate::probe::{Flow, Spec};
 use crate::sample::SeriesId;
 use crate::time::{Clock, Timestamp};
 
@@ -99,6 +99,7 @@ impl Engine {
             self.remove(&key, out);
             self.registry.remove(&key);
         }
+        self.paths.retain(|key| wanted.contains(key));
         let members = |name: &str| self.members.get(name);
         self.sessions.rebuild(&config, members, &mut self.driver, &self.registry, out);
         let used: HashSet<IpAddr> =
@@ -139,8 +140,8 @@ impl Engine {
         }
         self.remove(key, out);
         let flow = address.map(|address| {
-            let kind: Flow = spec.kind.flow;
-            self.driver.open(address, spec.port, kind, Arc::clone(&egress))
+            let (kept, port) = spec.flow();
+            self.driver.open(address, port, kept, Arc::clone(&egress))
         });
         let forms = (spec.kind.forms)(spec);
         let metrics = self.registry.series(key.clone(), spec.kind, &self.config.buckets);
@@ -192,8 +193,8 @@ impl Engine {
                 probe: spec.name.clone(),
                 kind: spec.kind.name,
                 egress: series.egress_name.clone(),
-                carrier: spec.kind.carrier,
-                port: spec.port,
+                carrier: spec.carrier(),
+                port: spec.flow().1,
                 interval: spec.interval,
                 timeout: spec.timeout,
             },

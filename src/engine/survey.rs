@@ -129,7 +129,10 @@ pub fn survey(config: &Config, target: &Target, options: &Options) -> io::Result
 }
 
 /// All addresses of a target; the error is for people.
-fn resolve(target: &Target) -> io::Result<Result<Vec<IpAddr>, String>> {
+///
+/// # Errors
+/// When no runtime for name lookups can be had.
+pub fn resolve(target: &Target) -> io::Result<Result<Vec<IpAddr>, String>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(async {
         let mut all = Vec::new();
@@ -163,7 +166,8 @@ fn cases(
         for name in &target.egress {
             let egress = Arc::new(config.egress.get(name).cloned().unwrap_or_default());
             for spec in &target.probes {
-                let flow = driver.open(*address, spec.port, spec.kind.flow, Arc::clone(&egress));
+                let (kept, port) = spec.flow();
+                let flow = driver.open(*address, port, kept, Arc::clone(&egress));
                 let forms = (spec.kind.forms)(spec);
                 let mut todo = VecDeque::new();
                 for form in forms {

@@ -31,6 +31,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::metrics::{Form, Registry};
 use super::page::{CONTENT_SECURITY_POLICY, Page};
+use super::paths::Paths;
 use super::status::Status;
 use crate::store::Shelf;
 
@@ -153,6 +154,7 @@ impl App {
                 | "/config"
                 | "/sd"
                 | "/api/v1/status"
+                | "/api/v1/path"
                 | INCIDENTS
                 | "/-/healthy"
                 | "/-/ready"
@@ -170,7 +172,7 @@ impl App {
             return (answer, None);
         }
         let permits = match path {
-            "/metrics" | "/" | "/api/v1/status" | INCIDENTS => Some(&self.scrapes),
+            "/metrics" | "/" | "/api/v1/status" | "/api/v1/path" | INCIDENTS => Some(&self.scrapes),
             "/probe" => Some(&self.probes),
             _ if incident(path).is_some() => Some(&self.scrapes),
             _ => None,
@@ -199,6 +201,7 @@ impl App {
             "/config" => body(PLAIN, self.daemon.config_text().into_bytes()),
             "/sd" => json(&discovery(self.daemon.targets())),
             "/api/v1/status" => json(&self.status(only(request).as_deref())),
+            "/api/v1/path" => json(&Paths::read(&self.registry)),
             INCIDENTS => self.incidents(request),
             _ => match incident(path) {
                 Some(id) => self.incident(id).await,

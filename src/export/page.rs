@@ -38,7 +38,7 @@ td.n { text-align: right; font-variant-numeric: tabular-nums; }
 <body>
 <h1>vpnprobe {{ status.version }}</h1>
 <p>{{ status.time }} · {% if let Some(why) = status.not_ready %}<span class="down">not ready: {{ why }}</span>{% else %}ready{% endif %} ·
-<a href="/metrics">metrics</a> · <a href="/api/v1/status">status</a> · <a href="/api/v1/incidents">incidents</a> · <a href="/config">config</a> ·
+<a href="/metrics">metrics</a> · <a href="/api/v1/status">status</a> · <a href="/api/v1/path">paths</a> · <a href="/api/v1/incidents">incidents</a> · <a href="/config">config</a> ·
 <a href="/sd">service discovery</a> · <a href="/-/healthy">healthy</a> · <a href="/-/ready">ready</a></p>
 {% if !incidents.is_empty() %}
 <h2>Latest incidents</h2>

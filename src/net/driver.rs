@@ -143,8 +143,19 @@ enum Channel {
     Closed,
     Icmp(usize),
     Pinned,
-    Udp { socket: Socket, port: u16, connected: bool },
-    Tcp { socket: Socket, connected: bool, unsent: Vec<u8>, watching: bool },
+    /// `headed`: what arrives starts with an IPv4 header (a raw socket).
+    Udp {
+        socket: Socket,
+        port: u16,
+        connected: bool,
+        headed: bool,
+    },
+    Tcp {
+        socket: Socket,
+        connected: bool,
+        unsent: Vec<u8>,
+        watching: bool,
+    },
 }
 
 struct Run {
@@ -159,6 +170,8 @@ struct Run {
     ended: bool,
     wait: Timestamp,
     generation: u32,
+    /// The local port that its TCP connections with a hop limit come from.
+    local_port: u16,
 }
 
 /// Whose event a key of the poller names.
@@ -214,6 +227,8 @@ pub struct Driver {
     timers: BinaryHeap<Reverse<(Timestamp, u32, u32)>>,
     icmp: Vec<SharedIcmp>,
     tokens: HashMap<u64, u32>,
+    /// Runs that know their echo requests by the header alone.
+    header_readers: Vec<u32>,
     ready: Vec<Ready>,
     pending: Vec<Pending>,
     out: Vec<u8>,
@@ -249,6 +264,7 @@ impl Driver {
             timers: BinaryHeap::new(),
             icmp: Vec::new(),
             tokens: HashMap::new(),
+            header_readers: Vec::new(),
             ready: Vec::new(),
             pending: Vec::new(),
             out: Vec::with_capacity(2048),
@@ -410,15 +426,20 @@ impl Driver {
             ended: false,
             wait: Timestamp::FAR,
             generation: self.generations,
+            local_port: 0,
         };
         let transport = run.exchange.transport();
         let token = run.exchange.token();
+        let knows_headers = run.exchange.knows_headers();
         let index = insert(&mut self.runs, &mut self.free_runs, run);
         if let Some(state) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) {
             state.runs.push(index);
         }
         if let Some(token) = token {
             self.tokens.insert(token, index);
+        }
+        if knows_headers {
+            self.header_readers.push(index);
         }
         let Some(mut run) = self.take_run(index) else { return };
         self.open_channel(index, &mut run, transport);
@@ -563,6 +584,7 @@ impl Driver {
         if let Some(token) = run.exchange.token() {
             self.tokens.remove(&token);
         }
+        self.header_readers.retain(|reader| *reader != index);
         if matches!(run.channel, Channel::Tcp { .. }) {
             self.streams = self.streams.saturating_sub(1);
         }

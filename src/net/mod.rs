@@ -18,6 +18,7 @@ mod icmp;
 mod poller;
 pub mod resolve;
 mod socket;
+pub mod way;
 
 pub use driver::{Driver, FlowId, Happening, IcmpAccess, Tag};
 pub use host::{listen, raise_descriptor_limit};

@@ -55,7 +55,15 @@ fn inside() {
     never_answered("stun", &["src/wire/stun/tests.rs"]);
     never_answered("rdp", &["tests/golden/openvpn"]);
     never_answered("http", &["tests/golden/openvpn"]);
+}
+
+#[test]
+fn sslvpn() {
     never_answered("sslvpn", &["src/wire/sstp/tests.rs"]);
+}
+
+#[test]
+fn wireguard() {
     never_answered("wireguard", &["src/probe/wireguard/tests.rs"]);
 }
 

@@ -23,6 +23,7 @@ mod inside;
 mod isolation;
 mod l2tp;
 mod openvpn;
+mod path;
 mod prometheus;
 mod reference;
 mod serve;

@@ -270,7 +270,7 @@ fn probes_that_share_a_budget_are_warned_of() {
     assert_eq!(warnings.len(), 1);
     let warning = warnings[0].to_string();
     assert!(warning.ends_with(
-        ":1:11: targets.hq: its probes ask for 24.1 exchanges a minute, budget.openvpn_per_minute grants 15.0; the rest is held back; lengthen an interval, use fewer ways out, or raise the budget"
+        ":1:11: targets.hq: its probes ask for 26.1 exchanges a minute, budget.openvpn_per_minute grants 15.0; the rest is held back; lengthen an interval, use fewer ways out, or raise the budget"
     ), "{warning}");
 }
 

@@ -148,6 +148,14 @@ families! {
         "Silence left before this dead peer detection tears down a session of the least favourable phase.";
     DpdJudged = GAUGE "vpnprobe_dpd_judged", SERIES, ["profile"],
         "1 if the probes are frequent enough to judge by this profile, 0 if there is no verdict.";
+    PathHops = GAUGE "vpnprobe_path_hops", SERIES, [],
+        "How many hops it was to the destination when a trace last reached it.";
+    PathChanges = COUNTER "vpnprobe_path_changes_total", SERIES, [],
+        "How often the path has changed; load balancing and silent routers are no change.";
+    PathFirstHop = GAUGE "vpnprobe_path_first_hop", SERIES, ["class"],
+        "1 for what the first hop is, by its address and this host's routes, 0 for the others.";
+    PathMtu = GAUGE "vpnprobe_path_mtu_bytes", SERIES, [],
+        "The largest IP packet that was answered whole, as last searched.";
     ScheduleLag = HISTOGRAM "vpnprobe_schedule_lag_seconds", OWN, [],
         "How much later than due an exchange was begun.";
     MissedSlots = COUNTER "vpnprobe_missed_slots_total", OWN, [],
