@@ -173,6 +173,8 @@ families! {
         "Packets that belong to no exchange of ours.";
     ClockFallback = COUNTER "vpnprobe_clock_fallback_total", OWN, [],
         "Round trips timed in user space because the kernel's stamps could not be used.";
+    StateFailures = COUNTER "vpnprobe_state_write_failures_total", OWN, [],
+        "Times that state or incidents could not be written to state_dir.";
     ReloadOk = GAUGE "vpnprobe_config_last_reload_successful", OWN, [],
         "1 if the last reload of the configuration succeeded.";
     ReloadTime = GAUGE "vpnprobe_config_last_reload_success_timestamp_seconds", OWN, [],
