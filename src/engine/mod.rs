@@ -537,7 +537,8 @@ impl Engine {
                         self.sessions.foretold(track.about(), verdict, self.driver.clock().now());
                     }
                 }
-                Found::Incident(stage, incident) => {
+                Found::Incident(stage, mut incident) => {
+                    incident.path = incident.path.or_else(|| self.looked(&incident.target, incident.began));
                     // One that was removed has no metrics any more.
                     if let (Stage::Decided, Some(cause)) = (stage, incident.cause)
                         && self.by_target.contains_key(&incident.target)
