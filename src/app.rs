@@ -11,6 +11,8 @@
 //! start waits for no name, no network and no peer; the watchdog is fed by what the engine gets done,
 //! not by a timer.
 
+mod ladder;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -266,6 +268,7 @@ where
         let mut tasks = JoinSet::new();
         tasks.spawn(look_up_names(Arc::clone(&shared)));
         tasks.spawn(keep_alive(Arc::clone(&shared)));
+        tasks.spawn(ladder::watch(Arc::clone(&shared)));
         for listener in &listeners {
             if let Ok(address) = listener.local_addr() {
                 tracing::info!("listening on http://{address}/");

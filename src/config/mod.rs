@@ -12,6 +12,7 @@ mod capacity;
 mod check;
 mod dpd;
 mod egress;
+mod inside;
 mod layers;
 mod pace;
 mod problem;
@@ -40,6 +41,7 @@ use crate::words;
 
 pub use capacity::{Capacity, Cipher, Protocol, Rate, Tunnel};
 pub use dpd::{Dpd, dpd_profiles};
+pub use inside::Inside;
 pub use layers::{PREFIX, environment};
 pub use problem::{KeyPath, Place, Problem, Problems, Step};
 
@@ -104,6 +106,8 @@ pub struct Target {
     pub egress: Vec<String>,
     /// Its probes, each with a name of its own.
     pub probes: Vec<Spec>,
+    /// What is behind its tunnel, as declared.
+    pub inside: Option<Inside>,
     /// The real session that is kept with its first member, if one is.
     pub session: Option<Arc<Plan>>,
     /// What it and its line can carry, as declared.
@@ -145,6 +149,8 @@ words! {
         SslVpn = "ssl-vpn",
         /// OpenVPN on UDP and TCP 1194.
         Openvpn = "openvpn",
+        /// WireGuard on UDP 51820.
+        Wireguard = "wireguard",
     }
 }
 

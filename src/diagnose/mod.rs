@@ -15,6 +15,7 @@ use crate::words;
 
 pub mod incident;
 mod incident_words;
+mod inside;
 mod ladder;
 mod notes;
 pub mod render;
@@ -23,6 +24,7 @@ mod service;
 pub mod survey;
 pub mod text;
 mod unit;
+mod way;
 
 pub use ladder::diagnose;
 pub use survey::{Observed, Survey};

@@ -38,6 +38,10 @@ impl Note {
                 | Self::CertificateFound
                 | Self::TlsLegacy
                 | Self::NotJudged
+                | Self::WireguardLoad
+                | Self::ThroughTunnel
+                | Self::SameSubnetShadowed
+                | Self::Ipv6Around
         )
     }
 }
@@ -188,6 +192,39 @@ notes! {
     /// Of two ports that do the same, one answers.
     OtherSilent: "{ports} does not answer; that is normal if the server does not offer it.",
         "{ports} は応答しませんが、提供していなければ正常です。";
+    /// `WireGuard` without a key of ours.
+    WireguardNoKey: "{ports} does not answer. A WireGuard server answers only peers it knows, so that a stopped or filtered one looks the same: give the keys of a peer of the probe's own (wireguard: private_key_file, public_key) to tell them apart.",
+        "{ports} は無応答です。WireGuard は登録済みのピア以外には応答しないため、停止や遮断と区別できません。設定に測定専用ピアの鍵(wireguard: private_key_file、public_key)を指定すると判定できます。";
+    /// `WireGuard` is silent to our peer, and the host is there.
+    WireguardSilent: "No answer on {ports} to the handshake of a configured peer, although the host is there ({life}). A filter, a stopped server, and keys that are not those of a registered peer look the same from here.",
+        "原因: 装置は稼働中({life})ですが、設定済みピアの鍵によるハンドシェイクに {ports} が応答しません。遮断、サービス停止、鍵の不一致(ピア未登録を含む)は外から区別できません。";
+    /// `WireGuard` is silent to our peer, and nothing else is heard of the host.
+    WireguardSilentUnknown: "No answer on {ports}, and nothing else is heard of the host. A wrong key, a filter, a broken path and a stopped server look the same.",
+        "{ports} が無応答で、装置からの他の応答もありません。鍵の不一致・遮断・経路断・停止は区別できません。";
+    /// `WireGuard` answers with a cookie.
+    WireguardLoad: "{ports} asks for a cookie: the server has many handshakes just now.",
+        "{ports} が Cookie を要求しています。サーバーにハンドシェイクが集中しています。";
+    /// Another SSL VPN, or some web server, than the one declared.
+    WrongFlavour: "{ports} is declared as {way}, and what answers there is: {detail}. The VPN service is switched off or moved, or something in between answers instead.",
+        "原因: {ports} は {way} のはずですが、応答したのは {detail} です。VPN サービスの停止・移設、または途中の機器(プロキシ等)の代理応答です。";
+    /// An HTTP status that is not the expected one.
+    HttpStatus: "{ports} answers with an HTTP status that is not the expected one ({detail}). The page, or a proxy on this way, refuses; the path itself works.",
+        "原因: {ports} が想定外の HTTP ステータスを返しています({detail})。経路は通じており、サービス側または途中のプロキシが拒否しています。";
+    /// The same page is good by another way out.
+    OnlyThisWay: "By {where} the same page is in order, so it is this way out that makes the difference.",
+        "{where} 経由では同じページが正常です。違いは経路(出口)にあります。";
+    /// Somebody in between answers instead of the service.
+    Hijacked: "Somebody in between answers instead of {host}: by {where} the same service shows its true certificate. A captive portal or an inspecting proxy.",
+        "原因: 途中の機器が {host} の代わりに応答しています({where} 経由では正しい証明書)。認証ポータル(Wi-Fi ログイン画面)または検査プロキシです。";
+    /// A NAT is between.
+    BehindNat: "A NAT is on the way; from outside this flow comes from {detail}.",
+        "途中に NAT があります(外側から見た送信元は {detail})。";
+    /// Large packets of the VPN's own flow vanish.
+    MtuBlackHole: "Packets above {bytes} bytes vanish without a message on the VPN's own flow, and smaller ones are answered. The tunnel comes up, and then stalls with large packets.",
+        "原因: VPN の通信で {bytes} バイトを超えるパケットがエラー通知なく消えています(小さいパケットは応答あり)。トンネルは張れても大きなデータで止まります。";
+    /// Large pings vanish.
+    MtuBlackHolePing: "Pings above {bytes} bytes vanish without a message, and smaller ones are answered. That is an MTU black hole, or a firewall that refuses large pings only: these cannot be told apart from here.",
+        "{bytes} バイトを超える ping がエラー通知なく消えています。MTU ブラックホールか、大きな ping だけを拒否するファイアウォールかは、ここからは区別できません。";
     /// Something else answers.
     WrongService: "What answers on {ports} does not answer as this VPN does: {reason}. Another service may sit there, or something in between answers instead.",
         "原因: {ports} の応答が VPN のものではありません({reason})。別サービスの動作、または途中の機器による応答です。確認手順: そのポートのサービスを装置側で確認。コマンド例: ss -lntup(Windows は netstat -ano)。";
@@ -261,7 +298,102 @@ notes! {
         "一般的なフェーズ1の提案は拒否されました。それだけでは異常ではありません(判定するには設定の ike: proposals に実際の提案を指定)。";
 
     // inside
+    /// The resolvers inside know the names.
+    NamesOk: "The resolver inside answers: {ports}.",
+        "内部 DNS サーバーで名前解決できます({ports})。";
+    /// A resolver inside is silent, and something else inside answers.
+    ResolverSilent: "The resolver inside, {address}, does not answer, although others inside do ({life}). It is stopped, or a firewall inside does not let VPN users ask it.",
+        "原因: 内部 DNS サーバー {address} が無応答です(内部の {life} は応答あり)。DNS サービスの停止、または VPN 利用者からの DNS が内部ファイアウォールで遮断されています。";
+    /// A resolver inside refuses.
+    ResolverRefused: "The resolver inside, {address}, cannot be asked: {reason}.",
+        "原因: 内部 DNS サーバー {address} に問い合わせできません({reason})。";
+    /// Nothing inside answers.
+    NothingInside: "Nothing inside answers ({ports}). The tunnel, a route inside or a firewall inside may be the cause: these cannot be told apart from here.",
+        "内部からの応答がまったくありません({ports})。トンネル・内部経路・内部ファイアウォールのどれが原因かは、ここからは区別できません。";
+    /// The inside name is not known there.
+    NameUnknownInside: "The resolver inside, {address}, answers for {ports}: {reason}.",
+        "原因: 内部 DNS サーバー {address} は応答しますが、{ports} は {reason} です。";
+    /// An inside name answered with outside addresses.
+    NameOutside: "{ports} is answered with addresses that are not inside: the resolver gives the outside view.",
+        "原因: {ports} に内部のものでないアドレスが返りました。社外用の応答(スプリット DNS の外側)が使われています。";
+    /// An inside name is known outside.
+    NameLeak: "The resolver {address}, outside, answers an inside name: inside names leak, or are published.",
+        "原因: 外部の DNS サーバー {address} が内部の名前に応答しています。内部名の漏えい、または外部への公開です。";
+    /// A resolver answers what cannot exist, or where none is.
+    DnsHijacked: "DNS is answered that cannot be: a name that does not exist, or at {address} where no resolver is. Something on the way answers instead.",
+        "原因: 存在しない名前、または DNS サーバーのないアドレス {address} から応答がありました。途中の機器が DNS を横取りしています。";
+    /// The hosts inside answer.
+    HostsOk: "These inside answer: {ports}.",
+        "内部の {ports} が応答します。";
+    /// A host inside is refused by a firewall, or silent where another one answers.
+    InsideDenied: "{ports} inside refuses or does not answer, although others inside do ({life}). A firewall inside denies VPN users' addresses, or that host is off: a filter that says nothing and a host that is off look the same.",
+        "原因: 内部の {ports} が拒否または無応答です(内部の {life} は応答あり)。内部ファイアウォールが VPN 利用者のアドレス帯を拒否しているか、そのホストが停止しています(無言の破棄と停止は区別できません)。";
+    /// A firewall inside says that it denies.
+    InsideProhibited: "A firewall inside says that it refuses {ports} (administratively prohibited): it denies VPN users' addresses.",
+        "原因: 内部のファイアウォールが {ports} を明示的に拒否しています(管理上の禁止)。VPN 利用者のアドレス帯が許可されていません。";
+    /// A host inside refuses the port itself.
+    InsideClosed: "{ports} inside is there and its service is not: {reason}.",
+        "原因: 内部の {ports} はホストに到達できますが、サービスが動いていません({reason})。";
+    /// We could not ask inside.
+    InsideFault: "Nothing could be asked inside: {fault}. That is no fault of the inside.",
+        "内部への確認ができませんでした({fault})。内部側の問題ではありません。";
     /// Nothing is declared, or not part of this check.
     InsideSkipped: "Not tried: it takes the tunnel.",
         "トンネルが必要なため未確認です。";
+
+    // the ways that packets would take
+    /// The concentrator's own address is routed into its tunnel, and nothing answers.
+    OwnTunnel: "The way to the concentrator ({address}) goes into its own tunnel ({tunnel}), and nothing answers: the tunnel's packets would go round in a circle. Mostly the host route to the concentrator was lost, for example by another Wi-Fi. Try: tracert -d {address}, route print (Windows), ip route get {address} (Linux). Good: the first hop is the home router. Bad: it is {tunnel}; connect again, or add a route for {address} through the home router.",
+        "原因: 装置 {address} への経路が自分自身のトンネル({tunnel})を向いており、応答もありません。トンネルのパケットが循環します(Wi-Fi の切り替えなどで装置へのホスト経路が失われた場合に多い)。確認手順: 装置への経路を確認。コマンド例: tracert -d {address}、route print(Linux は ip route get {address})。解釈: 最初のホップが自宅ルーターなら正常、{tunnel} なら異常。VPN を接続し直すか、自宅ルーター経由の {address} 宛て経路を追加します。";
+    /// It is, and something answers.
+    ThroughTunnel: "The probes of {address} go through the tunnel ({tunnel}) and do not tell of the way that the tunnel's own packets take. To measure that one, give the target an egress outside the tunnel.",
+        "{address} への測定はトンネル({tunnel})の中を通っており、トンネル自身が通る経路の状態は分かりません。その経路を測るには、対象の egress にトンネル外の出口を指定します。";
+    /// All inside networks go into the tunnel.
+    InsideRoutesOk: "{prefixes}: routed into the tunnel ({tunnel}).",
+        "{prefixes} はトンネル({tunnel})へ向いています。";
+    /// The rest of the world goes into the tunnel, as declared.
+    InternetFull: "The Internet goes through the tunnel ({tunnel}), as declared (full tunnel).",
+        "インターネット宛てもトンネル({tunnel})経由です(宣言どおりのフルトンネル)。";
+    /// It goes directly, as declared.
+    InternetSplit: "The Internet goes directly ({way}), as declared (split tunnel).",
+        "インターネット宛ては直接({way})です(宣言どおりのスプリットトンネル)。";
+    /// Nothing is declared of it.
+    InternetWay: "The Internet goes through {way}; whether that is meant is not declared (inside: tunnel).",
+        "インターネット宛ては {way} 経由です(意図した経路かどうかは設定 inside: tunnel に未宣言)。";
+    /// The kernel did not tell.
+    WaysUntold: "The kernel did not tell which way packets would go; that says nothing about the tunnel.",
+        "カーネルから経路を取得できませんでした。トンネルの状態は不明です。";
+    /// The tunnel's interface is missing.
+    TunnelDown: "The tunnel's interface {tunnel} is not there, is down or has no address: the VPN is not up on this host, so its routes cannot be judged. Try: ipconfig /all (Windows), ip address show {tunnel} (Linux).",
+        "トンネルのインターフェース {tunnel} がない、停止中、またはアドレスがありません。このホストで VPN が接続されていないため、経路は判断できません。コマンド例: ipconfig /all(Linux は ip address show {tunnel})。";
+    /// No tunnel is named.
+    NoTunnelNamed: "Not judged: no tunnel is named (inside: egress). A policy of IPsec without an interface of its own has no route that could be seen from here.",
+        "トンネルが指定されていないため(設定 inside: egress)未確認です。専用インターフェースのないポリシーベースの IPsec は経路に現れないため、ここからは判断できません。";
+    /// A local network has the addresses of the inside, and it wins.
+    SameSubnet: "The local network {network} on {link} has addresses of the inside network {prefix}, and it wins: packets to {address} stay here and never enter the tunnel ({tunnel}). Try: ipconfig, route print (Windows), ip route get {address} (Linux). Good: the way is {tunnel}. Bad: it is {link}. Best: give the home network other addresses; else a host route into the tunnel for each inside host.",
+        "原因: 同一サブネット。手元のネットワーク {network}({link})が社内の {prefix} と重複し、手元側が優先されています。{address} 宛てはトンネル({tunnel})に入りません。確認手順: 手元の IP アドレスと経路を確認。コマンド例: ipconfig、route print(Linux は ip route get {address})。解釈: {tunnel} を向けば正常、{link} なら異常。最善は自宅側のネットワークアドレスの変更、できなければ社内ホストごとにトンネル宛ての経路を追加します。";
+    /// The same, and the tunnel wins.
+    SameSubnetShadowed: "The local network {network} on {link} has addresses of the inside network {prefix}, and the tunnel ({tunnel}) wins: inside hosts are reached, printers and other devices of {network} are not. Best: give the home network other addresses.",
+        "手元のネットワーク {network}({link})が社内の {prefix} と重複し、トンネル({tunnel})側が優先されています。社内には届きますが、{network} のプリンターなど手元の機器には届きません。自宅側のネットワークアドレスの変更が最善です。";
+    /// The same, and who wins is not known.
+    SameSubnetUntold: "The local network {network} on {link} has addresses of the inside network {prefix}; which of them wins cannot be known without the tunnel's name. Best: give the home network other addresses.",
+        "手元のネットワーク {network}({link})が社内の {prefix} と重複しています。トンネルの指定がないため、どちらが優先されるかは判断できません。自宅側のネットワークアドレスの変更が最善です。";
+    /// An inside network is not routed into the tunnel.
+    InsideRouteMissing: "The inside network {prefix} is not routed into the tunnel ({tunnel}): packets to {address} go {way}. The split-tunnel list lacks it. Try: route print (Windows), ip route get {address} (Linux). Good: the way is {tunnel}. Bad: it is the home router's. Add {prefix} to the split tunnel of the concentrator; for now: route add (Windows), ip route add {prefix} dev {tunnel} (Linux).",
+        "原因: 社内 {prefix} 宛ての経路がトンネル({tunnel})を向いていません({address} 宛ては {way})。スプリットトンネルの対象に含まれていません。確認手順: 経路表を確認。コマンド例: route print(Linux は ip route get {address})。解釈: {tunnel} を向けば正常、自宅ルーター側なら異常。装置側のスプリットトンネル設定に {prefix} を追加します(応急処置は route add、Linux は ip route add {prefix} dev {tunnel})。";
+    /// The network is in the class of the tunnel's address, and that route is not there.
+    ClassRouteMissing: "The inside network {prefix} is not routed into the tunnel ({tunnel}): packets to {address} go {way}. It is part of {class}, the class-based route that Windows adds by itself unless \"Disable class based route addition\" is on. Try: route print (Windows), ip route get {address} (Linux). Good: {class} or {prefix} goes to {tunnel}. Bad: neither does. Clear that box on the VPN adapter (TCP/IPv4, Advanced), or have the concentrator send the route.",
+        "原因: 社内 {prefix} 宛ての経路がトンネル({tunnel})を向いていません({address} 宛ては {way})。{class} は Windows が自動で追加するクラスベースのルートですが、見当たりません。確認手順: VPN アダプターの TCP/IPv4 詳細設定で「クラスベースのルートの追加を無効にする」を確認。コマンド例: route print(Linux は ip route get {address})。解釈: {class} か {prefix} が {tunnel} を向けば正常、どちらもなければ異常。チェックを外すか、装置側から経路を配布します。";
+    /// Only the class of the tunnel's address is routed into it.
+    ClassRouteOnly: "The inside network {prefix} is not routed into the tunnel ({tunnel}): packets to {address} go {way}. Only {class}, the class-based route of the tunnel's own address, is, and {prefix} is not part of it. Try: route print (Windows), ip route get {address} (Linux). Good: the way is {tunnel}. Bad: it is the home router's. Have the concentrator send a route for {prefix}; for now: route add (Windows), ip route add {prefix} dev {tunnel} (Linux).",
+        "原因: 社内 {prefix} 宛ての経路がトンネル({tunnel})を向いていません({address} 宛ては {way})。トンネルのアドレスから作られるクラスベースのルート {class} しかなく、{prefix} はその範囲外です。確認手順: 経路表を確認。コマンド例: route print(Linux は ip route get {address})。解釈: {tunnel} を向けば正常、自宅ルーター側なら異常。装置側から {prefix} の経路を配布します(応急処置は route add、Linux は ip route add {prefix} dev {tunnel})。";
+    /// Declared split, and the Internet goes into the tunnel.
+    DefaultViaTunnel: "The default route goes into the tunnel ({tunnel}), though a split tunnel is declared: Teams and the Microsoft sign-in take the company's way too, and fail if it does not let them out. Try: tracert -d 8.8.8.8, route print (Windows), ip route get 8.8.8.8 (Linux). Good: the first hop is the home router. Bad: it is the company's. Clear \"Use default gateway on remote network\" on the VPN adapter, or have the concentrator send routes for the inside only.",
+        "原因: スプリットトンネルの宣言に反し、デフォルトルートがトンネル({tunnel})を向いています。Teams や Microsoft のサインインも会社経由となり、そこから外へ出られないと失敗します。確認手順: VPN アダプターの「リモートネットワークでデフォルトゲートウェイを使う」を確認。コマンド例: tracert -d 8.8.8.8、route print(Linux は ip route get 8.8.8.8)。解釈: 最初のホップが自宅ルーターなら正常、会社側なら異常。チェックを外すか、装置側で社内宛ての経路だけを配布します。";
+    /// Declared full, and the Internet goes around the tunnel.
+    DefaultNotViaTunnel: "The default route does not go into the tunnel ({tunnel}) but {way}, though a full tunnel is declared: what people send to the Internet is not protected by it. Try: route print (Windows), ip route get 8.8.8.8 (Linux). Good: the way is {tunnel}. Bad: it is the home router's. Tick \"Use default gateway on remote network\" on the VPN adapter, or have the concentrator send a default route (OpenVPN: push \"redirect-gateway def1\").",
+        "原因: フルトンネルの宣言に反し、デフォルトルートがトンネル({tunnel})ではなく {way} を向いています。インターネット宛ての通信は VPN で保護されません。確認手順: VPN アダプターの「リモートネットワークでデフォルトゲートウェイを使う」を確認。コマンド例: route print(Linux は ip route get 8.8.8.8)。解釈: {tunnel} を向けば正常、自宅ルーター側なら異常。チェックを入れるか、装置側でデフォルトルートを配布します(OpenVPN なら push \"redirect-gateway def1\")。";
+    /// Declared full, and IPv6 goes around it.
+    Ipv6Around: "IPv6 goes around the tunnel ({way}), though a full tunnel is declared; IPv4 goes into it.",
+        "フルトンネルの宣言ですが、IPv6 はトンネルを通らず {way} 経由です(IPv4 はトンネル経由)。";
 }

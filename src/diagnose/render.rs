@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::text::{fault_text, reason_text};
 use super::{Diagnosis, Lang, Observed, Status, Step, StepResult, Survey, Verdict};
+use crate::route::Ways;
 use crate::sample::{Detail, Details, Fault, Outcome, Reason};
 
 #[derive(Serialize)]
@@ -20,6 +21,7 @@ struct Document<'a> {
     verdict: Verdict,
     failed_step: Option<Step>,
     steps: Vec<StepRow<'a>>,
+    routes: Option<&'a Ways>,
     probes: Vec<ProbeRow<'a>>,
 }
 
@@ -119,6 +121,7 @@ pub fn json(diagnosis: &Diagnosis, survey: &Survey, lang: Lang) -> Result<String
                 }
             })
             .collect(),
+        routes: survey.ways.as_ref(),
         probes: survey
             .observed
             .iter()

@@ -25,7 +25,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn observed(kind: &str, outcome: Outcome) -> Observed {
+pub(super) fn observed(kind: &str, outcome: Outcome) -> Observed {
     let (kind, form) = kind.split_once('/').unwrap_or((kind, "version"));
     let form =
         ["version", "policy", "full", "reset", "aggressive"].into_iter().find(|it| *it == form).unwrap();
@@ -54,7 +54,9 @@ fn survey(seen: &[(&str, Outcome)]) -> Survey {
         host: "vpn.example.jp".to_owned(),
         resolved: Ok(vec![ip("192.0.2.1")]),
         routes: vec![(ip("192.0.2.1"), Ok(ip("198.51.100.7")))],
+        ways: None,
         observed: seen.iter().map(|(kind, outcome)| observed(kind, *outcome)).collect(),
+        inside: Vec::new(),
         session: None,
     }
 }
@@ -730,6 +732,14 @@ fn every_sentence_uses_slots_that_exist_and_both_languages_have_it() {
         "port4500",
         "where",
         "probe",
+        "tunnel",
+        "prefix",
+        "prefixes",
+        "network",
+        "link",
+        "way",
+        "class",
+        "bytes",
     ];
     for note in Note::ALL {
         for lang in Lang::ALL {

@@ -17,6 +17,7 @@ mod host;
 mod icmp;
 mod poller;
 pub mod resolve;
+pub mod route;
 mod socket;
 pub mod way;
 

@@ -41,7 +41,9 @@ fn judged(vpn: &[Vpn], observed: Vec<Observed>) -> (Diagnosis, Survey) {
         host: "vpn.example.jp".to_owned(),
         resolved: Ok(vec![ip("192.0.2.1")]),
         routes: vec![(ip("192.0.2.1"), Ok(ip("198.51.100.7")))],
+        ways: None,
         observed,
+        inside: Vec::new(),
         session: None,
     };
     (diagnose(&survey, &target(vpn)), survey)

@@ -15,29 +15,29 @@ const MODULES: &[(&str, &[&str])] = &[
         "cli",
         &[
             "app", "demo", "engine", "config", "journal", "replay", "ready", "detect", "diagnose", "net",
-            "export", "budget", "probe", "session", "store", "sample", "time", "entropy",
+            "export", "budget", "probe", "session", "route", "store", "sample", "time", "entropy",
         ],
     ),
     (
         "app",
         &[
             "engine", "config", "schedule", "budget", "probe", "detect", "diagnose", "net", "export",
-            "journal", "store", "sample", "time", "entropy",
+            "journal", "route", "store", "sample", "time", "entropy",
         ],
     ),
     (
         "engine",
         &[
             "config", "schedule", "budget", "probe", "session", "detect", "diagnose", "net", "export",
-            "journal", "store", "sample", "time", "entropy",
+            "journal", "route", "store", "sample", "time", "entropy",
         ],
     ),
     ("demo", &["app", "wire", "net", "config", "sample", "time", "entropy"]),
-    ("export", &["config", "probe", "session", "detect", "diagnose", "store", "sample", "time"]),
-    ("diagnose", &["config", "probe", "session", "detect", "store", "sample", "time"]),
+    ("export", &["config", "probe", "session", "detect", "diagnose", "route", "store", "sample", "time"]),
+    ("diagnose", &["config", "probe", "session", "detect", "route", "store", "sample", "time"]),
     ("ready", &["config", "detect", "diagnose", "sample", "time"]),
-    ("config", &["probe", "session", "budget", "detect", "sample", "time"]),
-    ("net", &["config", "probe", "wire", "sample", "time", "entropy"]),
+    ("config", &["probe", "session", "budget", "detect", "route", "sample", "time"]),
+    ("net", &["config", "probe", "wire", "route", "sample", "time", "entropy"]),
     ("probe", &["wire", "sample", "time", "entropy"]),
     ("session", &["wire", "sample", "time", "entropy"]),
     ("store", &["budget", "detect", "sample", "time"]),
@@ -47,6 +47,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("budget", &["probe", "sample", "time"]),
     ("schedule", &["sample", "time", "entropy"]),
     ("sample", &["time"]),
+    ("route", &["sample"]),
     ("wire", &[]),
     ("time", &[]),
     ("entropy", &[]),
@@ -55,7 +56,7 @@ const MODULES: &[(&str, &[&str])] = &[
 /// Crates, and the modules that may use them. What is not listed may be used anywhere.
 const CRATES: &[(&[&str], &[&str])] = &[
     (&["tokio"], &["net", "export", "engine", "app", "cli", "demo"]),
-    (&["socket2", "nix", "rustix", "rtnetlink"], &["net"]),
+    (&["socket2", "nix", "rustix", "rtnetlink", "futures_util"], &["net"]),
     (&["rustls"], &["net", "probe", "demo", "export"]),
     (&["hyper", "hyper_util", "http_body_util"], &["net", "export"]),
     (&["prometheus", "protobuf", "flate2"], &["export"]),

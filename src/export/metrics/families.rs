@@ -115,6 +115,8 @@ families! {
         "1 for the state the target is in, 0 for the others.";
     Incidents = COUNTER "vpnprobe_incidents_total", TARGET, ["cause"],
         "Incidents, by what caused them; counted when that is judged.";
+    StepStatus = GAUGE "vpnprobe_step_status", TARGET, ["step", "status"],
+        "1 for how the step of the ladder went, 0 for the other ways it could have gone.";
     Duplicates = COUNTER "vpnprobe_duplicates_total", SERIES, [],
         "Answers that came more than once.";
     LateReplies = COUNTER "vpnprobe_late_replies_total", SERIES, [],
