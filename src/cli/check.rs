@@ -47,7 +47,7 @@ pub enum Format {
     Nagios,
 }
 
-fn lang(word: &str) -> Result<Lang, String> {
+pub(super) fn lang(word: &str) -> Result<Lang, String> {
     word.parse().map_err(|()| "expected en or ja".to_owned())
 }
 

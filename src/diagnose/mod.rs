@@ -13,6 +13,8 @@ use crate::sample::{Fault, Outcome, Reason};
 use crate::time::WallTime;
 use crate::words;
 
+pub mod incident;
+mod incident_words;
 mod inside;
 mod ladder;
 mod notes;
