@@ -253,20 +253,18 @@ const IPSEC_ROWS: &[Row] = &[
         says: "unknown: name unknown",
         ..ROW
     },
-    // Last, for it takes half a minute until the box forgets.
     Row {
-        what: "too many half-open sessions from our address: the box holds us back (told as one of three)",
+        what: "the box has many half-open sessions, and asks for cookies: loaded, and alive",
         beside: "c",
         config: IPSEC,
+        before: &["stop strongswan", "start strongswan"],
         fault: &[
             "exec client ike-scan --sport=0 --retry=1 --trans=7/256,4,1,14 203.0.113.10",
             "exec client ike-scan --sport=0 --retry=1 --trans=7/256,4,1,14 203.0.113.10",
             "exec client ike-scan --sport=0 --retry=1 --trans=7/256,4,1,14 203.0.113.10",
-            "exec client ike-scan --sport=0 --retry=1 --trans=7/256,4,1,14 203.0.113.10",
-            "exec client ike-scan --sport=0 --retry=1 --trans=7/256,4,1,14 203.0.113.10",
-            "exec client ike-scan --sport=0 --retry=1 --trans=7/256,4,1,14 203.0.113.10",
         ],
-        says: "failed: ports failed no_answer",
+        undo: &["stop strongswan", "start strongswan"],
+        says: "ok: ports ok",
         ..ROW
     },
 ];
@@ -425,6 +423,35 @@ targets:
       names: [inside.example.test]
       hosts: [\"rdp://10.20.0.33\", \"http://10.20.0.80\"]
 ";
+/// A resolver inside, asked for a name that does not exist.
+const CAPTIVE: &str = "\
+defaults: {timeout: 700ms}
+egress: {office: {interface: ovpn-client}}
+targets:
+  hq:
+    address: 10.20.0.53
+    egress: [office]
+    probes: {icmp: {timeout: 700ms}, random: {kind: dns, dns: {view: hijack, name: example.test}}}
+";
+/// A resolver outside, asked for an inside name.
+const LEAK: &str = "\
+defaults: {timeout: 700ms}
+targets:
+  hq:
+    address: 203.0.113.10
+    probes: {icmp: {timeout: 700ms}, outside: {kind: dns, dns: {view: leak, name: inside.example.test}}}
+";
+/// The same page over both ways out.
+const BOTH_WAYS: &str = "\
+defaults: {timeout: 700ms}
+egress: {office: {interface: ovpn-client}}
+targets:
+  hq:
+    address: 203.0.113.10
+    egress: [default, office]
+    http: {scheme: http, host: vpn.example.test}
+    probes: {http: {timeout: 3s}}
+";
 
 /// Behind a real tunnel.
 const OFFICE_ROWS: &[Row] = &[
@@ -532,13 +559,33 @@ const OFFICE_ROWS: &[Row] = &[
         ..ROW
     },
     Row {
-        what: "a captive resolver answers in place of the one inside",
+        what: "an inside name has an outside address: another resolver's view",
         beside: "o",
         config: SPLIT,
         fault: &["stop inside_unbound", "start inside/unbound captive"],
         undo: &["stop inside_unbound", "start inside/unbound"],
         step: "inside_names",
+        says: "failed: inside_names failed wrong_answer",
+        ..ROW
+    },
+    Row {
+        what: "a captive resolver: names that do not exist have an address",
+        beside: "o",
+        config: CAPTIVE,
+        fault: &["stop inside_unbound", "start inside/unbound captive"],
+        undo: &["stop inside_unbound", "start inside/unbound"],
+        step: "inside_names",
         says: "failed: inside_names failed captive_or_hijacked",
+        ..ROW
+    },
+    Row {
+        what: "a resolver outside knows an inside name",
+        config: LEAK,
+        before: &["start unbound inside"],
+        fault: &["stop unbound", "start unbound"],
+        undo: &["stop unbound"],
+        step: "inside_names",
+        says: "failed: inside_names failed name_leak",
         ..ROW
     },
     Row {
@@ -573,7 +620,7 @@ const OFFICE_ROWS: &[Row] = &[
         ..ROW
     },
     Row {
-        what: "the inside firewall drops the VPN's clients",
+        what: "the inside firewall drops the VPN's clients (a host that is off may look the same, and this is told)",
         beside: "p",
         config: SPLIT,
         fault: &["exec conc nft add rule inet firewall forward ip saddr 10.30.2.0/24 tcp dport 3389 drop"],
@@ -585,10 +632,24 @@ const OFFICE_ROWS: &[Row] = &[
         what: "the desktop's host is off",
         beside: "p",
         config: SPLIT,
-        fault: &["exec inside ip addr del 10.20.0.33/16 dev eth0"],
+        before: &["exec conc sysctl -qw net.ipv4.neigh.lan.retrans_time_ms=100"],
+        fault: &["exec inside ip addr del 10.20.0.33/16 dev eth0", "exec conc ip neigh flush dev lan"],
         undo: &["exec inside ip addr add 10.20.0.33/16 dev eth0"],
         step: "inside_hosts",
         says: "failed: inside_hosts failed host_unreachable",
+        ..ROW
+    },
+    Row {
+        what: "a page works directly, and is 404 through the tunnel",
+        config: BOTH_WAYS,
+        before: &["start nginx"],
+        fault: &[
+            "exec conc nft add table ip proxy",
+            "exec conc nft add chain ip proxy in { type nat hook prerouting priority -100 ; }",
+            "exec conc nft add rule ip proxy in iifname ovpn-udp tcp dport 80 redirect to :8080",
+        ],
+        undo: &["exec conc nft delete table ip proxy", "stop nginx"],
+        says: "failed: ports failed http_status",
         ..ROW
     },
     Row {
