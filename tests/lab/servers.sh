@@ -361,7 +361,7 @@ CONF
 site() { # PORT CERTIFICATE [MORE]
     local listen="listen $CONC:$1 ssl; listen [$CONC6]:$1 ssl;
         ssl_certificate $STATE/pki/$2.crt; ssl_certificate_key $STATE/pki/$2.key; ${3:-}"
-    [[ $2 != plain ]] || listen="listen $CONC:$1; listen [$CONC6]:$1;"
+    [[ $2 != plain ]] || listen="listen $1; listen [::]:$1;"
     echo "    server {
         $listen
         absolute_redirect off;

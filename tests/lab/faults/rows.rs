@@ -441,13 +441,13 @@ targets:
     address: 203.0.113.10
     probes: {icmp: {timeout: 700ms}, outside: {kind: dns, dns: {view: leak, name: inside.example.test}}}
 ";
-/// The same page over both ways out.
+/// The same page over both ways out. OpenVPN lets nothing for its own peer's address into the tunnel.
 const BOTH_WAYS: &str = "\
 defaults: {timeout: 700ms}
 egress: {office: {interface: ovpn-client}}
 targets:
   hq:
-    address: 203.0.113.10
+    address: 203.0.113.11
     egress: [default, office]
     http: {scheme: http, host: vpn.example.test}
     probes: {http: {timeout: 3s}}
