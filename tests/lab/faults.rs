@@ -8,8 +8,8 @@
 //!
 //! Invariants: `check` learns nothing but its configuration, in which no fault is named and which is the
 //! same for a row and its twin. What cannot be known from outside must not be claimed: there `unknown`,
-//! `skipped` or `ok` is right. The table in `fault-table.md` is what this test saw, and it fails if that is
-//! no longer so; with `VPNPROBE_FAULT_TABLE=write` it is written anew.
+//! `skipped` or `ok` is right. The table in `fault-table.md` and in the README is what this test saw, and it
+//! fails if that is no longer so; with `VPNPROBE_FAULT_TABLE=write` it is written anew.
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -26,6 +26,9 @@ mod rows;
 use rows::{LABS, Row};
 
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/fault-table.md");
+/// Where it is shown, between two marks.
+const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+const MARKS: [&str; 2] = ["<!-- fault table -->\n", "<!-- end of fault table -->"];
 
 /// A chain of four routers: the first is the home's and masks its hosts, the second keeps to the kernel's
 /// limit of ICMP errors, the third has a twin that shares the load, and never says that a packet died.
@@ -187,8 +190,14 @@ fn table() {
     let text = markdown(&runs);
     if std::env::var("VPNPROBE_FAULT_TABLE").as_deref() == Ok("write") {
         std::fs::write(TABLE, &text).unwrap();
+        let readme = std::fs::read_to_string(README).unwrap();
+        let (before, rest) = readme.split_once(MARKS[0]).unwrap();
+        let (_, after) = rest.split_once(MARKS[1]).unwrap();
+        std::fs::write(README, format!("{before}{}{text}{}{after}", MARKS[0], MARKS[1])).unwrap();
     }
     assert_eq!(std::fs::read_to_string(TABLE).unwrap(), text, "VPNPROBE_FAULT_TABLE=write writes it anew");
+    let readme = std::fs::read_to_string(README).unwrap();
+    assert!(readme.contains(&format!("{}{text}{}", MARKS[0], MARKS[1])), "README.md shows another table");
     assert!(runs.len() >= 25);
     assert!(runs.iter().filter(|run| !run.row.beside.is_empty()).count() >= 16);
 }
