@@ -309,6 +309,12 @@ pub const INTERNET: [IpAddr; 3] = [
 ];
 
 impl Ways {
+    /// Whether the tunnel is there, is up, and has an address.
+    #[must_use]
+    pub fn tunnel_up(&self) -> bool {
+        self.tunnel_link().is_some_and(|link| link.up && !link.addresses.is_empty())
+    }
+
     /// The class network of the tunnel's own IPv4 address, if it is larger than the network it is on.
     #[must_use]
     pub fn tunnel_class(&self) -> Option<Prefix> {

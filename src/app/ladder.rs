@@ -19,10 +19,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::Shared;
-use crate::config::{Address, Config, Egress, Target};
-use crate::diagnose::{Diagnosis, Observed, Survey, diagnose};
+use crate::config::{Address, Config, Egress, Inside, Target};
+use crate::diagnose::{Behind, Diagnosis, Observed, Survey, diagnose};
 use crate::engine::survey::questions;
-use crate::export::metrics::{Ladder, SeriesMetrics, SessionMetrics};
+use crate::export::metrics::{Ladder, SeriesMetrics, SessionMetrics, TargetMetrics};
 use crate::net::route::{Asker, Changes};
 use crate::route::{NoWay, Ways};
 use crate::sample::{Fault, Outcome, Report};
@@ -103,8 +103,7 @@ async fn round(shared: &Shared, config: &Arc<Config>, asker: Option<&Asker>, kno
             tokio::task::yield_now().await;
         }
         let metrics = shared.registry.target(&target.name);
-        let members: Vec<(u8, IpAddr)> =
-            metrics.members().into_iter().filter_map(|(slot, info)| Some((slot, info.address?))).collect();
+        let members = addresses(&metrics);
         let way = egress(config, target);
         let last = known.get(&target.name);
         let ways = match &links {
@@ -122,7 +121,8 @@ async fn round(shared: &Shared, config: &Arc<Config>, asker: Option<&Asker>, kno
         let observed: Vec<Observed> = mine.iter().filter_map(|one| observed(one, &members)).collect();
         let session = sessions.iter().find(|session| session.key().target == target.name);
         let session = session.filter(|_| target.session.is_some()).map(|session| signed_in(session));
-        let print = print(&observed, &members, session);
+        let inside = behind(shared, target, &series);
+        let print = print(&observed, &members, session, &inside);
         let same_ways = |old: &Option<Arc<Ways>>| match (old, &ways) {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new),
             (old, new) => old.is_none() && new.is_none(),
@@ -130,7 +130,7 @@ async fn round(shared: &Shared, config: &Arc<Config>, asker: Option<&Asker>, kno
         if last.is_some_and(|(old, ways)| *old == print && same_ways(ways)) {
             continue;
         }
-        let survey = survey(shared, target, &members, ways.as_deref(), observed, session);
+        let survey = survey(shared, target, &members, ways.as_deref(), observed, session, inside);
         let diagnosis = diagnose(&survey, target);
         tell(&metrics.ladder(), &diagnosis);
         metrics.set_ladder(Arc::new(Ladder { diagnosis, ways: ways.clone() }));
@@ -177,11 +177,41 @@ fn signed_in(session: &SessionMetrics) -> Result<bool, Teardown> {
     if session.up() { Ok(false) } else { Err(session.last_teardown().unwrap_or(Teardown::LocalStop)) }
 }
 
+/// What the probes of the targets behind the tunnel show now.
+fn behind(
+    shared: &Shared,
+    target: &Target,
+    series: &BTreeMap<String, Vec<Arc<SeriesMetrics>>>,
+) -> Vec<Behind> {
+    let mut all = Vec::new();
+    for (role, name) in target.inside.iter().flat_map(Inside::behind) {
+        let members = addresses(&shared.registry.target(name));
+        if members.is_empty() {
+            all.push(Behind { role, target: name.clone(), seen: None });
+        }
+        let mine = series.get(name).map(Vec::as_slice).unwrap_or_default();
+        let seen = mine.iter().filter_map(|one| observed(one, &members));
+        all.extend(seen.map(|seen| Behind { role, target: name.clone(), seen: Some(seen) }));
+    }
+    all
+}
+
+/// The members that have an address.
+fn addresses(metrics: &TargetMetrics) -> Vec<(u8, IpAddr)> {
+    metrics.members().into_iter().filter_map(|(slot, info)| Some((slot, info.address?))).collect()
+}
+
 /// What the judgement rests on, in one number: the same number, the same judgement.
-fn print(observed: &[Observed], members: &[(u8, IpAddr)], session: Option<Result<bool, Teardown>>) -> u64 {
+fn print(
+    observed: &[Observed],
+    members: &[(u8, IpAddr)],
+    session: Option<Result<bool, Teardown>>,
+    inside: &[Behind],
+) -> u64 {
     let mut print = DefaultHasher::new();
     members.hash(&mut print);
-    for seen in observed {
+    inside.iter().map(|it| it.seen.is_some()).collect::<Vec<_>>().hash(&mut print);
+    for seen in observed.iter().chain(inside.iter().filter_map(|it| it.seen.as_ref())) {
         (seen.probe.as_str(), seen.member, seen.egress.as_str(), seen.report.outcome).hash(&mut print);
         let findings = seen.report.findings.as_ref();
         findings.and_then(|findings| findings.certificate_not_after).hash(&mut print);
@@ -197,6 +227,7 @@ fn survey(
     ways: Option<&Ways>,
     observed: Vec<Observed>,
     session: Option<Result<bool, Teardown>>,
+    inside: Vec<Behind>,
 ) -> Survey {
     let host = target.addresses.first().map_or_else(|| target.name.clone(), Address::to_string);
     let addresses: Vec<IpAddr> = members.iter().map(|(_, address)| *address).collect();
@@ -218,6 +249,7 @@ fn survey(
         ways: ways.cloned(),
         observed,
         session,
+        inside,
     }
 }
 

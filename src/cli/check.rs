@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use super::{UNKNOWN, USAGE, answer, complain};
 use crate::config::{Config, Target};
 use crate::diagnose::{Diagnosis, Lang, Survey, diagnose, render};
-use crate::engine::survey::{Options, survey};
+use crate::engine::survey::{Options, behind, survey};
 
 /// The arguments of `check`.
 #[derive(Debug, Clone, Args)]
@@ -63,7 +63,11 @@ impl Check {
             }
         };
         let options = Options { attempts: self.attempts, audit: self.audit, aggressive: self.aggressive };
-        let survey = match survey(&config, &target, &options) {
+        let with_inside = |mut seen: Survey| {
+            seen.inside = behind(&config, &target, seen.ways.as_ref(), &options)?;
+            Ok(seen)
+        };
+        let survey = match survey(&config, &target, &options).and_then(with_inside) {
             Ok(survey) => survey,
             Err(error) => {
                 complain(&format!("cannot probe from this host: {error}"));

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::layers::Places;
 use super::problem::{KeyPath, Problem};
-use super::{Config, Loaded, Problems, Web, dpd, egress, raw, sets, target};
+use super::{Config, Loaded, Problems, Web, dpd, egress, inside, raw, sets, target};
 use crate::budget::Limits;
 use crate::detect::flap::Damping;
 
@@ -237,7 +237,13 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
         targets.push(std::sync::Arc::new(target));
         shown.insert(name.clone(), effective);
     }
-    for (name, written, path) in sets::targets(file, &mut check) {
+    let derived = inside::targets(file, &mut check);
+    for (name, written, path) in sets::targets(file, &mut check).into_iter().chain(derived) {
+        if shown.contains_key(&name) {
+            check.wrong_key(&path, format!("stands for the target {name}, which is there already"), "");
+            continue;
+        }
+        check.label(&path, &name);
         let (target, effective) = target::target(&name, &written, &around, &mut check, &path);
         targets.push(std::sync::Arc::new(target));
         shown.insert(name, effective);

@@ -41,7 +41,7 @@ use crate::words;
 
 pub use capacity::{Capacity, Cipher, Protocol, Rate, Tunnel};
 pub use dpd::{Dpd, dpd_profiles};
-pub use inside::Inside;
+pub use inside::{Inside, Role};
 pub use layers::{PREFIX, environment};
 pub use problem::{KeyPath, Place, Problem, Problems, Step};
 

@@ -141,6 +141,16 @@ pub struct Inside {
     /// The networks inside, for example 10.20.0.0/16.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefixes: Option<Vec<String>>,
+    /// The resolvers inside, by address. Each becomes a target NAME.dns.ADDRESS, asked through the tunnel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Vec<String>>,
+    /// The names that every one of them must know, with inside addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub names: Option<Vec<String>>,
+    /// The hosts inside that must answer: HOST (ping), rdp://HOST, https://HOST/PATH, http://HOST,
+    /// tcp://HOST:PORT. Each becomes a target NAME.host.HOST, probed through the tunnel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Vec<String>>,
 }
 
 /// What a concentrator and its line can carry.

@@ -70,7 +70,7 @@ pub(super) fn target(
     shown.dpd.clone_from(&file.dpd);
     let (capacity, shown_capacity) = capacity::capacity(file.capacity.as_ref(), &vpn, check, path);
     shown.capacity = shown_capacity;
-    let (inside, shown_inside) = inside::inside(file.inside.as_ref(), around.egress, check, path);
+    let (inside, shown_inside) = inside::inside(name, file.inside.as_ref(), around.egress, check, path);
     shown.inside = shown_inside;
     let name = name.to_owned();
     let target =

@@ -29,6 +29,7 @@
 //! | authenticate | the session is not answered, or its proposals are refused | unknown |
 //! | tunnel | the site's own proposals refused, and no other accepted | failed, `no_proposal_chosen` |
 //! | route, `inside_routes` | the ways that packets would take | see `way` |
+//! | `inside_names`, `inside_hosts` | what is behind the tunnel | see `behind` |
 //! | authenticate, tunnel, inside | anything else | skipped |
 //! | any | only faults of ours | unknown, the fault named, and out of the judgement if another unit has evidence |
 //!
@@ -37,11 +38,12 @@
 
 use std::net::IpAddr;
 
+use super::behind::behind;
 use super::rungs::{authenticate, found, ports, reach, tunnel};
 use super::unit::{Declared, Judged, Unit, fault, untried};
 use super::way::{inside_routes, own_tunnel};
 use super::{Diagnosis, Evidence, Note, Said, Status, Step, StepResult, Survey};
-use crate::config::Target;
+use crate::config::{Role, Target};
 use crate::sample::{Fault, Outcome, Reason};
 use crate::session::Teardown;
 
@@ -58,7 +60,12 @@ pub(super) fn climb(survey: &Survey, declared: &Declared) -> Diagnosis {
     let name = name(survey, say(Note::NameLiteral));
     let mut steps = vec![step(Step::Name, name.clone())];
     // What the kernel says of its routes needs no answer from anybody.
-    let inside = inside_routes(declared.inside.as_ref(), survey.ways.as_ref());
+    let beyond = declared.inside.as_ref();
+    let inside = [
+        step(Step::InsideRoutes, inside_routes(beyond, survey.ways.as_ref())),
+        step(Step::InsideNames, behind(Role::Resolver, beyond, survey)),
+        step(Step::InsideHosts, behind(Role::Host, beyond, survey)),
+    ];
     if name.status != Status::Ok {
         steps.extend([Step::Route, Step::Reach, Step::Ports].map(|it| step(it, untried())));
         steps.extend(skipped(inside));
@@ -91,7 +98,7 @@ pub(super) fn climb(survey: &Survey, declared: &Declared) -> Diagnosis {
     // A key that a port refuses is not made good by a session elsewhere.
     steps.push(step(Step::Authenticate, signed_in.filter(|_| keys.status != Status::Failed).unwrap_or(keys)));
     steps.push(step(Step::Tunnel, over_units(&units, tunnel)));
-    steps.extend(skipped(inside).into_iter().skip(2));
+    steps.extend(inside);
     Diagnosis::new(declared.target.clone(), survey.time, !declared.vpn.is_empty(), steps)
 }
 
@@ -100,16 +107,13 @@ fn step(step: Step, judged: Judged) -> StepResult {
     StepResult { step, status, reason, fault, said, evidence }
 }
 
-/// The steps that take more than the probes, with what is known of the routes.
-fn skipped(inside_routes: Judged) -> Vec<StepResult> {
+/// The steps that were not come to, with what is known of those behind the tunnel.
+fn skipped(inside: [StepResult; 3]) -> Vec<StepResult> {
     let skipped = |it, note| step(it, Judged::new(Status::Skipped, Said::new(note)));
-    vec![
-        skipped(Step::Authenticate, Note::AuthSkipped),
-        skipped(Step::Tunnel, Note::TunnelSkipped),
-        step(Step::InsideRoutes, inside_routes),
-        skipped(Step::InsideNames, Note::InsideSkipped),
-        skipped(Step::InsideHosts, Note::InsideSkipped),
-    ]
+    let mut all =
+        vec![skipped(Step::Authenticate, Note::AuthSkipped), skipped(Step::Tunnel, Note::TunnelSkipped)];
+    all.extend(inside);
+    all
 }
 
 /// The step `authenticate`, where a session is configured.

@@ -13,6 +13,7 @@ use crate::sample::{Fault, Outcome, Reason};
 use crate::time::WallTime;
 use crate::words;
 
+mod behind;
 mod ladder;
 mod notes;
 pub mod render;
@@ -24,7 +25,7 @@ mod unit;
 mod way;
 
 pub use ladder::diagnose;
-pub use survey::{Observed, Survey};
+pub use survey::{Behind, Observed, Survey};
 pub use text::{Lang, Note, Said};
 
 words! {

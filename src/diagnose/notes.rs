@@ -323,4 +323,30 @@ notes! {
     /// Declared full, and IPv6 goes around it.
     Ipv6Around: "IPv6 goes around the tunnel ({way}), though a full tunnel is declared; IPv4 goes into it.",
         "フルトンネルの宣言ですが、IPv6 はトンネルを通らず {way} 経由です(IPv4 はトンネル経由)。";
+
+    // behind the tunnel
+    /// Everything that was asked there answers.
+    InsideAnswers: "Answered through the tunnel: {where}.",
+        "トンネル経由で応答あり: {where}。";
+    /// A host's name has no address.
+    InsideUnresolved: "{where}: its name has no address on this host. With the VPN on, inside names must be asked of the inside resolver. Try: nslookup NAME, ipconfig /all (Windows), resolvectl status (Linux). Good: the inside resolver is listed for the VPN adapter. Bad: it is not.",
+        "原因: {where} の名前がこのホストで解決できません。VPN 接続中は社内 DNS に問い合わせる必要があります。確認手順: VPN アダプターの DNS 設定を確認。コマンド例: nslookup 名前、ipconfig /all(Linux は resolvectl status)。解釈: VPN アダプターに社内 DNS が設定されていれば正常、なければ設定を追加します。";
+    /// An inside resolver denies a name, or gives other addresses.
+    InsideNameBad: "The inside resolver {address} does not give {probe} an inside address: {reason}{detail}. Try: nslookup {probe} {address}. Good: an inside address. Bad: non-existent domain, or a public address; the zone or the view for VPN users lacks the name.",
+        "原因: 社内 DNS {address} が {probe} の社内アドレスを返しません({reason}{detail})。確認手順: 社内 DNS に直接問い合わせる。コマンド例: nslookup {probe} {address}。解釈: 社内アドレスが返れば正常。存在しない、または公開アドレスが返る場合は、VPN 利用者向けのゾーン(ビュー)に名前がありません。";
+    /// An inside resolver cannot be reached, and other hosts inside can.
+    ResolverUnreachable: "The inside resolver does not answer through the tunnel ({where}: {reason}), and other hosts inside do: its service is down, or a firewall inside denies DNS to the VPN's addresses. Try: nslookup intranet.local {address}, from here and from inside. Good: an answer. Bad: DNS request timed out; if only from here, allow UDP and TCP 53 from the VPN's range.",
+        "原因: 社内 DNS がトンネル経由で応答しません({where}: {reason})。社内の他のホストは応答するため、DNS サービスの停止か、社内 FW による VPN アドレス帯からの DNS 拒否です。確認手順: 社内からも同じ問い合わせを試す。コマンド例: nslookup intranet.local {address}。解釈: 応答があれば正常。ここからだけ DNS request timed out なら、VPN アドレス帯から UDP/TCP 53 を許可します。";
+    /// A filter inside refuses.
+    InsideDenied: "A firewall inside refuses the packets to {where}: it does not let the VPN's addresses in. Check its rules for the VPN users' range. Try: tracert -d {address} (Windows), traceroute -n {address} (Linux): the last hop that answers is the one that refuses. Cisco: show access-lists (the counter of the deny line rises).",
+        "原因: 社内の FW が {where} 宛てのパケットを拒否しています(VPN のアドレス帯が許可されていない)。確認手順: VPN 利用者のアドレス帯に対する FW/ACL を確認。コマンド例: tracert -d {address}(Linux は traceroute -n {address})。Cisco なら show access-lists。解釈: 最後に応答したホップが拒否している機器で、deny 行のカウンターが増えます。";
+    /// A host inside answers, and not well.
+    InsideBad: "{where}, through the tunnel: {reason}{detail}. The tunnel works; the fault is at that host or its service.",
+        "{where}(トンネル経由): {reason}{detail}。トンネルは機能しており、そのホストまたはサービス側の問題です。";
+    /// A host inside is silent, and others answer.
+    InsideSilent: "{where} does not answer through the tunnel, and other hosts inside do: the host or its service is down, its way back to the VPN's addresses is missing, or a firewall inside drops the packets; these look the same from here. Try it from inside; then check the firewall for the VPN users' range, and the host's default gateway.",
+        "原因: {where} がトンネル経由で応答しません(社内の他のホストは応答)。ホストやサービスの停止、VPN アドレス帯への戻り経路の欠落、社内 FW による破棄のいずれかで、ここからは区別できません。確認手順: 社内から同じ接続を試し、次に VPN アドレス帯に対する FW/ACL とホストのデフォルトゲートウェイを確認します。";
+    /// Everything inside is silent.
+    AllSilentInside: "Nothing behind the tunnel answers ({where} and all others). Whether the tunnel carries nothing or everything there is silent cannot be known from here. Try: ping of any other inside host; Cisco: show crypto ipsec sa (encaps rise and decaps stay 0: nothing comes back).",
+        "トンネルの先から何も応答がありません({where} ほかすべて)。トンネルが通していないのか、先がすべて無応答なのかはここからは判断できません。確認手順: 他の社内ホストへ ping。Cisco なら show crypto ipsec sa(encaps だけ増え decaps が 0 のままなら戻りがありません)。";
 }

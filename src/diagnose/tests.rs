@@ -57,6 +57,7 @@ fn survey(seen: &[(&str, Outcome)]) -> Survey {
         ways: None,
         observed: seen.iter().map(|(kind, outcome)| observed(kind, *outcome)).collect(),
         session: None,
+        inside: Vec::new(),
     }
 }
 

@@ -12,14 +12,14 @@ use std::time::Duration;
 use super::session;
 use crate::budget::Budget;
 use crate::config::{Address, Config, Egress, Target};
-pub use crate::diagnose::survey::{Observed, Survey};
+pub use crate::diagnose::survey::{Behind, Observed, Survey};
 use crate::entropy::Generator;
 use crate::net::clock::SystemClock;
 use crate::net::resolve::Resolver;
 use crate::net::route;
 use crate::net::{Driver, FlowId, Happening, Tag};
 use crate::probe::{Charge, Form, Spec, ike, ikev1};
-use crate::route::{Leaving, Questions};
+use crate::route::{Leaving, Questions, Ways};
 use crate::sample::{Fault, Outcome, Reason, Report, SeriesId};
 use crate::session::Teardown;
 use crate::time::{Clock, Timestamp};
@@ -128,7 +128,33 @@ pub fn survey(config: &Config, target: &Target, options: &Options) -> io::Result
             Address::Name(name) => name.clone(),
         },
     );
-    Ok(Survey { time: clock.wall(), host, resolved, routes, ways, observed, session })
+    Ok(Survey { time: clock.wall(), host, resolved, routes, ways, observed, session, inside: Vec::new() })
+}
+
+/// Probes what is behind the tunnel of `target`, as [`survey`] does; nothing if nothing is declared, or the
+/// tunnel is not there.
+///
+/// # Errors
+/// As [`survey`].
+pub fn behind(
+    config: &Config,
+    target: &Target,
+    ways: Option<&Ways>,
+    options: &Options,
+) -> io::Result<Vec<Behind>> {
+    let mut all = Vec::new();
+    let Some(inside) = target.inside.as_ref().filter(|_| ways.is_some_and(|ways| ways.tunnel_up())) else {
+        return Ok(all);
+    };
+    for (role, name) in inside.behind() {
+        let Some(child) = config.targets.iter().find(|child| child.name == *name) else { continue };
+        let seen = survey(config, child, options)?;
+        let unresolved = seen.resolved.as_ref().map_or(true, |addresses| addresses.is_empty());
+        all.extend(unresolved.then(|| Behind { role, target: name.clone(), seen: None }));
+        let rows = seen.observed.into_iter();
+        all.extend(rows.map(|seen| Behind { role, target: name.clone(), seen: Some(seen) }));
+    }
+    Ok(all)
 }
 
 /// What is to be asked of the kernel for a target whose members have these addresses.
@@ -142,7 +168,7 @@ pub fn questions(target: &Target, way: &Egress, members: Vec<IpAddr>) -> Questio
         leaving,
         tunnel: inside.and_then(|inside| inside.interface.clone()),
         prefixes: inside.map(|inside| inside.prefixes.clone()).unwrap_or_default(),
-        hosts: Vec::new(),
+        hosts: inside.map(|inside| inside.addresses.clone()).unwrap_or_default(),
     }
 }
 

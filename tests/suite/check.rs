@@ -44,6 +44,7 @@ fn judged(vpn: &[Vpn], observed: Vec<Observed>) -> (Diagnosis, Survey) {
         ways: None,
         observed,
         session: None,
+        inside: Vec::new(),
     };
     (diagnose(&survey, &target(vpn)), survey)
 }

@@ -406,3 +406,41 @@ fn ten_thousand_targets_load_in_seconds() {
     let loaded = text(&file).unwrap();
     assert_eq!(loaded.config.targets.len(), 10_001);
 }
+
+/// Resolvers and hosts inside are targets of their own, through the tunnel; what is shown loads again.
+#[test]
+fn what_is_inside_becomes_targets() {
+    let loaded = text(
+        "egress: {tunnel: {interface: tun0}}\ntargets:\n  hq:\n    address: 192.0.2.1\n    inside:\n      egress: tunnel\n      \
+         dns: [10.20.0.53]\n      names: [intranet.example]\n      \
+         hosts: [10.20.0.5, 'tcp://10.20.0.5:445', 'rdp://pc.example', 'http://[fd00::5]:8080/x', 'fd00::7']\n",
+    )
+    .unwrap();
+    let mut all = Vec::new();
+    for target in &loaded.config.targets {
+        for spec in &target.probes {
+            all.push(format!(
+                "{} {} {} {} {}",
+                target.name, spec.name, spec.kind.name, spec.port, target.egress[0]
+            ));
+        }
+    }
+    assert_eq!(
+        all,
+        [
+            "hq icmp icmp 0 default",
+            "hq trace trace 0 default",
+            "hq.dns.10.20.0.53 intranet.example dns 53 tunnel",
+            "hq.host.10.20.0.5 icmp icmp 0 tunnel",
+            "hq.host.10.20.0.5 tcp_445 tcp 445 tunnel",
+            "hq.host.fd00--5 http_8080 http 8080 tunnel",
+            "hq.host.fd00--7 icmp icmp 0 tunnel",
+            "hq.host.pc.example rdp rdp 3389 tunnel",
+        ]
+    );
+    let inside = loaded.config.targets[0].inside.as_ref().unwrap();
+    assert_eq!(inside.resolvers, ["hq.dns.10.20.0.53"]);
+    assert_eq!(inside.hosts.len(), 4, "{:?}", inside.hosts);
+    assert_eq!(inside.addresses.len(), 4, "{:?}", inside.addresses);
+    assert_eq!(text(&loaded.to_yaml()).unwrap().config, loaded.config);
+}

@@ -27,6 +27,7 @@ fn made(host: &str, observed: Vec<Observed>) -> String {
         ways: None,
         observed,
         session: None,
+        inside: Vec::new(),
     };
     let text = configuration(&survey, &config.targets[0], &name_of(host));
     serde_saphyr::from_str::<IgnoredAny>(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));

@@ -455,6 +455,7 @@ fn the_concentrator_in_its_own_tunnel() {
         ways: Some(ways(&format!("{HOME}; tun0 10.8.0.6/24; {table}"), "", &["192.0.2.1"])),
         observed: seen,
         session: None,
+        inside: Vec::new(),
     };
     const LOOP: &str = "0.0.0.0/1 tun0; 128.0.0.0/1 tun0";
     const PINNED: &str = "0.0.0.0/1 tun0; 128.0.0.0/1 tun0; 192.0.2.1/32 eth0 192.168.1.1";
