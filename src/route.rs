@@ -30,7 +30,6 @@ const fn bits(address: IpAddr) -> (u128, u8) {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "an IPv4 address stands in the upper 32 bits")]
 const fn of_bits(bits: u128, v6: bool) -> IpAddr {
     if v6 {
         IpAddr::V6(Ipv6Addr::from_bits(bits))

@@ -44,9 +44,6 @@ pub fn behind(role: Role, declared: Option<&Inside>, survey: &Survey) -> Judged 
             (_, Sign::Fault(fault)) => faults.push((seen, fault)),
             (_, Sign::Silent) => silent.push(seen),
             (_, Sign::Speaks) => well.push(place(seen)),
-            (Role::Host, Sign::Objects(reason) | Sign::Denies(reason)) => {
-                bad.push((reason.into(), say(Note::InsideBad, seen).reason(reason)));
-            }
             (Role::Resolver, Sign::Objects(reason) | Sign::Denies(reason)) => {
                 let note = if reason == Reason::DnsRefused { Note::InsideBad } else { Note::InsideNameBad };
                 bad.push((reason.into(), say(note, seen).reason(reason)));
@@ -54,7 +51,7 @@ pub fn behind(role: Role, declared: Option<&Inside>, survey: &Survey) -> Judged 
             (Role::Host, Sign::Blocked(Reason::AdminProhibited)) => {
                 bad.push((LadderReason::InsideDenied.into(), say(Note::InsideDenied, seen)));
             }
-            (Role::Host, Sign::Blocked(reason)) => {
+            (Role::Host, Sign::Objects(reason) | Sign::Denies(reason) | Sign::Blocked(reason)) => {
                 bad.push((reason.into(), say(Note::InsideBad, seen).reason(reason)));
             }
             (Role::Resolver, Sign::Blocked(reason)) => {

@@ -143,13 +143,13 @@ pub fn behind(
     options: &Options,
 ) -> io::Result<Vec<Behind>> {
     let mut all = Vec::new();
-    let Some(inside) = target.inside.as_ref().filter(|_| ways.is_some_and(|ways| ways.tunnel_up())) else {
+    let Some(inside) = target.inside.as_ref().filter(|_| ways.is_some_and(Ways::tunnel_up)) else {
         return Ok(all);
     };
     for (role, name) in inside.behind() {
         let Some(child) = config.targets.iter().find(|child| child.name == *name) else { continue };
         let seen = survey(config, child, options)?;
-        let unresolved = seen.resolved.as_ref().map_or(true, |addresses| addresses.is_empty());
+        let unresolved = seen.resolved.as_ref().map_or(true, Vec::is_empty);
         all.extend(unresolved.then(|| Behind { role, target: name.clone(), seen: None }));
         let rows = seen.observed.into_iter();
         all.extend(rows.map(|seen| Behind { role, target: name.clone(), seen: Some(seen) }));

@@ -164,3 +164,49 @@ fn the_daemon_sees_a_change_within_seconds() {
     assert_eq!(target["steps"].as_array().unwrap().len(), 9);
     daemon.stop();
 }
+
+/// A real resolver and its ports behind what stands for the tunnel: the link to the first router.
+#[test]
+fn names_and_hosts_behind_the_tunnel() {
+    let lab = Lab::with(&["unbound"]);
+    let check = |name: &str| {
+        let yaml = format!(
+            "egress: {{tunnel: {{interface: eth0}}}}\ntargets:\n  hq:\n    address: 203.0.113.11\n    \
+             probes: {{icmp: {{timeout: 1s}}}}\n    inside:\n      egress: tunnel\n      prefixes: [203.0.113.0/24]\n      \
+             dns: [203.0.113.10]\n      names: [{name}]\n      hosts: ['tcp://203.0.113.10:53', 203.0.113.12]\n"
+        );
+        let file = lab.config("check.yml", &yaml);
+        let check =
+            lab.check(&["--target", "hq", "--config.file", file.to_str().unwrap(), "--attempts", "1"]);
+        assert_eq!(check.step("inside_routes"), "ok", "{:#}", check.json["routes"]);
+        [check.step("inside_names"), check.step("inside_hosts")]
+    };
+    let mut wrong = Vec::new();
+    let rows: &[(&str, &str, &str, &str)] = &[
+        ("", "inside.example.test", "ok", "ok"),
+        ("", "nothing.example.test", "failed nxdomain", "ok"),
+        ("", "vpn.example.test", "failed wrong_answer", "ok"), // an outside address
+        ("fault drop udp dport 53", "inside.example.test", "failed resolver_unreachable", "ok"),
+        ("fault drop tcp dport 53", "inside.example.test", "ok", "failed no_answer"),
+        ("fault admin tcp dport 53", "inside.example.test", "ok", "failed inside_denied"),
+        (
+            "fault drop ip daddr 203.0.113.0/24",
+            "inside.example.test",
+            "unknown no_answer",
+            "unknown no_answer",
+        ),
+    ];
+    for (fault, name, names, hosts) in rows {
+        if !fault.is_empty() {
+            lab.script(fault);
+        }
+        let found = check(name);
+        if found != [*names, *hosts] {
+            wrong.push(format!("{fault} {name}: {found:?}"));
+        }
+        if !fault.is_empty() {
+            lab.script("clear");
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -9,6 +9,8 @@ use crate::time::WallTime;
 const SILENT: Outcome = Lost(Reason::NoAnswer);
 const YES: Outcome = Outcome::OK;
 
+type Row = (&'static str, &'static [(&'static str, Outcome)], &'static str, &'static str);
+
 /// `seen` as `dns` or another kind; a kind `none` is a host whose name has no address.
 fn survey(seen: &[(&str, Outcome)], up: bool) -> Survey {
     let address = [10, 8, 0, 6].into();
@@ -42,7 +44,6 @@ fn each_row_beside_what_could_be_taken_for_it() {
         hosts: vec!["hq.tcp".to_owned()],
         ..Inside::default()
     };
-    type Row = (&'static str, &'static [(&'static str, Outcome)], &'static str, &'static str);
     let rows: &[Row] = &[
         ("all well", &[("dns", YES), ("tcp", YES)], "ok", "ok"),
         (
