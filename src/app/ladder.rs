@@ -19,8 +19,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::Shared;
-use crate::config::{Address, Config, Egress, Inside, Target};
-use crate::diagnose::{Behind, Diagnosis, Observed, Survey, diagnose};
+use crate::config::{Address, Config, Egress, Target};
+use crate::diagnose::{Diagnosis, Observed, Survey, diagnose};
 use crate::engine::survey::questions;
 use crate::export::metrics::{Ladder, SeriesMetrics, SessionMetrics, TargetMetrics};
 use crate::net::route::{Asker, Changes};
@@ -124,14 +124,13 @@ async fn round(shared: &Shared, config: &Config, asker: Option<&Asker>, known: &
         let mine = series.get(target.name.as_str()).map(Vec::as_slice).unwrap_or_default();
         let session = sessions.iter().find(|session| session.key().target == target.name);
         let session = session.filter(|_| target.session.is_some()).map(|session| signed_in(session));
-        let print = print(target, &series, &members, session);
+        let print = print(mine, &members, session);
         // What details tell may change without an outcome: it is taken in when the ways are asked for.
         if links.is_none() && last.is_some_and(|(old, _)| *old == print) {
             continue;
         }
         let observed: Vec<Observed> = mine.iter().filter_map(|one| observed(one, &members)).collect();
-        let inside = behind(shared, target, &series);
-        let survey = survey(shared, target, &members, ways.as_deref(), observed, session, inside);
+        let survey = survey(shared, target, &members, ways.as_deref(), observed, session);
         let diagnosis = diagnose(&survey, target);
         tell(metrics.ladder().as_deref(), &diagnosis);
         metrics.set_ladder(Arc::new(Ladder { diagnosis, ways: ways.clone() }));
@@ -183,21 +182,6 @@ fn signed_in(session: &SessionMetrics) -> Result<bool, Teardown> {
     if session.up() { Ok(false) } else { Err(session.last_teardown().unwrap_or(Teardown::LocalStop)) }
 }
 
-/// What the probes of the targets behind the tunnel show now.
-fn behind(shared: &Shared, target: &Target, series: &Series<'_>) -> Vec<Behind> {
-    let mut all = Vec::new();
-    for (role, name) in target.inside.iter().flat_map(Inside::behind) {
-        let members = addresses(&shared.registry.target(name));
-        if members.is_empty() {
-            all.push(Behind { role, target: name.clone(), seen: None });
-        }
-        let mine = series.get(name.as_str()).map(Vec::as_slice).unwrap_or_default();
-        let seen = mine.iter().filter_map(|one| observed(one, &members));
-        all.extend(seen.map(|seen| Behind { role, target: name.clone(), seen: Some(seen) }));
-    }
-    all
-}
-
 /// The members that have an address.
 fn addresses(metrics: &TargetMetrics) -> Vec<(u8, IpAddr)> {
     metrics.members().into_iter().filter_map(|(slot, info)| Some((slot, info.address?))).collect()
@@ -205,18 +189,13 @@ fn addresses(metrics: &TargetMetrics) -> Vec<(u8, IpAddr)> {
 
 /// What the judgement rests on, in one number: the same number, the same judgement.
 fn print(
-    target: &Target,
-    series: &Series<'_>,
+    series: &[&Arc<SeriesMetrics>],
     members: &[(u8, IpAddr)],
     session: Option<Result<bool, Teardown>>,
 ) -> u64 {
     let mut print = DefaultHasher::new();
-    members.hash(&mut print);
-    session.hash(&mut print);
-    let behind = target.inside.iter().flat_map(Inside::behind).map(|(_, name)| name);
-    for one in
-        std::iter::once(&target.name).chain(behind).filter_map(|name| series.get(name.as_str())).flatten()
-    {
+    (members, session).hash(&mut print);
+    for one in series {
         (outcome(one), one.certificate_not_after()).hash(&mut print);
     }
     print.finish()
@@ -229,7 +208,6 @@ fn survey(
     ways: Option<&Ways>,
     observed: Vec<Observed>,
     session: Option<Result<bool, Teardown>>,
-    inside: Vec<Behind>,
 ) -> Survey {
     let host = target.addresses.first().map_or_else(|| target.name.clone(), Address::to_string);
     let addresses: Vec<IpAddr> = members.iter().map(|(_, address)| *address).collect();
@@ -250,8 +228,9 @@ fn survey(
         routes: routes.collect(),
         ways: ways.cloned(),
         observed,
+        // The daemon does not ask inside: its targets do.
+        inside: Vec::new(),
         session,
-        inside,
     }
 }
 

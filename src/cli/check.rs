@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use super::{UNKNOWN, USAGE, answer, complain};
 use crate::config::{Config, Target};
 use crate::diagnose::{Diagnosis, Lang, Survey, diagnose, render};
-use crate::engine::survey::{Options, behind, survey};
+use crate::engine::survey::{Options, survey};
 
 /// The arguments of `check`.
 #[derive(Debug, Clone, Args)]
@@ -47,7 +47,7 @@ pub enum Format {
     Nagios,
 }
 
-fn lang(word: &str) -> Result<Lang, String> {
+pub(super) fn lang(word: &str) -> Result<Lang, String> {
     word.parse().map_err(|()| "expected en or ja".to_owned())
 }
 
@@ -63,11 +63,7 @@ impl Check {
             }
         };
         let options = Options { attempts: self.attempts, audit: self.audit, aggressive: self.aggressive };
-        let with_inside = |mut seen: Survey| {
-            seen.inside = behind(&config, &target, seen.ways.as_ref(), &options)?;
-            Ok(seen)
-        };
-        let survey = match survey(&config, &target, &options).and_then(with_inside) {
+        let survey = match survey(&config, &target, &options) {
             Ok(survey) => survey,
             Err(error) => {
                 complain(&format!("cannot probe from this host: {error}"));

@@ -4,16 +4,21 @@
 //! probed.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use super::check::Check;
 use super::problem::{KeyPath, suggestion};
 use super::{Egress, Tunnel, raw};
+use crate::probe::certificate::Roots;
+use crate::probe::dns::View;
+use crate::probe::{Kind, Settings, Spec};
 use crate::route::Prefix;
-use crate::words;
 
 /// The most inside networks of a target.
 const MOST: usize = 64;
+/// The most resolvers, names, hosts of it.
+const FEW: usize = 8;
 
 /// What is behind a target's tunnel.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,35 +31,91 @@ pub struct Inside {
     pub tunnel: Option<Tunnel>,
     /// Its networks.
     pub prefixes: Vec<Prefix>,
-    /// The targets that its resolvers became, by name.
-    pub resolvers: Vec<String>,
-    /// The targets that its hosts became, by name.
-    pub hosts: Vec<String>,
-    /// The addresses among both.
-    pub addresses: Vec<IpAddr>,
+    /// Its resolvers.
+    pub dns: Vec<IpAddr>,
+    /// The names they must know.
+    pub names: Vec<String>,
+    /// Its hosts that must answer.
+    pub hosts: Vec<Host>,
 }
 
-words! {
-    /// What something behind a tunnel is there for.
-    pub enum Role {
-        /// It resolves names.
-        Resolver = "resolver",
-        /// It is to be reached.
-        Host = "host",
+/// A host inside, and how it is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// As it is written: the name of its probe.
+    pub written: String,
+    /// Where it is.
+    pub address: IpAddr,
+    /// `icmp`, `tcp`, `rdp` or `http`.
+    pub kind: Kind,
+    /// Its port; 0 for ICMP.
+    pub port: u16,
+    /// With `http`: whether inside TLS.
+    pub tls: bool,
+}
+
+impl Host {
+    /// Reads `rdp://10.20.0.10`, `tcp://10.20.0.10:445`, `https://[2001:db8::1]:8443`.
+    fn read(text: &str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://")?;
+        let (name, usual, tls) = match scheme {
+            "icmp" => ("icmp", 0, false),
+            "tcp" => ("tcp", 0, false),
+            "rdp" => ("rdp", 3389, false),
+            "http" => ("http", 80, false),
+            "https" => ("http", 443, true),
+            _ => return None,
+        };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (address, port) = match rest.parse::<SocketAddr>() {
+            Ok(both) if name != "icmp" && both.port() != 0 => (both.ip(), both.port()),
+            Ok(_) => return None,
+            Err(_) => (rest.trim_start_matches('[').trim_end_matches(']').parse().ok()?, usual),
+        };
+        let complete = port != 0 || name == "icmp";
+        let kind = Kind::named(name).filter(|_| complete)?;
+        Some(Self { written: text.to_owned(), address, kind, port, tls })
     }
 }
 
 impl Inside {
-    /// The targets that are behind it, by name, with what each is there for.
-    pub fn behind(&self) -> impl Iterator<Item = (Role, &String)> {
-        let resolvers = self.resolvers.iter().map(|name| (Role::Resolver, name));
-        resolvers.chain(self.hosts.iter().map(|name| (Role::Host, name)))
+    /// What is asked inside: each resolver for each name, then the hosts. The certificates of hosts are
+    /// not judged: as a rule they are from a private authority.
+    #[must_use]
+    pub fn probes(&self, timeout: Duration) -> Vec<(IpAddr, Spec)> {
+        let spec = |name: String, kind: Kind, port, settings| Spec {
+            name,
+            kind,
+            port,
+            interval: kind.interval,
+            timeout,
+            full_interval: kind.interval,
+            host: None,
+            settings,
+        };
+        let mut probes = Vec::new();
+        for (server, name) in self.dns.iter().flat_map(|it| self.names.iter().map(move |name| (it, name))) {
+            let Some(kind) = Kind::named("dns") else { continue };
+            let mut settings = Settings::default();
+            settings.dns.name = Some(name.clone());
+            settings.dns.view = View::Inside;
+            probes.push((*server, spec(format!("dns://{server}/{name}"), kind, kind.port, settings)));
+        }
+        for host in &self.hosts {
+            let mut settings = Settings::default();
+            settings.http.tls = host.tls;
+            settings.http.roots = Roots::None;
+            // That something answers is enough: a page that wants a login is no fault.
+            settings.http.status = (200..500).collect();
+            settings.http.follow = false;
+            probes.push((host.address, spec(host.written.clone(), host.kind, host.port, settings)));
+        }
+        probes
     }
 }
 
 /// What `inside` says, and the same as it is shown.
 pub(super) fn inside(
-    target: &str,
     file: Option<&raw::Inside>,
     egress: &BTreeMap<String, Egress>,
     check: &mut Check<'_>,
@@ -95,6 +156,16 @@ pub(super) fn inside(
         raw::Tunnel::Split => Tunnel::Split,
     });
     let prefixes = prefixes(file.prefixes.as_deref().unwrap_or_default(), check, &path.key("prefixes"));
+    let dns = dns(file.dns.as_deref().unwrap_or_default(), check, &path.key("dns"));
+    let names = names(file.names.as_deref().unwrap_or_default(), check, &path.key("names"));
+    if !names.is_empty() && dns.is_empty() && !check.broken_below(&path.key("dns")) {
+        check.wrong_key(
+            &path.key("names"),
+            "are asked of the resolvers inside, and none is named",
+            "add \"dns\", for example dns: [10.20.0.53]",
+        );
+    }
+    let hosts = hosts(file.hosts.as_deref().unwrap_or_default(), check, &path.key("hosts"));
     if *file == raw::Inside::default() && !check.broken_below(&path) {
         check.wrong_key(
             &path,
@@ -102,184 +173,60 @@ pub(super) fn inside(
             "list the networks behind the tunnel: prefixes: [10.20.0.0/16]",
         );
     }
-    let mut inside = Inside { egress: file.egress.clone(), interface, tunnel, prefixes, ..Inside::default() };
-    for written in file.dns.iter().flatten() {
-        inside.resolvers.push(named(target, "dns", written));
-        inside.addresses.extend(written.parse::<IpAddr>());
-    }
-    for host in file.hosts.iter().flatten().filter_map(|written| Host::read(written).ok()) {
-        let name = named(target, "host", host.address);
-        if !inside.hosts.contains(&name) {
-            inside.hosts.push(name);
-            inside.addresses.extend(host.address.parse::<IpAddr>());
-        }
-    }
-    (Some(inside), Some(file.clone()))
+    (
+        Some(Inside { egress: file.egress.clone(), interface, tunnel, prefixes, dns, names, hosts }),
+        Some(file.clone()),
+    )
 }
 
-/// The name of the target that a resolver or a host of `target` becomes.
-fn named(target: &str, role: &str, address: &str) -> String {
-    format!("{target}.{role}.{}", address.replace(':', "-"))
-}
-
-/// The targets that resolvers and hosts inside stand for: name, what is meant, and where it is written. A
-/// target of the same name that is written by hand wins.
-pub(super) fn targets(file: &raw::File, check: &mut Check<'_>) -> Vec<(String, raw::Target, KeyPath)> {
-    let mut all: Vec<(String, raw::Target, KeyPath)> = Vec::new();
-    for (name, target) in &file.targets {
-        let Some(inside) = &target.inside else { continue };
-        let path = KeyPath::default().key("targets").key(name).key("inside");
-        let through = inside.egress.clone().map(|egress| vec![egress]);
-        let resolvers = inside.dns.as_deref().unwrap_or_default();
-        let hosts = inside.hosts.as_deref().unwrap_or_default();
-        let listed = if resolvers.is_empty() { "hosts" } else { "dns" };
-        if through.is_none()
-            && !(resolvers.is_empty() && hosts.is_empty())
-            && !check.left_out(&path.key("egress"))
-        {
-            check.wrong_key(
-                &path.key(listed),
-                "is asked through the tunnel, and no tunnel is named",
-                "add \"egress\", the name of the tunnel's way out",
-            );
-            continue;
-        }
-        let new = |address: &str, probes| raw::Target {
-            address: Some(raw::OneOrMany::One(address.to_owned())),
-            max_members: Some(1),
-            egress: through.clone(),
-            probes: Some(probes),
-            ..raw::Target::default()
-        };
-        let path_of = path.key("dns");
-        check.doubled(&path_of, resolvers);
-        for (index, written) in resolvers.iter().enumerate() {
-            if written.parse::<IpAddr>().is_err() {
-                check.wrong(
-                    &path_of.item(index),
-                    "must be an IP address",
-                    "a resolver is asked by its address",
-                );
-                continue;
-            }
-            if resolvers.iter().take(index).any(|earlier| earlier == written) {
-                continue; // told already
-            }
-            let probes = questions(inside.names.as_deref().unwrap_or_default());
-            all.push((named(name, "dns", written), new(written, probes), path_of.item(index)));
-        }
-        if resolvers.is_empty() && inside.names.is_some() && !check.broken_below(&path_of) {
-            check.wrong(
-                &path.key("names"),
-                "are names, and no resolver is to be asked for them",
-                "add \"dns\"",
-            );
-        }
-        let path_of = path.key("hosts");
-        check.doubled(&path_of, hosts);
-        for (index, written) in hosts.iter().enumerate() {
-            let path = path_of.item(index);
-            match Host::read(written) {
-                Err(hint) => check.wrong(&path, "must be a host inside", hint),
-                Ok(host) => {
-                    let (probe, what) = host.probe();
-                    let name = named(name, "host", host.address);
-                    match all.iter_mut().find(|(other, ..)| *other == name) {
-                        Some((_, known, _)) => {
-                            known.probes.get_or_insert_default().insert(probe, what);
-                        }
-                        None => {
-                            let target = new(host.address, BTreeMap::from([(probe, what)]));
-                            all.push((name, target, path));
-                        }
-                    }
-                }
+fn dns(written: &[String], check: &mut Check<'_>, path: &KeyPath) -> Vec<IpAddr> {
+    let mut all = Vec::new();
+    for (index, text) in written.iter().enumerate() {
+        match text.parse() {
+            Ok(address) => all.push(address),
+            Err(_) => {
+                check.wrong(&path.item(index), "must be the address of a resolver", "for example 10.20.0.53")
             }
         }
     }
-    all.retain(|(name, ..)| !file.targets.contains_key(name));
+    few(written, check, path);
     all
 }
 
-/// A question for each name; without any, whether the resolver resolves at all.
-fn questions(names: &[String]) -> BTreeMap<String, raw::Probe> {
-    let ask = |name: &String| raw::Probe {
-        kind: Some("dns".to_owned()),
-        blocks: raw::Blocks {
-            dns: Some(raw::Dns {
-                name: Some(name.clone()),
-                view: Some(raw::DnsView::Inside),
-                ..raw::Dns::default()
-            }),
-            ..raw::Blocks::default()
-        },
-        ..raw::Probe::default()
+fn names(written: &[String], check: &mut Check<'_>, path: &KeyPath) -> Vec<String> {
+    let good = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
     };
-    if names.is_empty() {
-        return BTreeMap::from([("dns".to_owned(), raw::Probe::default())]);
-    }
-    names.iter().map(|name| (name.trim_end_matches('.').to_owned(), ask(name))).collect()
-}
-
-/// A host inside, as written: `[KIND://]HOST[:PORT][/PATH]`.
-struct Host<'a> {
-    kind: &'a str,
-    address: &'a str,
-    port: Option<u16>,
-    path: Option<&'a str>,
-}
-
-impl<'a> Host<'a> {
-    /// Reads one; else a hint for its writer.
-    fn read(text: &'a str) -> Result<Self, &'static str> {
-        const WRITE: &str = "write HOST, rdp://HOST, https://HOST/PATH, http://HOST or tcp://HOST:PORT";
-        let (kind, rest) = text.split_once("://").unwrap_or(("icmp", text));
-        let (place, path) = rest.find('/').map_or((rest, None), |at| {
-            let (place, path) = rest.split_at(at);
-            (place, Some(path))
-        });
-        let (address, port) = if place.parse::<IpAddr>().is_ok() {
-            (place, None)
-        } else if let Some((address, port)) = place.strip_prefix('[').and_then(|it| it.split_once(']')) {
-            (address, port.strip_prefix(':'))
-        } else {
-            place.rsplit_once(':').map_or((place, None), |(address, port)| (address, Some(port)))
-        };
-        let port = match port.map(str::parse::<u16>) {
-            None => None,
-            Some(Ok(port)) if port > 0 => Some(port),
-            Some(_) => return Err("a port is a number from 1 to 65535"),
-        };
-        if address.is_empty() || !matches!(kind, "icmp" | "tcp" | "rdp" | "http" | "https") {
-            return Err(WRITE);
-        }
-        match (kind, port, path) {
-            ("tcp", None, _) => Err("a TCP port has no default here: write tcp://HOST:PORT"),
-            ("icmp", Some(_), _) => Err("a port takes its protocol: write tcp://HOST:PORT or rdp://HOST"),
-            ("icmp" | "tcp" | "rdp", _, Some(path)) if path != "/" => Err("only a page has a path"),
-            _ => Ok(Self { kind, address, port, path }),
+    for (index, text) in written.iter().enumerate() {
+        if text.len() > 253 || !text.strip_suffix('.').unwrap_or(text).split('.').all(good) {
+            check.wrong(&path.item(index), "must be a name", "for example intranet.example.com");
         }
     }
+    few(written, check, path);
+    written.to_vec()
+}
 
-    /// The name of its probe, and the probe.
-    fn probe(&self) -> (String, raw::Probe) {
-        let web = matches!(self.kind, "http" | "https");
-        let http = web.then(|| raw::Http {
-            scheme: Some(if self.kind == "http" { raw::Scheme::Http } else { raw::Scheme::Https }),
-            path: self.path.map(str::to_owned),
-            ..raw::Http::default()
-        });
-        let probe = raw::Probe {
-            kind: Some(if web { "http" } else { self.kind }.to_owned()),
-            port: self.port,
-            blocks: raw::Blocks { http, ..raw::Blocks::default() },
-            ..raw::Probe::default()
-        };
-        let name = match self.port {
-            Some(port) => format!("{}_{port}", self.kind),
-            None => self.kind.to_owned(),
-        };
-        (name, probe)
+fn hosts(written: &[String], check: &mut Check<'_>, path: &KeyPath) -> Vec<Host> {
+    let mut all = Vec::new();
+    for (index, text) in written.iter().enumerate() {
+        match Host::read(text) {
+            Some(host) => all.push(host),
+            None => check.wrong(
+                &path.item(index),
+                "must be icmp, tcp, rdp, http or https, \"://\", and an address (tcp with its port)",
+                "for example rdp://10.20.0.10 or tcp://10.20.0.20:445; a name is judged below \"names\"",
+            ),
+        }
+    }
+    few(written, check, path);
+    all
+}
+
+/// Each entry is asked in every check.
+fn few(written: &[String], check: &mut Check<'_>, path: &KeyPath) {
+    if written.len() > FEW {
+        check.wrong_key(path, format!("more than {FEW} entries"), "keep those that tell most");
     }
 }
 

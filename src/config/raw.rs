@@ -32,9 +32,13 @@ pub struct File {
     pub budget: Budget,
     /// Timers of dead peer detection beside the built-in ones, by name; the name is the label `profile`.
     pub dpd_profiles: BTreeMap<String, DpdProfile>,
-    /// Directory for what is to survive a restart; this version keeps nothing there yet.
+    /// Directory for what is to survive a restart: what is known of every series, and the recorded
+    /// incidents. Without one nothing does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_dir: Option<PathBuf>,
+    /// The most space that recorded incidents may take there, from 1MiB to 100GiB; the oldest go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_max_size: Option<Size>,
     /// The HTTP side.
     pub web: Web,
 }
@@ -141,14 +145,14 @@ pub struct Inside {
     /// The networks inside, for example 10.20.0.0/16.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefixes: Option<Vec<String>>,
-    /// The resolvers inside, by address. Each becomes a target NAME.dns.ADDRESS, asked through the tunnel.
+    /// The resolvers inside, by address. `check` asks them, over the egress above.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<Vec<String>>,
-    /// The names that every one of them must know, with inside addresses.
+    /// The names that they must resolve to inside addresses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub names: Option<Vec<String>>,
-    /// The hosts inside that must answer: HOST (ping), rdp://HOST, https://HOST/PATH, http://HOST,
-    /// tcp://HOST:PORT. Each becomes a target NAME.host.HOST, probed through the tunnel.
+    /// Hosts inside that must answer `check`: icmp://, tcp://, rdp://, http:// or https:// and an address,
+    /// for example rdp://10.20.0.10 or tcp://10.20.0.20:445.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hosts: Option<Vec<String>>,
 }
@@ -635,6 +639,12 @@ pub struct Web {
     pub probe_timeout: Option<Duration>,
 }
 
+/// A size: a whole number and a unit, for example 512KiB, 64MiB, 2GiB.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(extend("examples" = ["64MiB", "2GiB"]))]
+pub struct Size(pub String);
+
 /// A duration: a number and a unit, for example 100ms, 5s, 1m 30s, 1h, 1d.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(transparent)]
@@ -682,10 +692,12 @@ choices! {
         Ipsec = "ipsec",
         /// L2TP inside IPsec: probes `ike`, `ike_natt`, `ikev1` and `l2tp` (UDP 1701).
         L2tpIpsec = "l2tp-ipsec",
-        /// TLS: probe `tls` (TCP 443).
+        /// TLS: probe `tls` (TCP 443), and `sslvpn` if its block is there.
         SslVpn = "ssl-vpn",
         /// OpenVPN: probes `openvpn_udp` and `openvpn_tcp` (1194).
         Openvpn = "openvpn",
+        /// WireGuard: probe `wireguard` (UDP 51820).
+        Wireguard = "wireguard",
     }
     /// The digest of `tls-auth`.
     Auth {

@@ -29,7 +29,6 @@
 //! | authenticate | the session is not answered, or its proposals are refused | unknown |
 //! | tunnel | the site's own proposals refused, and no other accepted | failed, `no_proposal_chosen` |
 //! | route, `inside_routes` | the ways that packets would take | see `way` |
-//! | `inside_names`, `inside_hosts` | what is behind the tunnel | see `behind` |
 //! | authenticate, tunnel, inside | anything else | skipped |
 //! | any | only faults of ours | unknown, the fault named, and out of the judgement if another unit has evidence |
 //!
@@ -38,12 +37,14 @@
 
 use std::net::IpAddr;
 
-use super::behind::behind;
+use super::inside;
 use super::rungs::{authenticate, found, ports, reach, tunnel};
 use super::unit::{Declared, Judged, Unit, fault, untried};
 use super::way::{inside_routes, own_tunnel};
-use super::{Diagnosis, Evidence, Note, Said, Status, Step, StepResult, Survey};
-use crate::config::{Role, Target};
+use super::{
+    Diagnosis, Evidence, LadderReason, Note, Observed, Said, Status, Step, StepReason, StepResult, Survey,
+};
+use crate::config::Target;
 use crate::sample::{Fault, Outcome, Reason};
 use crate::session::Teardown;
 
@@ -60,12 +61,7 @@ pub(super) fn climb(survey: &Survey, declared: &Declared) -> Diagnosis {
     let name = name(survey, say(Note::NameLiteral));
     let mut steps = vec![step(Step::Name, name.clone())];
     // What the kernel says of its routes needs no answer from anybody.
-    let beyond = declared.inside.as_ref();
-    let inside = [
-        step(Step::InsideRoutes, inside_routes(beyond, survey.ways.as_ref())),
-        step(Step::InsideNames, behind(Role::Resolver, beyond, survey)),
-        step(Step::InsideHosts, behind(Role::Host, beyond, survey)),
-    ];
+    let inside = inside_routes(declared.inside.as_ref(), survey.ways.as_ref());
     if name.status != Status::Ok {
         steps.extend([Step::Route, Step::Reach, Step::Ports].map(|it| step(it, untried())));
         steps.extend(skipped(inside));
@@ -91,14 +87,24 @@ pub(super) fn climb(survey: &Survey, declared: &Declared) -> Diagnosis {
     let mut reach = over_units(&units, reach);
     reach.said.extend(left_out);
     steps.push(step(Step::Reach, reach));
-    let ports = if declared.vpn.is_empty() { found } else { ports };
-    steps.push(step(Step::Ports, over_units(&units, ports)));
+    let rung = if declared.vpn.is_empty() { found } else { ports };
+    steps.push(step(Step::Ports, by_other_ways(&units, over_units(&units, rung))));
     let keys = over_units(&units, authenticate);
     let signed_in = survey.session.map(|session| signed_in(session, &say));
     // A key that a port refuses is not made good by a session elsewhere.
     steps.push(step(Step::Authenticate, signed_in.filter(|_| keys.status != Status::Failed).unwrap_or(keys)));
     steps.push(step(Step::Tunnel, over_units(&units, tunnel)));
-    steps.extend(inside);
+    for mut last in skipped(inside).into_iter().skip(2) {
+        let judged = match last.step {
+            Step::InsideNames => inside::names(survey),
+            Step::InsideHosts => inside::hosts(survey),
+            _ => None,
+        };
+        if let Some(judged) = judged {
+            last = step(last.step, judged);
+        }
+        steps.push(last);
+    }
     Diagnosis::new(declared.target.clone(), survey.time, !declared.vpn.is_empty(), steps)
 }
 
@@ -107,13 +113,16 @@ fn step(step: Step, judged: Judged) -> StepResult {
     StepResult { step, status, reason, fault, said, evidence }
 }
 
-/// The steps that were not come to, with what is known of those behind the tunnel.
-fn skipped(inside: [StepResult; 3]) -> Vec<StepResult> {
+/// The steps that take more than the probes, with what is known of the routes.
+fn skipped(inside_routes: Judged) -> Vec<StepResult> {
     let skipped = |it, note| step(it, Judged::new(Status::Skipped, Said::new(note)));
-    let mut all =
-        vec![skipped(Step::Authenticate, Note::AuthSkipped), skipped(Step::Tunnel, Note::TunnelSkipped)];
-    all.extend(inside);
-    all
+    vec![
+        skipped(Step::Authenticate, Note::AuthSkipped),
+        skipped(Step::Tunnel, Note::TunnelSkipped),
+        step(Step::InsideRoutes, inside_routes),
+        skipped(Step::InsideNames, Note::InsideSkipped),
+        skipped(Step::InsideHosts, Note::InsideSkipped),
+    ]
 }
 
 /// The step `authenticate`, where a session is configured.
@@ -247,6 +256,34 @@ fn units<'a>(survey: &'a Survey, declared: &'a Declared) -> (Vec<Unit<'a>>, Vec<
         false
     });
     (units, said)
+}
+
+/// Of a page that is bad by one way out and good by another, what that shows.
+fn by_other_ways(units: &[Unit<'_>], mut judged: Judged) -> Judged {
+    let Some(StepReason::Probe(reason)) = judged.reason else { return judged };
+    let own = matches!(reason, Reason::CertNameMismatch | Reason::CertUntrusted);
+    if judged.status != Status::Failed || !(own || reason == Reason::HttpStatus) {
+        return judged;
+    }
+    let asks = |seen: &&&Observed| matches!(seen.kind.name, "http" | "tls" | "sslvpn");
+    let bad = |unit: &&Unit<'_>| {
+        unit.seen.iter().filter(asks).any(|seen| seen.report.outcome.reason() == Some(reason))
+    };
+    let good = |unit: &&Unit<'_>| {
+        let mut asked = unit.seen.iter().filter(asks).peekable();
+        asked.peek().is_some() && asked.all(|seen| seen.report.outcome == Outcome::OK)
+    };
+    let Some(unit) = units.iter().find(bad) else { return judged };
+    let other = units.iter().filter(|it| it.egress != unit.egress).find(good);
+    let Some(other) = other else { return judged };
+    let told = |note| unit.say(note).with("where", other.egress);
+    if own {
+        judged.said.insert(0, told(Note::Hijacked));
+        judged.reason = Some(LadderReason::CaptiveOrHijacked.into());
+    } else {
+        judged.said.push(told(Note::OnlyThisWay));
+    }
+    judged
 }
 
 fn place(unit: &Unit<'_>) -> String {

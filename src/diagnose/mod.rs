@@ -13,7 +13,9 @@ use crate::sample::{Fault, Outcome, Reason};
 use crate::time::WallTime;
 use crate::words;
 
-mod behind;
+pub mod incident;
+mod incident_words;
+mod inside;
 mod ladder;
 mod notes;
 pub mod render;
@@ -25,7 +27,7 @@ mod unit;
 mod way;
 
 pub use ladder::diagnose;
-pub use survey::{Behind, Observed, Survey};
+pub use survey::{Observed, Survey};
 pub use text::{Lang, Note, Said};
 
 words! {

@@ -38,6 +38,7 @@ impl Note {
                 | Self::CertificateFound
                 | Self::TlsLegacy
                 | Self::NotJudged
+                | Self::WireguardLoad
                 | Self::ThroughTunnel
                 | Self::SameSubnetShadowed
                 | Self::Ipv6Around
@@ -191,6 +192,39 @@ notes! {
     /// Of two ports that do the same, one answers.
     OtherSilent: "{ports} does not answer; that is normal if the server does not offer it.",
         "{ports} は応答しませんが、提供していなければ正常です。";
+    /// `WireGuard` without a key of ours.
+    WireguardNoKey: "{ports} does not answer. A WireGuard server answers only peers it knows, so that a stopped or filtered one looks the same: give the keys of a peer of the probe's own (wireguard: private_key_file, public_key) to tell them apart.",
+        "{ports} は無応答です。WireGuard は登録済みのピア以外には応答しないため、停止や遮断と区別できません。設定に測定専用ピアの鍵(wireguard: private_key_file、public_key)を指定すると判定できます。";
+    /// `WireGuard` is silent to our peer, and the host is there.
+    WireguardSilent: "No answer on {ports} to the handshake of a configured peer, although the host is there ({life}). A filter, a stopped server, and keys that are not those of a registered peer look the same from here.",
+        "原因: 装置は稼働中({life})ですが、設定済みピアの鍵によるハンドシェイクに {ports} が応答しません。遮断、サービス停止、鍵の不一致(ピア未登録を含む)は外から区別できません。";
+    /// `WireGuard` is silent to our peer, and nothing else is heard of the host.
+    WireguardSilentUnknown: "No answer on {ports}, and nothing else is heard of the host. A wrong key, a filter, a broken path and a stopped server look the same.",
+        "{ports} が無応答で、装置からの他の応答もありません。鍵の不一致・遮断・経路断・停止は区別できません。";
+    /// `WireGuard` answers with a cookie.
+    WireguardLoad: "{ports} asks for a cookie: the server has many handshakes just now.",
+        "{ports} が Cookie を要求しています。サーバーにハンドシェイクが集中しています。";
+    /// Another SSL VPN, or some web server, than the one declared.
+    WrongFlavour: "{ports} is declared as {way}, and what answers there is: {detail}. The VPN service is switched off or moved, or something in between answers instead.",
+        "原因: {ports} は {way} のはずですが、応答したのは {detail} です。VPN サービスの停止・移設、または途中の機器(プロキシ等)の代理応答です。";
+    /// An HTTP status that is not the expected one.
+    HttpStatus: "{ports} answers with an HTTP status that is not the expected one ({detail}). The page, or a proxy on this way, refuses; the path itself works.",
+        "原因: {ports} が想定外の HTTP ステータスを返しています({detail})。経路は通じており、サービス側または途中のプロキシが拒否しています。";
+    /// The same page is good by another way out.
+    OnlyThisWay: "By {where} the same page is in order, so it is this way out that makes the difference.",
+        "{where} 経由では同じページが正常です。違いは経路(出口)にあります。";
+    /// Somebody in between answers instead of the service.
+    Hijacked: "Somebody in between answers instead of {host}: by {where} the same service shows its true certificate. A captive portal or an inspecting proxy.",
+        "原因: 途中の機器が {host} の代わりに応答しています({where} 経由では正しい証明書)。認証ポータル(Wi-Fi ログイン画面)または検査プロキシです。";
+    /// A NAT is between.
+    BehindNat: "A NAT is on the way; from outside this flow comes from {detail}.",
+        "途中に NAT があります(外側から見た送信元は {detail})。";
+    /// Large packets of the VPN's own flow vanish.
+    MtuBlackHole: "Packets above {bytes} bytes vanish without a message on the VPN's own flow, and smaller ones are answered. The tunnel comes up, and then stalls with large packets.",
+        "原因: VPN の通信で {bytes} バイトを超えるパケットがエラー通知なく消えています(小さいパケットは応答あり)。トンネルは張れても大きなデータで止まります。";
+    /// Large pings vanish.
+    MtuBlackHolePing: "Pings above {bytes} bytes vanish without a message, and smaller ones are answered. That is an MTU black hole, or a firewall that refuses large pings only: these cannot be told apart from here.",
+        "{bytes} バイトを超える ping がエラー通知なく消えています。MTU ブラックホールか、大きな ping だけを拒否するファイアウォールかは、ここからは区別できません。";
     /// Something else answers.
     WrongService: "What answers on {ports} does not answer as this VPN does: {reason}. Another service may sit there, or something in between answers instead.",
         "原因: {ports} の応答が VPN のものではありません({reason})。別サービスの動作、または途中の機器による応答です。確認手順: そのポートのサービスを装置側で確認。コマンド例: ss -lntup(Windows は netstat -ano)。";
@@ -264,6 +298,45 @@ notes! {
         "一般的なフェーズ1の提案は拒否されました。それだけでは異常ではありません(判定するには設定の ike: proposals に実際の提案を指定)。";
 
     // inside
+    /// The resolvers inside know the names.
+    NamesOk: "The resolver inside answers: {ports}.",
+        "内部 DNS サーバーで名前解決できます({ports})。";
+    /// A resolver inside is silent, and something else inside answers.
+    ResolverSilent: "The resolver inside, {address}, does not answer, although others inside do ({life}). It is stopped, or a firewall inside does not let VPN users ask it.",
+        "原因: 内部 DNS サーバー {address} が無応答です(内部の {life} は応答あり)。DNS サービスの停止、または VPN 利用者からの DNS が内部ファイアウォールで遮断されています。";
+    /// A resolver inside refuses.
+    ResolverRefused: "The resolver inside, {address}, cannot be asked: {reason}.",
+        "原因: 内部 DNS サーバー {address} に問い合わせできません({reason})。";
+    /// Nothing inside answers.
+    NothingInside: "Nothing inside answers ({ports}). The tunnel, a route inside or a firewall inside may be the cause: these cannot be told apart from here.",
+        "内部からの応答がまったくありません({ports})。トンネル・内部経路・内部ファイアウォールのどれが原因かは、ここからは区別できません。";
+    /// The inside name is not known there.
+    NameUnknownInside: "The resolver inside, {address}, answers for {ports}: {reason}.",
+        "原因: 内部 DNS サーバー {address} は応答しますが、{ports} は {reason} です。";
+    /// An inside name answered with outside addresses.
+    NameOutside: "{ports} is answered with addresses that are not inside: the resolver gives the outside view.",
+        "原因: {ports} に内部のものでないアドレスが返りました。社外用の応答(スプリット DNS の外側)が使われています。";
+    /// An inside name is known outside.
+    NameLeak: "The resolver {address}, outside, answers an inside name: inside names leak, or are published.",
+        "原因: 外部の DNS サーバー {address} が内部の名前に応答しています。内部名の漏えい、または外部への公開です。";
+    /// A resolver answers what cannot exist, or where none is.
+    DnsHijacked: "DNS is answered that cannot be: a name that does not exist, or at {address} where no resolver is. Something on the way answers instead.",
+        "原因: 存在しない名前、または DNS サーバーのないアドレス {address} から応答がありました。途中の機器が DNS を横取りしています。";
+    /// The hosts inside answer.
+    HostsOk: "These inside answer: {ports}.",
+        "内部の {ports} が応答します。";
+    /// A host inside is refused by a firewall, or silent where another one answers.
+    InsideDenied: "{ports} inside refuses or does not answer, although others inside do ({life}). A firewall inside denies VPN users' addresses, or that host is off: a filter that says nothing and a host that is off look the same.",
+        "原因: 内部の {ports} が拒否または無応答です(内部の {life} は応答あり)。内部ファイアウォールが VPN 利用者のアドレス帯を拒否しているか、そのホストが停止しています(無言の破棄と停止は区別できません)。";
+    /// A firewall inside says that it denies.
+    InsideProhibited: "A firewall inside says that it refuses {ports} (administratively prohibited): it denies VPN users' addresses.",
+        "原因: 内部のファイアウォールが {ports} を明示的に拒否しています(管理上の禁止)。VPN 利用者のアドレス帯が許可されていません。";
+    /// A host inside refuses the port itself.
+    InsideClosed: "{ports} inside is there and its service is not: {reason}.",
+        "原因: 内部の {ports} はホストに到達できますが、サービスが動いていません({reason})。";
+    /// We could not ask inside.
+    InsideFault: "Nothing could be asked inside: {fault}. That is no fault of the inside.",
+        "内部への確認ができませんでした({fault})。内部側の問題ではありません。";
     /// Nothing is declared, or not part of this check.
     InsideSkipped: "Not tried: it takes the tunnel.",
         "トンネルが必要なため未確認です。";
@@ -323,30 +396,4 @@ notes! {
     /// Declared full, and IPv6 goes around it.
     Ipv6Around: "IPv6 goes around the tunnel ({way}), though a full tunnel is declared; IPv4 goes into it.",
         "フルトンネルの宣言ですが、IPv6 はトンネルを通らず {way} 経由です(IPv4 はトンネル経由)。";
-
-    // behind the tunnel
-    /// Everything that was asked there answers.
-    InsideAnswers: "Answered through the tunnel: {where}.",
-        "トンネル経由で応答あり: {where}。";
-    /// A host's name has no address.
-    InsideUnresolved: "{where}: its name has no address on this host. With the VPN on, inside names must be asked of the inside resolver. Try: nslookup NAME, ipconfig /all (Windows), resolvectl status (Linux). Good: the inside resolver is listed for the VPN adapter. Bad: it is not.",
-        "原因: {where} の名前がこのホストで解決できません。VPN 接続中は社内 DNS に問い合わせる必要があります。確認手順: VPN アダプターの DNS 設定を確認。コマンド例: nslookup 名前、ipconfig /all(Linux は resolvectl status)。解釈: VPN アダプターに社内 DNS が設定されていれば正常、なければ設定を追加します。";
-    /// An inside resolver denies a name, or gives other addresses.
-    InsideNameBad: "The inside resolver {address} does not give {probe} an inside address: {reason}{detail}. Try: nslookup {probe} {address}. Good: an inside address. Bad: non-existent domain, or a public address; the zone or the view for VPN users lacks the name.",
-        "原因: 社内 DNS {address} が {probe} の社内アドレスを返しません({reason}{detail})。確認手順: 社内 DNS に直接問い合わせる。コマンド例: nslookup {probe} {address}。解釈: 社内アドレスが返れば正常。存在しない、または公開アドレスが返る場合は、VPN 利用者向けのゾーン(ビュー)に名前がありません。";
-    /// An inside resolver cannot be reached, and other hosts inside can.
-    ResolverUnreachable: "The inside resolver does not answer through the tunnel ({where}: {reason}), and other hosts inside do: its service is down, or a firewall inside denies DNS to the VPN's addresses. Try: nslookup intranet.local {address}, from here and from inside. Good: an answer. Bad: DNS request timed out; if only from here, allow UDP and TCP 53 from the VPN's range.",
-        "原因: 社内 DNS がトンネル経由で応答しません({where}: {reason})。社内の他のホストは応答するため、DNS サービスの停止か、社内 FW による VPN アドレス帯からの DNS 拒否です。確認手順: 社内からも同じ問い合わせを試す。コマンド例: nslookup intranet.local {address}。解釈: 応答があれば正常。ここからだけ DNS request timed out なら、VPN アドレス帯から UDP/TCP 53 を許可します。";
-    /// A filter inside refuses.
-    InsideDenied: "A firewall inside refuses the packets to {where}: it does not let the VPN's addresses in. Check its rules for the VPN users' range. Try: tracert -d {address} (Windows), traceroute -n {address} (Linux): the last hop that answers is the one that refuses. Cisco: show access-lists (the counter of the deny line rises).",
-        "原因: 社内の FW が {where} 宛てのパケットを拒否しています(VPN のアドレス帯が許可されていない)。確認手順: VPN 利用者のアドレス帯に対する FW/ACL を確認。コマンド例: tracert -d {address}(Linux は traceroute -n {address})。Cisco なら show access-lists。解釈: 最後に応答したホップが拒否している機器で、deny 行のカウンターが増えます。";
-    /// A host inside answers, and not well.
-    InsideBad: "{where}, through the tunnel: {reason}{detail}. The tunnel works; the fault is at that host or its service.",
-        "{where}(トンネル経由): {reason}{detail}。トンネルは機能しており、そのホストまたはサービス側の問題です。";
-    /// A host inside is silent, and others answer.
-    InsideSilent: "{where} does not answer through the tunnel, and other hosts inside do: the host or its service is down, its way back to the VPN's addresses is missing, or a firewall inside drops the packets; these look the same from here. Try it from inside; then check the firewall for the VPN users' range, and the host's default gateway.",
-        "原因: {where} がトンネル経由で応答しません(社内の他のホストは応答)。ホストやサービスの停止、VPN アドレス帯への戻り経路の欠落、社内 FW による破棄のいずれかで、ここからは区別できません。確認手順: 社内から同じ接続を試し、次に VPN アドレス帯に対する FW/ACL とホストのデフォルトゲートウェイを確認します。";
-    /// Everything inside is silent.
-    AllSilentInside: "Nothing behind the tunnel answers ({where} and all others). Whether the tunnel carries nothing or everything there is silent cannot be known from here. Try: ping of any other inside host; Cisco: show crypto ipsec sa (encaps rise and decaps stay 0: nothing comes back).",
-        "トンネルの先から何も応答がありません({where} ほかすべて)。トンネルが通していないのか、先がすべて無応答なのかはここからは判断できません。確認手順: 他の社内ホストへ ping。Cisco なら show crypto ipsec sa(encaps だけ増え decaps が 0 のままなら戻りがありません)。";
 }

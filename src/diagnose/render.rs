@@ -212,7 +212,7 @@ pub fn text(diagnosis: &Diagnosis, survey: &Survey, lang: Lang) -> String {
         let heading = if lang == Lang::Ja { "測定結果" } else { "What the probes saw" };
         let _ = writeln!(out, "\n{heading}:");
     }
-    for seen in survey.observed.iter().chain(survey.inside.iter().filter_map(|it| it.seen.as_ref())) {
+    for seen in &survey.observed {
         out.push_str(&probe_line(seen, lang));
     }
     let verdict = match (diagnosis.verdict, diagnosis.failed_step, lang) {

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use crate::config::Role;
 use crate::probe::Kind;
 use crate::route::Ways;
 use crate::sample::{Fault, Report};
@@ -44,20 +43,9 @@ pub struct Survey {
     pub ways: Option<Ways>,
     /// What the probes saw, in the order they ran.
     pub observed: Vec<Observed>,
+    /// What the hosts and resolvers behind the tunnel answered; `probe` is how they were asked.
+    pub inside: Vec<Observed>,
     /// What signing in as the configured session came to: whether without a child, or why not. Nothing
     /// if no session is configured.
     pub session: Option<Result<bool, Teardown>>,
-    /// What the probes of the hosts behind its tunnel saw.
-    pub inside: Vec<Behind>,
-}
-
-/// What one probe saw of something behind the tunnel.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Behind {
-    /// What that is there for.
-    pub role: Role,
-    /// The target that it is.
-    pub target: String,
-    /// What was seen; nothing if its name has no address.
-    pub seen: Option<Observed>,
 }

@@ -56,8 +56,8 @@ fn survey(seen: &[(&str, Outcome)]) -> Survey {
         routes: vec![(ip("192.0.2.1"), Ok(ip("198.51.100.7")))],
         ways: None,
         observed: seen.iter().map(|(kind, outcome)| observed(kind, *outcome)).collect(),
-        session: None,
         inside: Vec::new(),
+        session: None,
     }
 }
 
@@ -739,6 +739,7 @@ fn every_sentence_uses_slots_that_exist_and_both_languages_have_it() {
         "link",
         "way",
         "class",
+        "bytes",
     ];
     for note in Note::ALL {
         for lang in Lang::ALL {

@@ -12,14 +12,14 @@ use std::time::Duration;
 use super::session;
 use crate::budget::Budget;
 use crate::config::{Address, Config, Egress, Target};
-pub use crate::diagnose::survey::{Behind, Observed, Survey};
+pub use crate::diagnose::survey::{Observed, Survey};
 use crate::entropy::Generator;
 use crate::net::clock::SystemClock;
 use crate::net::resolve::Resolver;
 use crate::net::route;
 use crate::net::{Driver, FlowId, Happening, Tag};
 use crate::probe::{Charge, Form, Spec, ike, ikev1};
-use crate::route::{Leaving, Questions, Ways};
+use crate::route::{Leaving, Questions};
 use crate::sample::{Fault, Outcome, Reason, Report, SeriesId};
 use crate::session::Teardown;
 use crate::time::{Clock, Timestamp};
@@ -86,6 +86,8 @@ pub fn survey(config: &Config, target: &Target, options: &Options) -> io::Result
     let routes = members.iter().map(|address| (*address, Driver::source_towards(*address, way))).collect();
     let ways = route::ask(&questions(target, way, members.clone())).ok();
     let mut cases = cases(config, target, options, &members, &mut driver);
+    let outside = cases.len();
+    cases.extend(inside_cases(config, target, options, &mut driver));
     let mut happenings = Vec::new();
     run(&mut driver, &mut budget, &mut cases, &mut happenings, Turn::Gentle)?;
     // Before anything is left half open, for this leaves nothing behind unless it is not answered.
@@ -106,7 +108,7 @@ pub fn survey(config: &Config, target: &Target, options: &Options) -> io::Result
         driver.turn(deadline, &mut happenings)?;
         happenings.clear();
     }
-    let observed = cases
+    let mut observed: Vec<Observed> = cases
         .into_iter()
         .map(|case| {
             let (form, report) = case.best.unwrap_or(("none", Report::new(Outcome::Unsent(Fault::Budget))));
@@ -121,6 +123,7 @@ pub fn survey(config: &Config, target: &Target, options: &Options) -> io::Result
             }
         })
         .collect();
+    let inside = observed.split_off(outside.min(observed.len()));
     let host = target.addresses.first().map_or_else(
         || target.name.clone(),
         |address| match address {
@@ -128,33 +131,7 @@ pub fn survey(config: &Config, target: &Target, options: &Options) -> io::Result
             Address::Name(name) => name.clone(),
         },
     );
-    Ok(Survey { time: clock.wall(), host, resolved, routes, ways, observed, session, inside: Vec::new() })
-}
-
-/// Probes what is behind the tunnel of `target`, as [`survey`] does; nothing if nothing is declared, or the
-/// tunnel is not there.
-///
-/// # Errors
-/// As [`survey`].
-pub fn behind(
-    config: &Config,
-    target: &Target,
-    ways: Option<&Ways>,
-    options: &Options,
-) -> io::Result<Vec<Behind>> {
-    let mut all = Vec::new();
-    let Some(inside) = target.inside.as_ref().filter(|_| ways.is_some_and(Ways::tunnel_up)) else {
-        return Ok(all);
-    };
-    for (role, name) in inside.behind() {
-        let Some(child) = config.targets.iter().find(|child| child.name == *name) else { continue };
-        let seen = survey(config, child, options)?;
-        let unresolved = seen.resolved.as_ref().map_or(true, Vec::is_empty);
-        all.extend(unresolved.then(|| Behind { role, target: name.clone(), seen: None }));
-        let rows = seen.observed.into_iter();
-        all.extend(rows.map(|seen| Behind { role, target: name.clone(), seen: Some(seen) }));
-    }
-    Ok(all)
+    Ok(Survey { time: clock.wall(), host, resolved, routes, ways, observed, inside, session })
 }
 
 /// What is to be asked of the kernel for a target whose members have these addresses.
@@ -168,7 +145,9 @@ pub fn questions(target: &Target, way: &Egress, members: Vec<IpAddr>) -> Questio
         leaving,
         tunnel: inside.and_then(|inside| inside.interface.clone()),
         prefixes: inside.map(|inside| inside.prefixes.clone()).unwrap_or_default(),
-        hosts: inside.map(|inside| inside.addresses.clone()).unwrap_or_default(),
+        hosts: inside.map_or_else(Vec::new, |inside| {
+            inside.dns.iter().copied().chain(inside.hosts.iter().map(|host| host.address)).collect()
+        }),
     }
 }
 
@@ -215,7 +194,8 @@ fn cases(
                 let forms = (spec.kind.forms)(spec);
                 let mut todo = VecDeque::new();
                 for form in forms {
-                    let (turn, times) = if form.stateless() {
+                    // What a stateless probe does now and then (the path MTU) comes after its answer.
+                    let (turn, times) = if form.stateless() && !form.rare {
                         (Turn::Gentle, options.attempts.max(1))
                     } else {
                         (Turn::Stateful, 1)
@@ -235,6 +215,37 @@ fn cases(
         }
     }
     cases
+}
+
+/// What is asked behind the tunnel, over its way out.
+fn inside_cases(config: &Config, target: &Target, options: &Options, driver: &mut Driver) -> Vec<Case> {
+    let Some(inside) = &target.inside else { return Vec::new() };
+    let name = inside.egress.clone().unwrap_or_else(|| "default".to_owned());
+    let egress = Arc::new(config.egress.get(&name).cloned().unwrap_or_default());
+    let timeout = Duration::from_secs(2);
+    let probes = inside.probes(timeout).into_iter();
+    probes
+        .map(|(address, spec)| {
+            let (kept, port) = spec.flow();
+            let todo = (spec.kind.forms)(&spec).iter().filter(|form| !form.rare).flat_map(|form| {
+                let (turn, times) = if form.stateless() {
+                    (Turn::Gentle, options.attempts.max(1))
+                } else {
+                    (Turn::Stateful, 1)
+                };
+                std::iter::repeat_n((turn, form), times as usize)
+            });
+            Case {
+                todo: todo.collect(),
+                flow: driver.open(address, port, kept, Arc::clone(&egress)),
+                spec,
+                member: 1,
+                address,
+                egress: name.clone(),
+                best: None,
+            }
+        })
+        .collect()
 }
 
 /// Of the handshakes that would leave a half-open session, keeps one per address: of a case that was

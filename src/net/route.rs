@@ -338,7 +338,11 @@ impl Changes {
     /// When the kernel gives no netlink socket.
     pub fn open() -> io::Result<Self> {
         let (connection, _, messages) = new_multicast_connection(&GROUPS)?;
-        Ok(Self { news: messages.map(drop).boxed(), heard: false, task: tokio::spawn(connection).abort_handle() })
+        Ok(Self {
+            news: messages.map(drop).boxed(),
+            heard: false,
+            task: tokio::spawn(connection).abort_handle(),
+        })
     }
 
     /// Waits for the next change, and for the end of the burst that it is part of; then `true`. `false` if

@@ -43,8 +43,8 @@ fn judged(vpn: &[Vpn], observed: Vec<Observed>) -> (Diagnosis, Survey) {
         routes: vec![(ip("192.0.2.1"), Ok(ip("198.51.100.7")))],
         ways: None,
         observed,
-        session: None,
         inside: Vec::new(),
+        session: None,
     };
     (diagnose(&survey, &target(vpn)), survey)
 }

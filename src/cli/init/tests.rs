@@ -26,8 +26,8 @@ fn made(host: &str, observed: Vec<Observed>) -> String {
         routes: Vec::new(),
         ways: None,
         observed,
-        session: None,
         inside: Vec::new(),
+        session: None,
     };
     let text = configuration(&survey, &config.targets[0], &name_of(host));
     serde_saphyr::from_str::<IgnoredAny>(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));

@@ -461,8 +461,8 @@ fn the_concentrator_in_its_own_tunnel() {
         routes: Vec::new(),
         ways: Some(ways(&format!("{HOME}; tun0 10.8.0.6/24; {table}"), "", &["192.0.2.1"])),
         observed: seen,
-        session: None,
         inside: Vec::new(),
+        session: None,
     };
     let rows = [
         ("the host route was lost", LOOP, vec![silent()], false, "failed default_route_via_tunnel"),
