@@ -16,6 +16,7 @@ use tracing_subscriber::filter::LevelFilter;
 pub mod check;
 pub mod config;
 pub mod demo;
+pub mod explain;
 pub mod incidents;
 pub mod init;
 pub mod ready;
@@ -83,6 +84,8 @@ pub enum Command {
         #[command(subcommand)]
         command: incidents::IncidentsCommand,
     },
+    /// Say what a line of a log or an error means, and what to do
+    Explain(explain::Explain),
     /// Show the way to a host on the flow of its VPN
     Trace(trace::Trace),
     /// Say whether so many people in Teams will hold: capacity, and what the probes saw
@@ -172,6 +175,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Incidents { command }) => {
             ExitCode::from(command.run(&file, cli.common.config_file.is_some()))
         }
+        Some(Command::Explain(explain)) => ExitCode::from(explain.run()),
         Some(Command::Trace(trace)) => ExitCode::from(trace.run(&file)),
         Some(Command::Ready(ready)) => ExitCode::from(ready.run(&file)),
         Some(Command::Init(init)) => ExitCode::from(init.run()),

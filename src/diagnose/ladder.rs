@@ -44,7 +44,7 @@ use super::way::{inside_routes, own_tunnel};
 use super::{
     Diagnosis, Evidence, LadderReason, Note, Observed, Said, Status, Step, StepReason, StepResult, Survey,
 };
-use crate::config::Target;
+use crate::config::{Target, Vpn};
 use crate::sample::{Fault, Outcome, Reason};
 use crate::session::Teardown;
 
@@ -57,6 +57,36 @@ pub fn diagnose(survey: &Survey, target: &Target) -> Diagnosis {
 /// The same, from what is declared.
 #[must_use]
 pub(super) fn climb(survey: &Survey, declared: &Declared) -> Diagnosis {
+    let mut diagnosis = rungs(survey, declared);
+    diagnosis.not_known = not_known(survey, declared, &diagnosis);
+    diagnosis
+}
+
+/// What takes a whole session of a user, unless a host inside has answered through the tunnel.
+fn not_known(survey: &Survey, declared: &Declared, diagnosis: &Diagnosis) -> Vec<&'static str> {
+    let through = declared.inside.as_ref().is_some_and(|inside| inside.egress.is_some())
+        && diagnosis.step(Step::InsideHosts).is_some_and(|step| step.status == Status::Ok);
+    if through {
+        return Vec::new();
+    }
+    let answers = |pick: &dyn Fn(&str) -> bool| {
+        survey
+            .observed
+            .iter()
+            .any(|seen| pick(seen.kind.name) && seen.report.outcome.received() == Some(true))
+    };
+    let mut all = Vec::new();
+    if !declared.vpn.is_empty() || answers(&|kind| kind.starts_with("ike") || kind.starts_with("openvpn")) {
+        all.push("credentials");
+    }
+    let ipsec = declared.vpn.iter().any(|vpn| matches!(vpn, Vpn::Ipsec | Vpn::L2tpIpsec));
+    if ipsec || (declared.vpn.is_empty() && answers(&|kind| kind.starts_with("ike"))) {
+        all.extend(["phase2_mismatch", "esp_broken_by_nat"]);
+    }
+    all
+}
+
+fn rungs(survey: &Survey, declared: &Declared) -> Diagnosis {
     let say = |note| Said::new(note).with("host", &survey.host);
     let name = name(survey, say(Note::NameLiteral));
     let mut steps = vec![step(Step::Name, name.clone())];

@@ -13,6 +13,8 @@ use crate::sample::{Fault, Outcome, Reason};
 use crate::time::WallTime;
 use crate::words;
 
+pub mod advice;
+pub mod counsel;
 pub mod incident;
 mod incident_words;
 mod inside;
@@ -211,6 +213,8 @@ pub struct Diagnosis {
     pub failed_step: Option<Step>,
     /// Every step, in their order.
     pub steps: Vec<StepResult>,
+    /// What this survey could not know, by the names of entries of [`advice`].
+    pub not_known: Vec<&'static str>,
 }
 
 impl Diagnosis {
@@ -224,7 +228,7 @@ impl Diagnosis {
             None if works => Verdict::Ok,
             None => Verdict::Unknown,
         };
-        Self { target, time, verdict, failed_step, steps }
+        Self { target, time, verdict, failed_step, steps, not_known: Vec::new() }
     }
 
     /// The result of a step.

@@ -91,7 +91,7 @@ const CRATES: &[(&[&str], &[&str])] = &[
     (&["x509_parser"], &["probe"]),
     (&["rcgen"], &["demo"]),
     (&["rand"], &["entropy"]),
-    (&["serde_saphyr"], &["config", "cli"]),
+    (&["serde_saphyr"], &["config", "cli", "diagnose"]),
     (&["askama"], &["export"]),
 ];
 
