@@ -35,6 +35,7 @@ use crate::journal::{self, Recorder};
 use crate::net::clock::SystemClock;
 use crate::net::resolve::{Resolver, retry_after};
 use crate::net::{Driver, IcmpAccess, listen, raise_descriptor_limit};
+use crate::store::{self, Shelf, Snapshot, Store};
 use crate::time::{Clock, Timestamp};
 
 /// What `serve` is given.
@@ -48,6 +49,8 @@ pub struct ServeArgs {
     pub journal: Option<journal::Settings>,
 }
 
+/// How long the end waits for the disk.
+const LAST_WRITES: Duration = Duration::from_secs(1);
 /// How long the engine may go without finishing a turn.
 const ENGINE_SILENCE: Duration = Duration::from_secs(5);
 /// A start that comes to nothing for a reason the operator can mend.
@@ -86,8 +89,15 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
             }
         }
     }
-    let clock = SystemClock::start();
-    let recorder = match args.journal.clone().map(|settings| start_journal(settings, clock)).transpose() {
+    let base = match Base::open(&loaded.config) {
+        Ok(base) => base,
+        Err(error) => {
+            eprintln!("vpnprobe: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let recorder = match args.journal.clone().map(|settings| start_journal(settings, base.clock)).transpose()
+    {
         Ok(recorder) => recorder,
         Err(problem) => {
             eprintln!("vpnprobe: {problem}");
@@ -95,7 +105,7 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
         }
     };
     let source = Source::File(args.config_file.clone());
-    match run(clock, loaded, source, listeners, recorder, until_signal) {
+    match run(base, loaded, source, listeners, recorder, until_signal) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("vpnprobe: {error}");
@@ -139,8 +149,8 @@ impl Daemon {
         let stop = Arc::new(Notify::new());
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("web".to_owned()).spawn(move || {
-            let clock = SystemClock::start();
-            run(clock, loaded, Source::Fixed, listeners, None, |_| async move { stopped.notified().await })
+            let base = Base::open(&loaded.config)?;
+            run(base, loaded, Source::Fixed, listeners, None, |_| async move { stopped.notified().await })
         })?;
         Ok(Running { stop, thread: Some(thread), addresses })
     }
@@ -173,15 +183,41 @@ struct Shared {
     engine: Handle,
     registry: Registry,
     clock: SystemClock,
+    /// The recorded incidents.
+    shelf: Arc<Shelf>,
     /// When the running configuration was applied.
     applied: Mutex<Timestamp>,
     /// A new configuration: the names to look up have changed.
     reloaded: Notify,
 }
 
+/// What everything else stands on.
+struct Base {
+    clock: SystemClock,
+    registry: Registry,
+    store: Store,
+    /// What an earlier process knew, and where its clock would be by now.
+    kept: Option<(Timestamp, Snapshot)>,
+}
+
+impl Base {
+    /// Goes on where an earlier process ended, if it left something and that is of use.
+    fn open(config: &Config) -> io::Result<Self> {
+        let clock = SystemClock::start();
+        // Of it the metrics read the wall clock only, which a restart does not move.
+        let registry = Registry::new(Arc::new(clock));
+        let settings =
+            store::Settings { directory: config.state_dir.clone(), most_bytes: config.state_max_size };
+        let counts = registry.clone();
+        let (store, kept) = Store::open(&settings, clock.wall(), move || counts.own().state_write_failed())?;
+        let clock = kept.as_ref().map_or(clock, |(begin, _)| clock.counting_from(*begin));
+        Ok(Self { clock, registry, store, kept })
+    }
+}
+
 /// Runs engine and web side until `end` says so.
 fn run<F, E>(
-    clock: SystemClock,
+    base: Base,
     loaded: Loaded,
     source: Source,
     listeners: Vec<TcpListener>,
@@ -192,13 +228,19 @@ where
     E: FnOnce(Arc<Shared>) -> F,
     F: Future<Output = ()>,
 {
-    let registry = Registry::new(Arc::new(clock));
+    let Base { clock, registry, store, kept } = base;
     let descriptors = raise_descriptor_limit();
     // Reading the trust store takes a while: before the engine runs, not in its first handshake.
     crate::probe::certificate::native();
     let mut driver = Driver::new(clock, Box::new(Generator::from_os()))?;
     tell_rights(&loaded.config, &mut driver, descriptors);
     let mut engine = Engine::new(driver, registry.clone());
+    if let Some((_, kept)) = kept {
+        engine.resume(kept);
+    }
+    if let Some(feed) = store.feed() {
+        engine.keep_in(feed);
+    }
     if let Some(recorder) = recorder {
         engine.record(recorder);
     }
@@ -209,6 +251,7 @@ where
         engine: handle.clone(),
         registry: registry.clone(),
         clock,
+        shelf: store.shelf(),
         applied: Mutex::new(clock.now()),
         reloaded: Notify::new(),
     });
@@ -218,7 +261,10 @@ where
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         let daemon: Arc<dyn http::Daemon> = Arc::clone(&shared) as _;
-        let app = Arc::new(App::new(registry, daemon, config.web.probe_timeout, Limits::default()));
+        let app = Arc::new(
+            App::new(registry, daemon, config.web.probe_timeout, Limits::default())
+                .with_incidents(Arc::clone(&shared.shelf)),
+        );
         let mut tasks = JoinSet::new();
         tasks.spawn(look_up_names(Arc::clone(&shared)));
         tasks.spawn(keep_alive(Arc::clone(&shared)));
@@ -236,6 +282,7 @@ where
     });
     handle.send(Command::Stop);
     let ended = thread.join().map_err(|_| io::Error::other("the engine panicked"))?;
+    store.close(LAST_WRITES);
     runtime.shutdown_background();
     served.and(ended)
 }
@@ -288,6 +335,10 @@ impl Shared {
                     tracing::warn!("{warning}");
                 }
                 let config = Arc::new(loaded.config.clone());
+                let before = self.config();
+                if (&config.state_dir, config.state_max_size) != (&before.state_dir, before.state_max_size) {
+                    tracing::warn!("state_dir and state_max_size are heeded at the next start only");
+                }
                 *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
                 *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = self.clock.now();
                 tracing::info!("reloaded: {}", summary(&config));

@@ -60,7 +60,10 @@ impl Explain {
             return Err("nothing to explain: give a line of a log, or pipe it in".to_owned());
         }
         let mut bytes = Vec::new();
-        io::stdin().take(MOST).read_to_end(&mut bytes).map_err(|error| format!("cannot read stdin: {error}"))?;
+        io::stdin()
+            .take(MOST)
+            .read_to_end(&mut bytes)
+            .map_err(|error| format!("cannot read stdin: {error}"))?;
         let text = String::from_utf8_lossy(&bytes).into_owned();
         if text.trim().is_empty() { Err("nothing to explain: stdin is empty".to_owned()) } else { Ok(text) }
     }

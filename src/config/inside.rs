@@ -173,7 +173,10 @@ pub(super) fn inside(
             "list the networks behind the tunnel: prefixes: [10.20.0.0/16]",
         );
     }
-    (Some(Inside { egress: file.egress.clone(), interface, tunnel, prefixes, dns, names, hosts }), Some(file.clone()))
+    (
+        Some(Inside { egress: file.egress.clone(), interface, tunnel, prefixes, dns, names, hosts }),
+        Some(file.clone()),
+    )
 }
 
 fn dns(written: &[String], check: &mut Check<'_>, path: &KeyPath) -> Vec<IpAddr> {
@@ -181,7 +184,9 @@ fn dns(written: &[String], check: &mut Check<'_>, path: &KeyPath) -> Vec<IpAddr>
     for (index, text) in written.iter().enumerate() {
         match text.parse() {
             Ok(address) => all.push(address),
-            Err(_) => check.wrong(&path.item(index), "must be the address of a resolver", "for example 10.20.0.53"),
+            Err(_) => {
+                check.wrong(&path.item(index), "must be the address of a resolver", "for example 10.20.0.53")
+            }
         }
     }
     few(written, check, path);

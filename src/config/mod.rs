@@ -62,6 +62,8 @@ pub struct Config {
     pub flap: Damping,
     /// Where state survives a restart; none if not set.
     pub state_dir: Option<PathBuf>,
+    /// The most bytes of recorded incidents in it.
+    pub state_max_size: u64,
     /// The HTTP side.
     pub web: Web,
 }
@@ -78,6 +80,7 @@ impl Config {
             buckets: vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0],
             flap: Damping::default(),
             state_dir: None,
+            state_max_size: check::STATE_MAX_SIZE,
             web: Web {
                 listen: vec![SocketAddr::from(([127, 0, 0, 1], 10069))],
                 probe_timeout: Duration::from_secs(10),

@@ -32,9 +32,13 @@ pub struct File {
     pub budget: Budget,
     /// Timers of dead peer detection beside the built-in ones, by name; the name is the label `profile`.
     pub dpd_profiles: BTreeMap<String, DpdProfile>,
-    /// Directory for what is to survive a restart; this version keeps nothing there yet.
+    /// Directory for what is to survive a restart: what is known of every series, and the recorded
+    /// incidents. Without one nothing does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_dir: Option<PathBuf>,
+    /// The most space that recorded incidents may take there, from 1MiB to 100GiB; the oldest go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_max_size: Option<Size>,
     /// The HTTP side.
     pub web: Web,
 }
@@ -634,6 +638,12 @@ pub struct Web {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probe_timeout: Option<Duration>,
 }
+
+/// A size: a whole number and a unit, for example 512KiB, 64MiB, 2GiB.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(extend("examples" = ["64MiB", "2GiB"]))]
+pub struct Size(pub String);
 
 /// A duration: a number and a unit, for example 100ms, 5s, 1m 30s, 1h, 1d.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

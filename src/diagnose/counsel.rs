@@ -144,14 +144,20 @@ pub(super) fn advice_text(diagnosis: &Diagnosis, survey: &Survey, lang: Lang) ->
     let mut out = String::new();
     let steps = diagnosis.steps.iter().filter(|it| wanted(it) && (!failed || it.status == Status::Failed));
     for step in steps {
-        let Some(entry) = advice::of(step).filter(|entry| !told.contains(&entry.id.as_str())) else { continue };
+        let Some(entry) = advice::of(step).filter(|entry| !told.contains(&entry.id.as_str())) else {
+            continue;
+        };
         told.push(&entry.id);
         let _ = writeln!(out, "\n[{}] {}", step_word(step.step, lang), entry.title.text(lang));
         out.push_str(&block(entry, &slots(step, survey), lang));
     }
     let rest = not_known(diagnosis, lang);
     if !rest.is_empty() && !failed {
-        let heading = if lang == Lang::Ja { "ここからは分からないこと:" } else { "What cannot be known from here:" };
+        let heading = if lang == Lang::Ja {
+            "ここからは分からないこと:"
+        } else {
+            "What cannot be known from here:"
+        };
         let _ = writeln!(out, "\n{heading}");
         for it in rest {
             let _ = writeln!(out, "  {}", it.text);
@@ -199,7 +205,8 @@ pub fn ticket(diagnosis: &Diagnosis, survey: &Survey) -> String {
         let rtt = seen.report.rtt.map_or_else(String::new, |rtt| format!(" {}", millis(rtt)));
         let reason = seen.report.outcome.reason().map_or_else(String::new, |reason| format!(" {reason}"));
         let outcome = seen.report.outcome.as_str();
-        let _ = writeln!(out, "probe:   {} {} {} {outcome}{reason}{rtt}", seen.probe, seen.address, seen.egress);
+        let _ =
+            writeln!(out, "probe:   {} {} {} {outcome}{reason}{rtt}", seen.probe, seen.address, seen.egress);
     }
     if let Some(entry) = failed.and_then(advice::of) {
         let _ = writeln!(out, "advice:  {} ({})", entry.title.text(Lang::En), entry.id);

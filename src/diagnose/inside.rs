@@ -69,7 +69,9 @@ fn worst(judged: Vec<Judged>, fine: Note, seen: &[&Observed]) -> Judged {
     for it in judged.into_iter().filter(|it| it.status == status) {
         match &mut all {
             None => all = Some(it),
-            Some(all) => all.said.extend(it.said.into_iter().filter(|said| !all.said.contains(said)).collect::<Vec<_>>()),
+            Some(all) => all
+                .said
+                .extend(it.said.into_iter().filter(|said| !all.said.contains(said)).collect::<Vec<_>>()),
         }
     }
     all.unwrap_or_else(super::unit::untried).on(evidence)
@@ -81,7 +83,10 @@ fn life(survey: &Survey, except: &Observed) -> Option<String> {
         .inside
         .iter()
         .filter(|it| it.address != except.address)
-        .filter(|it| speaks(it) || matches!(sign(it), Sign::Blocked(Reason::ConnectionRefused | Reason::PortUnreachable)))
+        .filter(|it| {
+            speaks(it)
+                || matches!(sign(it), Sign::Blocked(Reason::ConnectionRefused | Reason::PortUnreachable))
+        })
         .collect();
     let living: Vec<&Observed> = living.into_iter().take(3).collect();
     (!living.is_empty()).then(|| told(&living))
@@ -171,7 +176,9 @@ fn host(survey: &Survey, seen: &Observed) -> Judged {
         }
         Sign::Blocked(reason) => failed(say(Note::InsideClosed, seen).reason(reason), reason),
         Sign::Silent => match life(survey, seen) {
-            Some(life) => failed(say(Note::InsideDenied, seen).with("life", life), LadderReason::InsideDenied),
+            Some(life) => {
+                failed(say(Note::InsideDenied, seen).with("life", life), LadderReason::InsideDenied)
+            }
             None => nothing(survey, seen),
         },
     }

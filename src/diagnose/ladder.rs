@@ -48,7 +48,9 @@ use super::inside;
 use super::rungs::{authenticate, found, ports, reach, tunnel};
 use super::unit::{Declared, Judged, Unit, fault, untried};
 use super::way::{inside_routes, own_tunnel};
-use super::{Diagnosis, LadderReason, Observed, StepReason, Evidence, Note, Said, Status, Step, StepResult, Survey};
+use super::{
+    Diagnosis, Evidence, LadderReason, Note, Observed, Said, Status, Step, StepReason, StepResult, Survey,
+};
 use crate::config::{Target, Vpn};
 use crate::sample::{Fault, Outcome, Reason};
 use crate::session::Teardown;
@@ -75,7 +77,10 @@ fn not_known(survey: &Survey, declared: &Declared, diagnosis: &Diagnosis) -> Vec
         return Vec::new();
     }
     let answers = |pick: &dyn Fn(&str) -> bool| {
-        survey.observed.iter().any(|seen| pick(seen.kind.name) && seen.report.outcome.received() == Some(true))
+        survey
+            .observed
+            .iter()
+            .any(|seen| pick(seen.kind.name) && seen.report.outcome.received() == Some(true))
     };
     let mut all = Vec::new();
     if !declared.vpn.is_empty() || answers(&|kind| kind.starts_with("ike") || kind.starts_with("openvpn")) {

@@ -15,6 +15,8 @@ use crate::words;
 
 pub mod advice;
 pub mod counsel;
+pub mod incident;
+mod incident_words;
 mod inside;
 mod ladder;
 mod notes;

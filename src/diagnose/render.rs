@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::text::{fault_text, reason_text};
-use super::{advice, counsel};
 use super::{Diagnosis, Lang, Observed, Status, Step, StepResult, Survey, Verdict};
+use super::{advice, counsel};
 use crate::route::Ways;
 use crate::sample::{Detail, Details, Fault, Outcome, Reason};
 

@@ -255,9 +255,8 @@ fn on_request(observed: &Observed) -> bool {
 
 /// Large packets that vanish on the way, small ones being answered.
 fn black_hole(unit: &Unit<'_>) -> Option<Judged> {
-    let holes = |seen: &&&Observed| {
-        seen.report.findings.as_ref().is_some_and(|it| it.details.is("mtu_black_hole"))
-    };
+    let holes =
+        |seen: &&&Observed| seen.report.findings.as_ref().is_some_and(|it| it.details.is("mtu_black_hole"));
     let seen = unit.seen.iter().find(holes)?;
     let details = &seen.report.findings.as_ref()?.details;
     let bytes = match details.get("path_mtu") {

@@ -167,7 +167,8 @@ impl Unit<'_> {
         };
         let judged = match heard.sign {
             Sign::Denies(Reason::WrongFlavour) => {
-                let said = say(Note::WrongFlavour).with("detail", text("flavour")).with("way", text("declared"));
+                let said =
+                    say(Note::WrongFlavour).with("detail", text("flavour")).with("way", text("declared"));
                 Judged::new(Status::Failed, said).because(Reason::WrongFlavour)
             }
             Sign::Denies(Reason::HttpStatus) => {
@@ -176,7 +177,8 @@ impl Unit<'_> {
             }
             Sign::Denies(Reason::TlsAlert) => {
                 let alert = detail(heard.best, &["tls_alert", "alert"]);
-                Judged::new(Status::Failed, say(Note::TlsAlert).with("detail", alert)).because(Reason::TlsAlert)
+                Judged::new(Status::Failed, say(Note::TlsAlert).with("detail", alert))
+                    .because(Reason::TlsAlert)
             }
             Sign::Objects(Reason::TlsLegacy) | Sign::Denies(Reason::TlsLegacy) => {
                 Judged::answering(vec![heard.label.clone()], Some(say(Note::TlsLegacy)))

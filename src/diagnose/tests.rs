@@ -842,7 +842,11 @@ fn detailed(kind: &str, outcome: Outcome, flags: &[&'static str]) -> Observed {
 fn inside(rows: Vec<(&str, Observed)>) -> Survey {
     let mut all = survey(&[("icmp", YES), ("ike", YES), ("ike_natt", YES)]);
     for (address, seen) in rows {
-        all.inside.push(Observed { probe: format!("{}://{address}", seen.kind.name), address: ip(address), ..seen });
+        all.inside.push(Observed {
+            probe: format!("{}://{address}", seen.kind.name),
+            address: ip(address),
+            ..seen
+        });
     }
     all
 }
@@ -855,17 +859,64 @@ fn inside_names_and_hosts() {
     let of = |kind: &str, outcome| observed(kind, outcome);
     let rows: Vec<(&str, Survey, [&str; 2])> = vec![
         ("healthy", inside(vec![(dns, of("dns", YES)), (host, of("rdp", YES))]), ["ok", "ok"]),
-        ("dns silent", inside(vec![(dns, of("dns", SILENT)), (host, of("rdp", YES))]), ["failed resolver_unreachable", "ok"]),
-        ("all silent", inside(vec![(dns, of("dns", SILENT)), (host, of("rdp", SILENT))]), ["unknown no_answer", "unknown no_answer"]),
-        ("name missing", inside(vec![(dns, of("dns", Refused(Reason::Nxdomain))), (host, of("rdp", YES))]), ["failed nxdomain", "ok"]),
-        ("outside view", inside(vec![(dns, of("dns", WRONG)), (host, of("rdp", YES))]), ["failed wrong_answer", "ok"]),
-        ("leak", inside(vec![(dns, detailed("dns", WRONG, &["known_outside", "name_leak"])), (host, of("rdp", YES))]), ["failed name_leak", "ok"]),
-        ("hijacked", inside(vec![(dns, detailed("dns", WRONG, &["hijacked"])), (host, of("rdp", YES))]), ["failed captive_or_hijacked", "ok"]),
-        ("intercepted", inside(vec![(dns, detailed("dns", WRONG, &["intercepted"])), (host, of("rdp", YES))]), ["failed captive_or_hijacked", "ok"]),
-        ("host dropped", inside(vec![(dns, of("dns", YES)), (host, of("rdp", SILENT))]), ["ok", "failed inside_denied"]),
-        ("host rejected", inside(vec![(dns, of("dns", YES)), (host, of("tcp", FILTER))]), ["ok", "failed inside_denied"]),
-        ("service stopped", inside(vec![(dns, of("dns", YES)), (host, of("tcp", RST))]), ["ok", "failed connection_refused"]),
-        ("our fault", inside(vec![(dns, of("dns", Unsent(Fault::Egress))), (host, of("tcp", Unsent(Fault::Egress)))]), ["unknown", "unknown"]),
+        (
+            "dns silent",
+            inside(vec![(dns, of("dns", SILENT)), (host, of("rdp", YES))]),
+            ["failed resolver_unreachable", "ok"],
+        ),
+        (
+            "all silent",
+            inside(vec![(dns, of("dns", SILENT)), (host, of("rdp", SILENT))]),
+            ["unknown no_answer", "unknown no_answer"],
+        ),
+        (
+            "name missing",
+            inside(vec![(dns, of("dns", Refused(Reason::Nxdomain))), (host, of("rdp", YES))]),
+            ["failed nxdomain", "ok"],
+        ),
+        (
+            "outside view",
+            inside(vec![(dns, of("dns", WRONG)), (host, of("rdp", YES))]),
+            ["failed wrong_answer", "ok"],
+        ),
+        (
+            "leak",
+            inside(vec![
+                (dns, detailed("dns", WRONG, &["known_outside", "name_leak"])),
+                (host, of("rdp", YES)),
+            ]),
+            ["failed name_leak", "ok"],
+        ),
+        (
+            "hijacked",
+            inside(vec![(dns, detailed("dns", WRONG, &["hijacked"])), (host, of("rdp", YES))]),
+            ["failed captive_or_hijacked", "ok"],
+        ),
+        (
+            "intercepted",
+            inside(vec![(dns, detailed("dns", WRONG, &["intercepted"])), (host, of("rdp", YES))]),
+            ["failed captive_or_hijacked", "ok"],
+        ),
+        (
+            "host dropped",
+            inside(vec![(dns, of("dns", YES)), (host, of("rdp", SILENT))]),
+            ["ok", "failed inside_denied"],
+        ),
+        (
+            "host rejected",
+            inside(vec![(dns, of("dns", YES)), (host, of("tcp", FILTER))]),
+            ["ok", "failed inside_denied"],
+        ),
+        (
+            "service stopped",
+            inside(vec![(dns, of("dns", YES)), (host, of("tcp", RST))]),
+            ["ok", "failed connection_refused"],
+        ),
+        (
+            "our fault",
+            inside(vec![(dns, of("dns", Unsent(Fault::Egress))), (host, of("tcp", Unsent(Fault::Egress)))]),
+            ["unknown", "unknown"],
+        ),
     ];
     for (what, survey, expected) in rows {
         let diagnosis = ladder::climb(&survey, &declared("ipsec"));
@@ -894,7 +945,11 @@ fn an_mtu_black_hole_is_proven_by_the_vpns_own_packets_only() {
         details.number("path_mtu", 1300);
         details.text("mtu_over", over);
         let step = ladder::climb(&survey, &declared("ipsec")).step(Step::Tunnel).unwrap().clone();
-        assert_eq!(format!("{} {}", step.status, step.reason.map_or("", StepReason::as_str)), expected, "{over}");
+        assert_eq!(
+            format!("{} {}", step.status, step.reason.map_or("", StepReason::as_str)),
+            expected,
+            "{over}"
+        );
     }
 }
 
@@ -910,7 +965,11 @@ fn a_page_that_is_bad_by_one_way_only() {
     assert_eq!(ports(&twin(YES)).status, Status::Ok);
     let status = ports(&twin(Refused(Reason::HttpStatus)));
     assert_eq!((status.status, status.reason), (Status::Failed, Some(Reason::HttpStatus.into())));
-    assert!(status.text(Lang::En).contains("By default the same page is in order"), "{}", status.text(Lang::En));
+    assert!(
+        status.text(Lang::En).contains("By default the same page is in order"),
+        "{}",
+        status.text(Lang::En)
+    );
     let portal = ports(&twin(Answered(Some(Reason::CertUntrusted))));
     assert_eq!(portal.reason, Some(LadderReason::CaptiveOrHijacked.into()));
 }

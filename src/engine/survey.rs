@@ -145,7 +145,9 @@ pub fn questions(target: &Target, way: &Egress, members: Vec<IpAddr>) -> Questio
         leaving,
         tunnel: inside.and_then(|inside| inside.interface.clone()),
         prefixes: inside.map(|inside| inside.prefixes.clone()).unwrap_or_default(),
-        hosts: Vec::new(),
+        hosts: inside.map_or_else(Vec::new, |inside| {
+            inside.dns.iter().copied().chain(inside.hosts.iter().map(|host| host.address)).collect()
+        }),
     }
 }
 
@@ -226,8 +228,11 @@ fn inside_cases(config: &Config, target: &Target, options: &Options, driver: &mu
         .map(|(address, spec)| {
             let (kept, port) = spec.flow();
             let todo = (spec.kind.forms)(&spec).iter().filter(|form| !form.rare).flat_map(|form| {
-                let (turn, times) =
-                    if form.stateless() { (Turn::Gentle, options.attempts.max(1)) } else { (Turn::Stateful, 1) };
+                let (turn, times) = if form.stateless() {
+                    (Turn::Gentle, options.attempts.max(1))
+                } else {
+                    (Turn::Stateful, 1)
+                };
                 std::iter::repeat_n((turn, form), times as usize)
             });
             Case {

@@ -15,6 +15,7 @@ mod degraded;
 mod demo;
 mod dns;
 mod dpd;
+mod faults;
 mod harness;
 mod icmp;
 mod ike;

@@ -219,7 +219,8 @@ fn a_reader_that_went_away_is_no_panic() {
 /// what a change does to it.
 #[test]
 fn the_text_is_as_it_was() {
-    let seen = || vec![observed("icmp", Outcome::OK), observed("ike", Outcome::OK), observed("ike_natt", SILENT)];
+    let seen =
+        || vec![observed("icmp", Outcome::OK), observed("ike", Outcome::OK), observed("ike_natt", SILENT)];
     let (diagnosis, survey) = judged(&[Vpn::Ipsec], seen());
     for (lang, name) in [(Lang::En, "en"), (Lang::Ja, "ja")] {
         let mut text = print(&diagnosis, &survey, Format::Text, lang).0;
