@@ -18,10 +18,21 @@ pub struct Row {
     pub step: &'static str,
     /// The true verdict: `VERDICT: STEP STATUS REASON`.
     pub says: &'static str,
+    /// What the text of that step must not leave out, above all what cannot be known.
+    pub tells: &'static str,
 }
 
-const ROW: Row =
-    Row { what: "", beside: "", config: "", before: &[], fault: &[], undo: &[], step: "ports", says: "" };
+const ROW: Row = Row {
+    what: "",
+    beside: "",
+    config: "",
+    before: &[],
+    fault: &[],
+    undo: &[],
+    step: "ports",
+    says: "",
+    tells: "",
+};
 
 const IPSEC: &str = "\
 defaults: {timeout: 700ms}
@@ -120,6 +131,7 @@ const IPSEC_ROWS: &[Row] = &[
         fault: &["exec r4 nft add rule inet firewall forward drop"],
         step: "reach",
         says: "unknown: reach unknown no_answer",
+        tells: "cannot be told apart",
         ..ROW
     },
     Row {
@@ -146,6 +158,7 @@ const IPSEC_ROWS: &[Row] = &[
         fault: &["exec r4 nft add rule inet firewall forward udp dport 4500 @th,64,32 != 0 drop"],
         step: "tunnel",
         says: "ok: tunnel skipped",
+        tells: "takes credentials",
         ..ROW
     },
     Row {
@@ -155,6 +168,7 @@ const IPSEC_ROWS: &[Row] = &[
         fault: &["freeze strongswan"],
         undo: &["thaw strongswan"],
         says: "failed: ports failed no_answer",
+        tells: "look the same",
         ..ROW
     },
     Row {
@@ -174,6 +188,7 @@ const IPSEC_ROWS: &[Row] = &[
         undo: &["stop strongswan", "start strongswan"],
         step: "tunnel",
         says: "failed: tunnel failed no_proposal_chosen",
+        tells: "look the same",
         ..ROW
     },
     Row {
@@ -184,6 +199,7 @@ const IPSEC_ROWS: &[Row] = &[
         undo: &["stop strongswan", "start strongswan"],
         step: "tunnel",
         says: "failed: tunnel failed no_proposal_chosen",
+        tells: "look the same",
         ..ROW
     },
     Row {
@@ -204,6 +220,7 @@ const IPSEC_ROWS: &[Row] = &[
         undo: &["stop strongswan", "start strongswan"],
         step: "tunnel",
         says: "ok: tunnel skipped",
+        tells: "takes credentials",
         ..ROW
     },
     Row {
@@ -251,6 +268,7 @@ const IPSEC_ROWS: &[Row] = &[
         undo: &["start unbound"],
         step: "name",
         says: "unknown: name unknown",
+        tells: "resolver",
         ..ROW
     },
     Row {
@@ -265,6 +283,7 @@ const IPSEC_ROWS: &[Row] = &[
         ],
         undo: &["stop strongswan", "start strongswan"],
         says: "ok: ports ok",
+        tells: "many half-open",
         ..ROW
     },
 ];
@@ -323,6 +342,7 @@ const TLS_ROWS: &[Row] = &[
         undo: &["exec conc sed -i s/^alicia:/alice:/ STATE/ocserv/passwd"],
         step: "authenticate",
         says: "ok: authenticate skipped",
+        tells: "No credentials",
         ..ROW
     },
     Row {
@@ -333,6 +353,7 @@ const TLS_ROWS: &[Row] = &[
         fault: &["stop openvpn_udp", "start openvpn udp tls-crypt-v2"],
         undo: &["stop openvpn_udp", "start openvpn udp tls-crypt"],
         says: "failed: ports failed no_answer",
+        tells: "look the same",
         ..ROW
     },
     Row {
@@ -341,6 +362,7 @@ const TLS_ROWS: &[Row] = &[
         config: TLS_CRYPT,
         fault: &["exec r4 nft add rule inet firewall forward udp dport 1194 drop"],
         says: "failed: ports failed no_answer",
+        tells: "look the same",
         ..ROW
     },
     Row {
@@ -360,6 +382,7 @@ const TLS_ROWS: &[Row] = &[
         fault: &["stop openvpn_udp", "start openvpn udp tls-crypt"],
         undo: &["stop openvpn_udp", "start openvpn udp plain"],
         says: "unknown: ports unknown no_answer",
+        tells: "to tell them apart",
         ..ROW
     },
     Row {
@@ -368,6 +391,7 @@ const TLS_ROWS: &[Row] = &[
         config: NO_KEY,
         fault: &["exec r4 nft add rule inet firewall forward udp dport 1194 drop"],
         says: "unknown: ports unknown no_answer",
+        tells: "to tell them apart",
         ..ROW
     },
     Row {
@@ -486,6 +510,7 @@ const OFFICE_ROWS: &[Row] = &[
         undo: &["exec client ip link del home0"],
         step: "inside_routes",
         says: "failed: inside_routes failed same_subnet",
+        tells: "home0",
         ..ROW
     },
     Row {
@@ -626,6 +651,7 @@ const OFFICE_ROWS: &[Row] = &[
         fault: &["exec conc nft add rule inet firewall forward ip saddr 10.30.2.0/24 tcp dport 3389 drop"],
         step: "inside_hosts",
         says: "failed: inside_hosts failed no_answer",
+        tells: "look the same",
         ..ROW
     },
     Row {
