@@ -30,7 +30,6 @@ const fn bits(address: IpAddr) -> (u128, u8) {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "an IPv4 address stands in the upper 32 bits")]
 const fn of_bits(bits: u128, v6: bool) -> IpAddr {
     if v6 {
         IpAddr::V6(Ipv6Addr::from_bits(bits))
@@ -309,6 +308,12 @@ pub const INTERNET: [IpAddr; 3] = [
 ];
 
 impl Ways {
+    /// Whether the tunnel is there, is up, and has an address.
+    #[must_use]
+    pub fn tunnel_up(&self) -> bool {
+        self.tunnel_link().is_some_and(|link| link.up && !link.addresses.is_empty())
+    }
+
     /// The class network of the tunnel's own IPv4 address, if it is larger than the network it is on.
     #[must_use]
     pub fn tunnel_class(&self) -> Option<Prefix> {

@@ -10,24 +10,24 @@
 //! outcome it rests on, and no receive is later for it. Invariant: one lost probe moves no step; what the
 //! detectors still hold to be up is judged as up.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep;
 
 use super::Shared;
 use crate::config::{Address, Config, Egress, Target};
 use crate::diagnose::{Diagnosis, Observed, Survey, diagnose};
 use crate::engine::survey::questions;
-use crate::export::metrics::{Ladder, SeriesMetrics, SessionMetrics};
+use crate::export::metrics::{Ladder, SeriesMetrics, SessionMetrics, TargetMetrics};
 use crate::net::route::{Asker, Changes};
 use crate::route::{NoWay, Ways};
 use crate::sample::{Fault, Outcome, Report};
 use crate::session::Teardown;
-use crate::time::Clock as _;
+use crate::time::{Clock as _, Timestamp};
 
 /// From one look at the outcomes to the next.
 const LOOK: Duration = Duration::from_secs(2);
@@ -46,24 +46,28 @@ pub(super) async fn watch(shared: Arc<Shared>) {
     let asker = Asker::open().inspect_err(told).ok();
     let mut changes = Changes::open().inspect_err(told).ok();
     let mut known = Known::new();
-    let mut asked: Option<Instant> = None;
+    let mut asked: Option<Timestamp> = None;
     let mut stale = true;
-    let mut look = Instant::now();
+    let mut look = shared.clock.now();
     loop {
         let reloaded = shared.reloaded.notified();
-        let now = Instant::now();
-        let age = asked.map(|asked| now.duration_since(asked));
+        let now = shared.clock.now();
+        let age = asked.map(|asked| now.since(asked));
         let ask = age.is_none_or(|age| age >= ASK_AGAIN || (stale && age >= ASK_PAUSE));
-        let config = shared.config();
         if ask {
             (stale, asked) = (false, Some(now));
         }
-        round(&shared, &config, asker.as_ref().filter(|_| ask), &mut known).await;
-        look = (look + LOOK).max(Instant::now());
+        let loaded = shared.loaded();
+        round(&shared, &loaded.config, asker.as_ref().filter(|_| ask), &mut known).await;
+        look = (look + LOOK).max(shared.clock.now());
         let wait = if stale { look.min(now + ASK_PAUSE) } else { look };
+        let wait = wait.since(shared.clock.now());
         tokio::select! {
-            () = sleep_until(wait) => {}
-            () = reloaded => stale = true,
+            () = sleep(wait) => {}
+            () = reloaded => {
+                known.clear();
+                asked = None;
+            }
             more = next(&mut changes) => {
                 stale = true;
                 if !more {
@@ -87,24 +91,23 @@ async fn next(changes: &mut Option<Changes>) -> bool {
 }
 
 /// Looks at every target once.
-async fn round(shared: &Shared, config: &Arc<Config>, asker: Option<&Asker>, known: &mut Known) {
+async fn round(shared: &Shared, config: &Config, asker: Option<&Asker>, known: &mut Known) {
     let links = match asker {
         Some(asker) => asker.links().await.ok().map(|links| (asker, links)),
         None => None,
     };
-    let mut series: BTreeMap<String, Vec<Arc<SeriesMetrics>>> = BTreeMap::new();
-    for one in shared.registry.all_series() {
-        series.entry(one.key().target.clone()).or_default().push(one);
+    let all = shared.registry.all_series();
+    let mut series: Series<'_> = HashMap::new();
+    for one in &all {
+        series.entry(one.key().target.as_str()).or_default().push(one);
     }
     let sessions = shared.registry.all_sessions();
-    known.retain(|name, _| config.targets.iter().any(|target| target.name == *name));
     for (index, target) in config.targets.iter().enumerate() {
         if index % PIECE == PIECE - 1 {
             tokio::task::yield_now().await;
         }
         let metrics = shared.registry.target(&target.name);
-        let members: Vec<(u8, IpAddr)> =
-            metrics.members().into_iter().filter_map(|(slot, info)| Some((slot, info.address?))).collect();
+        let members = addresses(&metrics);
         let way = egress(config, target);
         let last = known.get(&target.name);
         let ways = match &links {
@@ -118,21 +121,18 @@ async fn round(shared: &Shared, config: &Arc<Config>, asker: Option<&Asker>, kno
             }
             None => last.and_then(|(_, ways)| ways.clone()),
         };
-        let mine = series.get(&target.name).map(Vec::as_slice).unwrap_or_default();
-        let observed: Vec<Observed> = mine.iter().filter_map(|one| observed(one, &members)).collect();
+        let mine = series.get(target.name.as_str()).map(Vec::as_slice).unwrap_or_default();
         let session = sessions.iter().find(|session| session.key().target == target.name);
         let session = session.filter(|_| target.session.is_some()).map(|session| signed_in(session));
-        let print = print(&observed, &members, session);
-        let same_ways = |old: &Option<Arc<Ways>>| match (old, &ways) {
-            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
-            (old, new) => old.is_none() && new.is_none(),
-        };
-        if last.is_some_and(|(old, ways)| *old == print && same_ways(ways)) {
+        let print = print(mine, &members, session);
+        // What details tell may change without an outcome: it is taken in when the ways are asked for.
+        if links.is_none() && last.is_some_and(|(old, _)| *old == print) {
             continue;
         }
+        let observed: Vec<Observed> = mine.iter().filter_map(|one| observed(one, &members)).collect();
         let survey = survey(shared, target, &members, ways.as_deref(), observed, session);
         let diagnosis = diagnose(&survey, target);
-        tell(&metrics.ladder(), &diagnosis);
+        tell(metrics.ladder().as_deref(), &diagnosis);
         metrics.set_ladder(Arc::new(Ladder { diagnosis, ways: ways.clone() }));
         known.insert(target.name.clone(), (print, ways));
     }
@@ -143,18 +143,23 @@ fn egress(config: &Config, target: &Target) -> Egress {
     target.egress.first().and_then(|name| config.egress.get(name)).cloned().unwrap_or_default()
 }
 
-/// What a series shows now, with the patience of its detectors.
+/// The series of each target.
+type Series<'a> = HashMap<&'a str, Vec<&'a Arc<SeriesMetrics>>>;
+
+/// The last outcome of a series, with the patience of its detectors.
+fn outcome(series: &SeriesMetrics) -> Option<Outcome> {
+    match series.last()?.0 {
+        Outcome::Lost(_) | Outcome::Unsent(Fault::Budget) if series.up() == Some(true) => Some(Outcome::OK),
+        outcome => Some(outcome),
+    }
+}
+
+/// What a series shows now.
 fn observed(series: &SeriesMetrics, members: &[(u8, IpAddr)]) -> Option<Observed> {
-    let (outcome, rtt) = series.last()?;
+    let mut report = Report::new(outcome(series)?);
+    report.rtt = series.last().and_then(|(_, rtt)| rtt);
     let key = series.key();
     let (_, address) = members.iter().find(|(slot, _)| *slot == key.member)?;
-    let up = series.up() == Some(true);
-    let outcome = match outcome {
-        Outcome::Lost(_) | Outcome::Unsent(Fault::Budget) if up => Outcome::OK,
-        outcome => outcome,
-    };
-    let mut report = Report::new(outcome);
-    report.rtt = rtt;
     let details = series.details();
     if !details.is_empty() {
         report.findings().details = details;
@@ -177,16 +182,22 @@ fn signed_in(session: &SessionMetrics) -> Result<bool, Teardown> {
     if session.up() { Ok(false) } else { Err(session.last_teardown().unwrap_or(Teardown::LocalStop)) }
 }
 
+/// The members that have an address.
+fn addresses(metrics: &TargetMetrics) -> Vec<(u8, IpAddr)> {
+    metrics.members().into_iter().filter_map(|(slot, info)| Some((slot, info.address?))).collect()
+}
+
 /// What the judgement rests on, in one number: the same number, the same judgement.
-fn print(observed: &[Observed], members: &[(u8, IpAddr)], session: Option<Result<bool, Teardown>>) -> u64 {
+fn print(
+    series: &[&Arc<SeriesMetrics>],
+    members: &[(u8, IpAddr)],
+    session: Option<Result<bool, Teardown>>,
+) -> u64 {
     let mut print = DefaultHasher::new();
-    members.hash(&mut print);
-    for seen in observed {
-        (seen.probe.as_str(), seen.member, seen.egress.as_str(), seen.report.outcome).hash(&mut print);
-        let findings = seen.report.findings.as_ref();
-        findings.and_then(|findings| findings.certificate_not_after).hash(&mut print);
+    (members, session).hash(&mut print);
+    for one in series {
+        (outcome(one), one.certificate_not_after()).hash(&mut print);
     }
-    session.hash(&mut print);
     print.finish()
 }
 
@@ -224,9 +235,9 @@ fn survey(
 }
 
 /// Logs what has changed on the ladder of a target.
-fn tell(old: &Option<Arc<Ladder>>, new: &Diagnosis) {
+fn tell(old: Option<&Ladder>, new: &Diagnosis) {
     for step in &new.steps {
-        let before = old.as_ref().and_then(|old| old.diagnosis.step(step.step));
+        let before = old.and_then(|old| old.diagnosis.step(step.step));
         let changed =
             before.is_some_and(|before| (before.status, before.reason) != (step.status, step.reason));
         if changed {

@@ -15,7 +15,7 @@ const MOST: u64 = 1 << 20;
 #[derive(Debug, Clone, Args)]
 pub struct Explain {
     /// The line or the error, for example NO_PROPOSAL_CHOSEN or "error 809"; none or - reads stdin
-    #[arg(value_name = "TEXT", trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "TEXT")]
     pub text: Vec<String>,
     /// The language of the texts
     #[arg(long, default_value = "en", value_parser = lang)]

@@ -144,7 +144,10 @@ pub fn of(step: &StepResult) -> Option<&'static Entry> {
     let by_note = ENTRIES.iter().find(|entry| note.as_ref().is_some_and(|note| entry.notes.contains(note)));
     by_note.or_else(|| {
         let at = format!("{} {}", step.step, step.reason.map(StepReason::as_str)?);
-        ENTRIES.iter().find(|entry| entry.at.contains(&at))
+        let exact = ENTRIES.iter().find(|entry| entry.at.contains(&at));
+        // The same reason means the same at another step, unless that has an entry of its own.
+        let reason = at.split_once(' ').map(|(_, reason)| format!(" {reason}"))?;
+        exact.or_else(|| ENTRIES.iter().find(|entry| entry.at.iter().any(|at| at.ends_with(&reason))))
     })
 }
 

@@ -21,6 +21,10 @@
 //! | ports | an answer that is bad for the user (certificate, full) | failed, that reason |
 //! | ports | `OpenVPN` on UDP is silent and no key is configured | unknown: the healthy state looks the same |
 //! | ports | `OpenVPN`: either of UDP and TCP answers | ok |
+//! | ports | `WireGuard` is silent and no key of a peer is configured | unknown, `key_required` |
+//! | ports | another SSL VPN, or a web server, than declared | failed, `wrong_flavour` |
+//! | ports | a page with an unexpected status | failed, `http_status`; told if another way out is in order |
+//! | ports | a certificate that is bad by one way out only | failed, `captive_or_hijacked` |
 //! | ports | L2TP in the clear | never decides; silence is healthy behind `IPsec`, an answer is a finding |
 //! | ports | TLS too old for us | ok, with the reason `tls_legacy` |
 //! | authenticate | hung up on with a key configured | failed, `key_required` |
@@ -29,6 +33,9 @@
 //! | authenticate | the session is not answered, or its proposals are refused | unknown |
 //! | tunnel | the site's own proposals refused, and no other accepted | failed, `no_proposal_chosen` |
 //! | route, `inside_routes` | the ways that packets would take | see `way` |
+//! | tunnel | large packets of the VPN's own flow vanish, small ones are answered | failed, `mtu_black_hole` |
+//! | tunnel | large pings vanish | unknown, `mtu_black_hole`: it may be a filter of pings |
+//! | inside names, hosts | see [`super::inside`] | |
 //! | authenticate, tunnel, inside | anything else | skipped |
 //! | any | only faults of ours | unknown, the fault named, and out of the judgement if another unit has evidence |
 //!

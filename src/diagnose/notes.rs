@@ -55,7 +55,7 @@ notes! {
     NameOk: "{host} is {addresses}.",
         "{host} は {addresses} です。";
     /// The name does not exist or has no address.
-    NameMissing: "The name {host} cannot be used: {reason}. Check its spelling and its DNS record.",
+    NameMissing: "The name {host} cannot be used: {reason}.",
         "原因: {host} の名前解決ができません({reason})。";
     /// The lookup failed in a way that says nothing about the name.
     NameUnknown: "{host} could not be looked up ({detail}). This can be this host's own resolver; nothing is known of the target.",
@@ -130,19 +130,19 @@ notes! {
     PortsUnreached: "Not judged, because the host is not reached: {ports}.",
         "装置に到達できないため {ports} は判定できません。";
     /// UDP 500 and 4500 are silent, and the host is there.
-    IkeSilent: "No answer on {ports}, although the host is there ({life}). A filter, a stopped IKE daemon, and a box that holds our address back (too many half-open sessions) look the same from here. Check on the firewall that UDP 500 and 4500 from {source} arrive, then the daemon.",
+    IkeSilent: "No answer on {ports}, although the host is there ({life}). A filter, a stopped IKE daemon, and a box that holds our address back (too many half-open sessions) look the same from here.",
         "原因: 装置は稼働中({life})ですが {ports} が無応答です。ポート遮断、IKE サービス停止、装置による送信元の一時制限のいずれかで、外からは区別できません。";
     /// UDP 500 and 4500 are silent, and nothing else is heard of the host.
     IkeSilentUnknown: "No answer on {ports}, and nothing else is heard of the host. Silence alone does not prove a fault.",
         "{ports} が無応答で、装置からの他の応答もありません。無応答だけでは障害と断定できません。";
     /// UDP 500 answers, 4500 is silent.
-    NattBlocked: "UDP {port500} answers and UDP {port4500} does not: clients behind NAT cannot connect. UDP 4500 is filtered on the way, or NAT traversal is off at the box. Open UDP 4500 on every firewall in between; Cisco: crypto isakmp nat-traversal 20.",
+    NattBlocked: "UDP {port500} answers and UDP {port4500} does not: clients behind NAT cannot connect. UDP 4500 is filtered on the way, or NAT traversal is off at the box.",
         "原因: UDP {port500} は応答し UDP {port4500} が無応答です(NAT-T 不可)。NAT 配下の利用者は接続できません。途中での UDP 4500 遮断、または装置の NAT-T 無効。";
     /// UDP 4500 answers, 500 is silent.
     IkePortSilent: "UDP {port4500} answers and UDP {port500} does not: most clients begin on UDP 500 and cannot connect. UDP 500 is filtered on the way, or switched off at the box.",
         "原因: UDP {port4500} は応答し UDP {port500} が無応答です。多くのクライアントは UDP 500 から始めるため接続できません。";
     /// A port is closed, by ICMP or by a reset.
-    PortClosed: "Closed: {ports} ({reason}). The service does not run there, or a firewall rejects it. Start the service, or look for a reject rule.",
+    PortClosed: "Closed: {ports} ({reason}). The service does not run there, or a firewall rejects it.",
         "原因: {ports} が閉じています({reason})。サービス停止、またはファイアウォールの拒否設定です。";
     /// A filter says that it refuses the port.
     PortFiltered: "A filter on the way refuses {ports} (administratively prohibited). Allow it for {source} on the firewall that sends this message.",
@@ -160,7 +160,7 @@ notes! {
     TlsSilent: "{ports} accepts the connection and does not answer the TLS handshake: the service hangs, or it is not TLS.",
         "原因: {ports} は接続できますが TLS に応答しません。サービスの停滞、または TLS でないサービスです。";
     /// The certificate is bad.
-    Certificate: "{ports} answers, but: {reason}{detail}. Clients refuse it. Renew or replace the certificate on the box.",
+    Certificate: "{ports} answers, but: {reason}{detail}. Clients refuse it.",
         "原因: {ports} は応答しますが証明書に問題があります({reason}{detail})。クライアントは接続を拒否します。";
     /// The certificate does not come from an issuer that this host trusts.
     CertificateUntrusted: "{ports} answers with a certificate whose issuer this host does not trust{detail}. If it comes from your own CA, name its file as tls: ca_file; else clients refuse it, too.",
@@ -187,7 +187,7 @@ notes! {
     OpenvpnKeyWanted: "{ports} accepts the connection and hangs up, as an OpenVPN server does whose key we lack.",
         "{ports} は接続後すぐ切断します。鍵の合わない相手に対する OpenVPN サーバーの動作です。";
     /// `OpenVPN` answers the first packet only.
-    Throttled: "{ports} answers the first packet and nothing after it: the server is full (max-clients), or limits new connections (connect-freq). Look at the number of clients on the server.",
+    Throttled: "{ports} answers the first packet and nothing after it: the server is full (max-clients), or limits new connections (connect-freq).",
         "原因: {ports} は最初のパケットにのみ応答します。同時接続数の上限(max-clients)または新規接続の制限(connect-freq)です。";
     /// Of two ports that do the same, one answers.
     OtherSilent: "{ports} does not answer; that is normal if the server does not offer it.",
@@ -261,7 +261,7 @@ notes! {
     AuthKeyAccepted: "The server takes the configured key. No user's credentials are configured.",
         "設定された鍵はサーバーに受け入れられました。ユーザーの認証情報は未設定です。";
     /// The peer hangs up on our key.
-    AuthKeyRefused: "The server hangs up although a key is configured: the key, its direction or its kind (tls-auth, tls-crypt, tls-crypt-v2) is not the server's, or the server is full. Compare the file with the server's.",
+    AuthKeyRefused: "The server hangs up although a key is configured: the key, its direction or its kind (tls-auth, tls-crypt, tls-crypt-v2) is not the server's, or the server is full.",
         "原因: 鍵を設定していますがサーバーが切断します。鍵・方向・種類(tls-auth / tls-crypt / tls-crypt-v2)の不一致、またはサーバーの満杯です。";
     /// The peer wants a key that we have not.
     AuthKeyMissing: "The server wants a pre-shared key (tls-auth or tls-crypt); none is configured here.",
@@ -271,7 +271,7 @@ notes! {
     AuthOk: "The gateway takes the configured session's key and has proved that it knows it. The session was ended again.",
         "設定されたセッションの鍵は受け入れられ、ゲートウェイ側も鍵の所持を証明しました(セッションは終了済み)。";
     /// The gateway refuses the session's credentials.
-    AuthRefused: "AUTHENTICATION_FAILED: the gateway refuses the configured session. The pre-shared key, our identity (local_id) or the identity expected of the gateway (remote_id) is not what it has. Compare them with the gateway's; its log names the identity it saw.",
+    AuthRefused: "AUTHENTICATION_FAILED: the gateway refuses the configured session. The pre-shared key, our identity (local_id) or the identity expected of the gateway (remote_id) is not what it has.",
         "原因: AUTHENTICATION_FAILED。ゲートウェイが認証を拒否しました。事前共有鍵、local_id、remote_id のいずれかがゲートウェイの設定と一致しません。";
     /// The gateway takes us and cannot prove itself.
     AuthUnverified: "The gateway at {host} did not prove that it knows the pre-shared key, or is not the configured remote_id. It authenticates in another way (certificate, EAP), or it is not your gateway. The session was not used.",
@@ -291,7 +291,7 @@ notes! {
     TunnelPhase1: "The phase 1 proposal is accepted{detail}. The tunnel itself takes credentials and was not tried.",
         "フェーズ1の提案は受け入れられました{detail}。トンネル自体は認証情報が必要なため未確認です。";
     /// The site's own proposals are refused.
-    TunnelRefused: "NO_PROPOSAL_CHOSEN: the box refuses the site's own phase 1 proposals ({ports}). Encryption, hash or DH group differ, or it has no connection for our address ({source}): these look the same. Compare both ends; Cisco: show crypto isakmp sa, debug crypto isakmp.",
+    TunnelRefused: "NO_PROPOSAL_CHOSEN: the box refuses the site's own phase 1 proposals ({ports}). Encryption, hash or DH group differ, or it has no connection for our address ({source}): these look the same.",
         "原因: NO_PROPOSAL_CHOSEN。設定されたフェーズ1の提案が拒否されました({ports})。暗号(AES128/256)・ハッシュ(SHA1/SHA256)・DH グループの不一致、または送信元 {source} に対する設定がありません(外からは区別不可)。";
     /// Proposals of ours, not the site's, are refused.
     TunnelRefusedDefault: "The box refuses the common phase 1 proposals offered here. That is no fault by itself: give the site's own under ike: proposals to have them judged.",

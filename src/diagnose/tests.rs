@@ -820,6 +820,9 @@ fn every_step_and_reason_of_the_ladder_has_its_entry() {
                 for words in words {
                     check(&seen, words, &format!("{} {outcome:?} {words}", kind.name));
                 }
+                if !["dns", "icmp", "tcp", "rdp", "http"].contains(&kind.name) {
+                    continue;
+                }
                 seen.inside = seen.observed.drain(..).collect();
                 seen.inside[0].address = ip("10.20.0.1");
                 check(&seen, "", &format!("inside {} {outcome:?}", kind.name));

@@ -11,6 +11,7 @@ use crate::probe::openvpn;
 use crate::sample::{Fault, Outcome, Reason};
 
 /// What the ladder needs of a target as declared.
+#[expect(clippy::struct_excessive_bools, reason = "each says whether one thing is configured")]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Declared {
     /// Its name.

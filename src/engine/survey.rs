@@ -145,7 +145,9 @@ pub fn questions(target: &Target, way: &Egress, members: Vec<IpAddr>) -> Questio
         leaving,
         tunnel: inside.and_then(|inside| inside.interface.clone()),
         prefixes: inside.map(|inside| inside.prefixes.clone()).unwrap_or_default(),
-        hosts: Vec::new(),
+        hosts: inside.map_or_else(Vec::new, |inside| {
+            inside.dns.iter().copied().chain(inside.hosts.iter().map(|host| host.address)).collect()
+        }),
     }
 }
 

@@ -164,6 +164,7 @@ impl Status {
     }
 }
 
+#[expect(clippy::ref_option, reason = "the signature that serde gives")]
 fn shared<S: Serializer>(ways: &Option<Arc<Ways>>, serializer: S) -> Result<S::Ok, S::Error> {
     ways.as_deref().serialize(serializer)
 }

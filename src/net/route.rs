@@ -27,7 +27,7 @@ use rtnetlink::packet_route::route::{
 };
 use rtnetlink::{Error, Handle, MulticastGroup, new_connection, new_multicast_connection};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 
 use crate::route::{
     INTERNET, Inside, Leaving, Link, LinkKind, Looked, Lookup, NoWay, Prefix, Questions, Way, Ways, samples,
@@ -320,6 +320,8 @@ fn destination(route: &RouteMessage) -> Prefix {
 /// Tells when this host's links, addresses, routes or rules have changed.
 pub struct Changes {
     news: BoxStream<'static, ()>,
+    /// A change was heard of and not told yet.
+    heard: bool,
     task: AbortHandle,
 }
 
@@ -336,23 +338,24 @@ impl Changes {
     /// When the kernel gives no netlink socket.
     pub fn open() -> io::Result<Self> {
         let (connection, _, messages) = new_multicast_connection(&GROUPS)?;
-        Ok(Self { news: messages.map(drop).boxed(), task: tokio::spawn(connection).abort_handle() })
+        Ok(Self {
+            news: messages.map(drop).boxed(),
+            heard: false,
+            task: tokio::spawn(connection).abort_handle(),
+        })
     }
 
     /// Waits for the next change, and for the end of the burst that it is part of; then `true`. `false` if
-    /// none can come any more.
+    /// none can come any more. Whoever gives up waiting is told the next time.
     pub async fn next(&mut self) -> bool {
-        if self.news.next().await.is_none() {
+        if !self.heard && self.news.next().await.is_none() {
             return false;
         }
-        let end = Instant::now() + LONGEST_BURST;
-        loop {
-            let quiet = (Instant::now() + QUIET).min(end);
-            match timeout_at(quiet, self.news.next()).await {
-                Ok(Some(())) if Instant::now() < end => {}
-                _ => return true,
-            }
-        }
+        self.heard = true;
+        let quiet = async { while let Ok(Some(())) = timeout(QUIET, self.news.next()).await {} };
+        let _ = timeout(LONGEST_BURST, quiet).await;
+        self.heard = false;
+        true
     }
 }
 

@@ -1,5 +1,5 @@
 //! The host's own routing, with the kernel's real tables and rules: what `check` says of each, and how soon
-//! the daemon sees a change. The tunnel is a dummy interface: only lookups go there.
+//! the daemon sees a change. The tunnel is a cable to nowhere: only lookups go there.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,12 @@ use crate::harness::{Lab, until};
 
 /// The client's tunnel and its home network beside the way to the concentrator.
 const TUNNEL: &[&str] = &[
-    "ip link add tun0 type dummy",
+    "ip link add tun0 type veth peer name tun0peer",
+    "ip link set tun0peer up",
     "ip addr add 10.8.0.6/24 dev tun0",
     "ip link set tun0 up",
-    "ip link add home0 type dummy",
+    "ip link add home0 type veth peer name home0peer",
+    "ip link set home0peer up",
     "ip addr add 192.168.1.7/24 dev home0",
     "ip link set home0 up",
 ];

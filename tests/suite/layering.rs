@@ -21,8 +21,8 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "engine", "config", "schedule", "budget", "probe", "detect", "diagnose", "net", "export",
-            "journal", "route", "store", "sample", "time", "entropy",
+            "engine", "config", "schedule", "budget", "probe", "session", "detect", "diagnose", "net",
+            "export", "journal", "route", "store", "sample", "time", "entropy",
         ],
     ),
     (

@@ -11,11 +11,14 @@ use crate::route::{INTERNET, LinkKind, samples};
 use crate::sample::Reason;
 use crate::time::WallTime;
 
+/// Where to, its metric, and the way.
+type Route = (Prefix, u32, Result<Way, NoWay>);
+
 const TUNNEL: &str = "tun0";
 
 /// `eth0 192.168.1.7/24` a link with its address; `10.0.0.0/8 tun0` or `default eth0 192.168.1.1 metric 50`
 /// a route; `unreachable 10.9.0.0/16` a route that refuses. Connected routes come with the links.
-fn table(text: &str) -> (Vec<Link>, Vec<(Prefix, u32, Result<Way, NoWay>)>) {
+fn table(text: &str) -> (Vec<Link>, Vec<Route>) {
     let mut links: Vec<Link> = Vec::new();
     let mut routes = Vec::new();
     for line in text.split(';').map(str::trim).filter(|line| !line.is_empty()) {
@@ -442,6 +445,10 @@ fn two_faults_are_both_told_and_the_cause_leads() {
     assert_eq!(notes, [Note::DefaultNotViaTunnel, Note::InsideRouteMissing]);
 }
 
+const LOOP: &str = "0.0.0.0/1 tun0; 128.0.0.0/1 tun0";
+
+const PINNED: &str = "0.0.0.0/1 tun0; 128.0.0.0/1 tun0; 192.0.2.1/32 eth0 192.168.1.1";
+
 #[test]
 fn the_concentrator_in_its_own_tunnel() {
     let silent = || observed("ike", Outcome::Lost(Reason::NoAnswer));
@@ -457,8 +464,6 @@ fn the_concentrator_in_its_own_tunnel() {
         inside: Vec::new(),
         session: None,
     };
-    const LOOP: &str = "0.0.0.0/1 tun0; 128.0.0.0/1 tun0";
-    const PINNED: &str = "0.0.0.0/1 tun0; 128.0.0.0/1 tun0; 192.0.2.1/32 eth0 192.168.1.1";
     let rows = [
         ("the host route was lost", LOOP, vec![silent()], false, "failed default_route_via_tunnel"),
         ("its twin: it is there, and the box is silent all the same", PINNED, vec![silent()], false, ""),
