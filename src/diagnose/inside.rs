@@ -6,7 +6,7 @@
 //! | NXDOMAIN, no data, a failure of the resolver | failed, that reason |
 //! | an outside address | failed, `wrong_answer` |
 //! | the resolver is silent or refused, and something else inside answers | failed, `resolver_unreachable` |
-//! | a host is silent, and something else inside answers | failed, `inside_denied` |
+//! | a host is silent, and something else inside answers | failed, `no_answer`: off, or denied without a word |
 //! | a firewall says it refuses | failed, `inside_denied` |
 //! | a host's port is closed by itself | failed, that reason |
 //! | nothing inside answers | unknown, `no_answer`: the tunnel, a route, a filter look the same |
@@ -173,9 +173,7 @@ fn host(survey: &Survey, seen: &Observed) -> Judged {
             failed(say(Note::InsideClosed, seen).reason(reason), reason)
         }
         Sign::Silent => match life(survey, seen) {
-            Some(life) => {
-                failed(say(Note::InsideDenied, seen).with("life", life), LadderReason::InsideDenied)
-            }
+            Some(life) => failed(say(Note::InsideDenied, seen).with("life", life), Reason::NoAnswer),
             None => nothing(survey, seen),
         },
     }

@@ -118,6 +118,10 @@ fn run(lab: &Lab, row: &'static Row) -> Run {
     if seen.words(row.step) != row.says {
         wrong.push(format!("expected {:?}, got {:?}: {}", row.says, seen.words(row.step), trouble(&faulty)));
     }
+    let text = step_text(&faulty, row.step);
+    if !text.contains(row.tells) {
+        wrong.push(format!("{:?} is not told: {text}", row.tells));
+    }
     // The first step that fails is the one that is named.
     if seen.verdict == "failed" && seen.failed.as_deref() != Some(row.step) {
         wrong.push(format!("the failed step is {:?}: {}", seen.failed, trouble(&faulty)));
@@ -127,6 +131,12 @@ fn run(lab: &Lab, row: &'static Row) -> Run {
         Run { row, twin: Said::of(&twin, row.step), seen, seconds: start.elapsed().as_secs_f64(), wrong };
     eprintln!("{:5.1} s  {}: {}", run.seconds, row.what, run.seen.words(row.step));
     run
+}
+
+fn step_text(check: &Check, name: &str) -> String {
+    let steps = check.json["steps"].as_array().unwrap();
+    let step = steps.iter().find(|step| step["step"] == name).unwrap();
+    step["text"].as_str().unwrap_or_default().to_owned()
 }
 
 /// The steps and probes of a check in a few lines.

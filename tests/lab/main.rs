@@ -31,4 +31,5 @@ mod routes;
 mod serve;
 mod session;
 mod tls;
+mod twin;
 mod ways;

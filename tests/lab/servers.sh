@@ -21,8 +21,8 @@
 #   wireguard                               wireguard-go on UDP 51820, both families, with one peer; keys in
 #                                           $STATE/wireguard: server.pub, client.key, wrong.key, psk
 #   coturn                                  STUN on UDP 3478, both families
-#   unbound [WITHOUT]                       without that name below example.test; captive: any name has one
-#                                           address of its own;
+#   unbound [WITHOUT]                       without that name below example.test; captive: any name there
+#                                           has the same outside address;
 #                                           DNS on UDP and TCP 53, both families; names: see records
 #
 # Keys are made once a lab: $STATE/pki (ca, server, expired, future, other) and $STATE/openvpn.
@@ -346,6 +346,7 @@ http {
     ssl_protocols TLSv1.2 TLSv1.3;
 CONF
         site 80 plain
+        echo "    server { listen 8080; return 404; }"
         site 443 server
         site 8443 expired
         site 8444 future
@@ -360,7 +361,7 @@ CONF
 site() { # PORT CERTIFICATE [MORE]
     local listen="listen $CONC:$1 ssl; listen [$CONC6]:$1 ssl;
         ssl_certificate $STATE/pki/$2.crt; ssl_certificate_key $STATE/pki/$2.key; ${3:-}"
-    [[ $2 != plain ]] || listen="listen $CONC:$1; listen [$CONC6]:$1;"
+    [[ $2 != plain ]] || listen="listen $1; listen [::]:$1;"
     echo "    server {
         $listen
         absolute_redirect off;
@@ -469,10 +470,10 @@ server:
     do-daemonize: no
     module-config: "iterator"
     do-not-query-localhost: no
-$([[ $without == captive ]] || echo '    local-zone: "." refuse
-    local-zone: "example.test." static')
-$([[ $without != captive ]] || echo '    local-zone: "." redirect
-    local-data: ". A 203.0.113.80"')
+    local-zone: "." refuse
+$([[ $without == captive ]] || echo '    local-zone: "example.test." static')
+$([[ $without != captive ]] || echo '    local-zone: "example.test." redirect
+    local-data: "example.test. A 203.0.113.80"')
     local-zone: "refused.example.test." refuse
     local-zone: "silent.example.test." deny
     local-zone: "hijack.example.test." redirect
