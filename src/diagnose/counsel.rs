@@ -64,8 +64,8 @@ pub(super) fn slots(step: &StepResult, survey: &Survey) -> Slots {
         slots = slots.with("source", source.to_string());
     }
     // The port that failed, if the sentence names none.
-    let failed = step.evidence.iter().filter(|seen| seen.outcome.serving() != Some(true));
-    let port = failed.filter_map(|seen| survey.observed.iter().find(|it| it.probe == seen.probe)).next();
+    let mut failed = step.evidence.iter().filter(|seen| seen.outcome.serving() != Some(true));
+    let port = failed.find_map(|seen| survey.observed.iter().find(|it| it.probe == seen.probe));
     match port.map(|seen| seen.kind.port).filter(|port| *port != 0) {
         Some(port) => slots.with("port", port.to_string()),
         None => slots,

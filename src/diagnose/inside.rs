@@ -163,18 +163,15 @@ pub fn hosts(survey: &Survey) -> Option<Judged> {
 
 fn host(survey: &Survey, seen: &Observed) -> Judged {
     match sign(seen) {
-        Sign::Speaks => Judged::answering(Vec::new(), None),
         // Its certificate is not what is asked here.
-        Sign::Objects(_) => Judged::answering(Vec::new(), None),
+        Sign::Speaks | Sign::Objects(_) => Judged::answering(Vec::new(), None),
         Sign::Fault(why) => fault(seen, why),
-        Sign::Denies(Reason::HttpStatus) => {
-            failed(say(Note::InsideClosed, seen).reason(Reason::HttpStatus), Reason::HttpStatus)
-        }
-        Sign::Denies(reason) => failed(say(Note::InsideClosed, seen).reason(reason), reason),
         Sign::Blocked(Reason::AdminProhibited) => {
             failed(say(Note::InsideProhibited, seen), LadderReason::InsideDenied)
         }
-        Sign::Blocked(reason) => failed(say(Note::InsideClosed, seen).reason(reason), reason),
+        Sign::Blocked(reason) | Sign::Denies(reason) => {
+            failed(say(Note::InsideClosed, seen).reason(reason), reason)
+        }
         Sign::Silent => match life(survey, seen) {
             Some(life) => failed(say(Note::InsideDenied, seen).with("life", life), Reason::NoAnswer),
             None => nothing(survey, seen),

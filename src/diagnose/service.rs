@@ -172,7 +172,7 @@ impl Unit<'_> {
                 Judged::new(Status::Failed, said).because(Reason::WrongFlavour)
             }
             Sign::Denies(Reason::HttpStatus) => {
-                let said = say(Note::HttpStatus).with("detail", self.status(heard.best));
+                let said = say(Note::HttpStatus).with("detail", Self::status(heard.best));
                 Judged::new(Status::Failed, said).because(Reason::HttpStatus)
             }
             Sign::Denies(Reason::TlsAlert) => {
@@ -194,7 +194,7 @@ impl Unit<'_> {
                 let said = say(Note::BehindNat).with("detail", text("mapped_address"));
                 Judged::answering(vec![heard.label.clone()], Some(said))
             }
-            Sign::Silent if heard.label.starts_with("TCP") && self.connected(&heard) => {
+            Sign::Silent if heard.label.starts_with("TCP") && Self::connected(&heard) => {
                 Judged::new(Status::Failed, say(Note::TlsSilent)).because(Reason::NoAnswer)
             }
             _ => self.tcp_port(&heard),
@@ -202,12 +202,12 @@ impl Unit<'_> {
         Some(judged.on(heard.evidence()))
     }
 
-    fn connected(&self, heard: &Heard<'_>) -> bool {
+    fn connected(heard: &Heard<'_>) -> bool {
         heard.all.iter().any(|seen| seen.report.phases.iter().any(|(phase, _)| *phase == Phase::Connect))
     }
 
     /// `404`, and to where it sends us, if it does.
-    fn status(&self, seen: &Observed) -> String {
+    fn status(seen: &Observed) -> String {
         let Some(findings) = &seen.report.findings else { return "?".to_owned() };
         let status = match findings.details.get("status") {
             Some(Detail::Number(status)) => status.to_string(),
