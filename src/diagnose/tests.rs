@@ -900,7 +900,7 @@ fn inside_names_and_hosts() {
         (
             "host dropped",
             inside(vec![(dns, of("dns", YES)), (host, of("rdp", SILENT))]),
-            ["ok", "failed inside_denied"],
+            ["ok", "failed no_answer"],
         ),
         (
             "host rejected",
