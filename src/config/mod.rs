@@ -21,6 +21,7 @@ mod sets;
 mod settings;
 mod shape;
 mod target;
+mod webfile;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ use crate::probe::{Kind, Spec};
 use crate::session::Plan;
 use crate::words;
 
+pub use webfile::{ClientAuth, WebFile, WebTls};
 pub use capacity::{Capacity, Cipher, Protocol, Rate, Tunnel};
 pub use dpd::{Dpd, dpd_profiles};
 pub use layers::{PREFIX, environment};
