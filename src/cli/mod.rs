@@ -98,6 +98,15 @@ pub struct Serve {
     /// Where to listen, instead of what the configuration says; may be repeated
     #[arg(long = "web.listen-address", value_name = "ADDRESS", value_parser = listen_address)]
     pub listen: Vec<SocketAddr>,
+    /// TLS, passwords and headers of the HTTP side: a file as Prometheus' exporter-toolkit has it
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    pub web_file: Option<PathBuf>,
+    /// Listen beyond this host also without TLS and passwords
+    #[arg(long = "web.allow-unprotected")]
+    pub unprotected: bool,
+    /// Whether it gives back the rights it does not need, and locks itself in
+    #[arg(long, value_name = "MODE", value_enum, default_value = "on")]
+    pub sandbox: Sandbox,
     /// Write all that the detectors see into files of this directory, for `vpnprobe replay`
     #[arg(long, value_name = "DIR")]
     pub journal: Option<PathBuf>,
@@ -105,6 +114,15 @@ pub struct Serve {
     #[arg(long = "journal.max-size", value_name = "MIB", default_value_t = 1024, requires = "journal",
         value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
     pub journal_size: u64,
+}
+
+/// Whether the daemon locks itself in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Sandbox {
+    /// Capabilities given back, files and system calls restricted.
+    On,
+    /// As it was started.
+    Off,
 }
 
 /// A level of the log.
@@ -152,13 +170,26 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     log_to_stderr(&cli.common, daemon);
     let file = cli.common.config_file();
     if cli.common.config_check && matches!(cli.command, None | Some(Command::Serve(_))) {
+        if let Some(Command::Serve(Serve { web_file: Some(web), .. })) = &cli.command
+            && let Err(problem) = crate::export::http::Guard::from_file(web)
+        {
+            complain(&problem);
+            return ExitCode::from(USAGE);
+        }
         return run_config(&config::ConfigCommand::Check, &file);
     }
     match cli.command {
         Some(Command::Serve(serve)) => {
             let size = serve.journal_size << 20;
             let journal = serve.journal.map(|directory| crate::journal::Settings::new(directory, size));
-            crate::app::serve(&crate::app::ServeArgs { config_file: file, listen: serve.listen, journal })
+            crate::app::serve(&crate::app::ServeArgs {
+                config_file: file,
+                listen: serve.listen,
+                journal,
+                web_file: serve.web_file,
+                unprotected: serve.unprotected,
+                unsandboxed: serve.sandbox == Sandbox::Off,
+            })
         }
         Some(Command::Demo(demo)) => demo.run(),
         Some(Command::Check(check)) => ExitCode::from(check.run(&file)),

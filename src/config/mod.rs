@@ -195,6 +195,30 @@ pub struct Loaded {
     pub effective: raw::File,
 }
 
+impl Loaded {
+    /// Every file that the configuration names: secrets and trusted certificates.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        fn collect(value: &serde_json::Value, found: &mut Vec<PathBuf>) {
+            match value {
+                serde_json::Value::Object(table) => {
+                    for (key, value) in table {
+                        match value.as_str() {
+                            Some(file) if key.ends_with("_file") => found.push(PathBuf::from(file)),
+                            _ => collect(value, found),
+                        }
+                    }
+                }
+                serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
+                _ => {}
+            }
+        }
+        let mut found = Vec::new();
+        collect(&serde_json::to_value(&self.effective).unwrap_or_default(), &mut found);
+        found
+    }
+}
+
 impl Config {
     /// Reads `path`, the files of `conf.d` beside it, and what `variables` (name and value of the
     /// environment) say on top.

@@ -303,9 +303,10 @@ impl Driver {
         self.runs.iter().flatten().filter(|run| !run.ended).count()
     }
 
-    /// Which ICMP this process may speak in a family.
-    pub fn icmp_access(&mut self, v6: bool) -> IcmpAccess {
-        match self.shared_icmp(v6, &Arc::new(Egress::default())).map(|index| self.icmp.get(index)) {
+    /// Which ICMP this process may speak in a family out of `egress`. What socket that takes is open from
+    /// now on.
+    pub fn icmp_access(&mut self, v6: bool, egress: &Arc<Egress>) -> IcmpAccess {
+        match self.shared_icmp(v6, egress).map(|index| self.icmp.get(index)) {
             Ok(Some(shared)) if shared.raw => IcmpAccess::Raw,
             Ok(Some(_)) => IcmpAccess::Datagram,
             _ => IcmpAccess::Denied,

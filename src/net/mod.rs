@@ -17,6 +17,8 @@ mod host;
 mod icmp;
 mod poller;
 pub mod resolve;
+pub mod rights;
+pub mod sandbox;
 mod socket;
 pub mod way;
 
