@@ -13,6 +13,8 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::export::client::Access;
+
 pub mod check;
 pub mod config;
 pub mod demo;
@@ -114,6 +116,28 @@ pub struct Serve {
     #[arg(long = "journal.max-size", value_name = "MIB", default_value_t = 1024, requires = "journal",
         value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
     pub journal_size: u64,
+}
+
+/// How a running daemon lets one in.
+#[derive(Debug, Clone, Args)]
+pub struct AccessArgs {
+    /// Who may have signed its certificate, or that certificate itself [default: the system's roots]
+    #[arg(long = "url.ca-file", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// A name of its basic_auth_users
+    #[arg(long = "url.user", value_name = "NAME", requires = "password_file")]
+    pub user: Option<String>,
+    /// Where that one's password is
+    #[arg(long = "url.password-file", value_name = "FILE", requires = "user")]
+    pub password_file: Option<PathBuf>,
+}
+
+impl AccessArgs {
+    /// The same as the client takes it.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        Access { ca_file: self.ca_file.clone(), login: self.user.clone().zip(self.password_file.clone()) }
+    }
 }
 
 /// Whether the daemon locks itself in.
