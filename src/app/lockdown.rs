@@ -112,7 +112,7 @@ fn tell(kept: Rights, held: Held, paths: &Paths) {
         None => tracing::warn!("files: this kernel has no Landlock, so only their modes protect them"),
     }
     if held.calls {
-        tracing::info!("system calls: filtered; starting a program ends this one");
+        tracing::info!("system calls: filtered; no program can be started");
     } else {
         tracing::warn!("system calls: not filtered on this architecture");
     }

@@ -18,6 +18,7 @@ use crate::export::client::Access;
 pub mod check;
 pub mod config;
 pub mod demo;
+pub mod describe;
 pub mod init;
 pub mod ready;
 pub mod replay;
@@ -86,6 +87,9 @@ pub enum Command {
     Init(init::Init),
     /// Run a journal of `serve --journal` again, with other thresholds or timers of dead peer detection
     Replay(replay::Replay),
+    /// Write man pages and shell completions
+    #[command(hide = true)]
+    Describe(describe::Describe),
     /// Check, show or describe the configuration
     Config {
         /// What to do with it.
@@ -221,6 +225,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Ready(ready)) => ExitCode::from(ready.run(&file)),
         Some(Command::Init(init)) => ExitCode::from(init.run()),
         Some(Command::Replay(replay)) => ExitCode::from(replay.run()),
+        Some(Command::Describe(describe)) => ExitCode::from(describe.run()),
         Some(Command::Config { command }) => run_config(&command, &file),
         None => {
             let help = Cli::command().render_help();

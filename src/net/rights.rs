@@ -121,10 +121,9 @@ impl std::fmt::Display for Rights {
             return f.write_str("none");
         }
         let mut words = String::new();
-        for (right, name) in NAMED.iter().filter(|(right, _)| self.0.contains(*right)) {
+        for (_, name) in NAMED.iter().filter(|(right, _)| self.0.contains(*right)) {
             let space = if words.is_empty() { "" } else { " " };
             let _ = write!(words, "{space}{name}");
-            debug_assert!(!right.is_empty());
         }
         f.write_str(&words)
     }
@@ -136,7 +135,8 @@ impl std::fmt::Display for Rights {
 /// # Errors
 /// The kernel refuses, which it has no reason to.
 pub fn reduce(kept: Rights) -> io::Result<()> {
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    // A service manager may forbid this call, and has set the limit itself then.
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     clear_ambient_capability_set()?;
     // As long as CAP_SETPCAP is there; without it nothing is gained by what stays in this set, for

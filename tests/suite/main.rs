@@ -10,4 +10,5 @@ mod metrics;
 mod prometheus;
 mod ready;
 mod replay;
+mod service;
 mod unit;
