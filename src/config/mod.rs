@@ -39,11 +39,11 @@ use crate::probe::{Kind, Spec};
 use crate::session::Plan;
 use crate::words;
 
-pub use webfile::{ClientAuth, WebFile, WebTls};
 pub use capacity::{Capacity, Cipher, Protocol, Rate, Tunnel};
 pub use dpd::{Dpd, dpd_profiles};
 pub use layers::{PREFIX, environment};
 pub use problem::{KeyPath, Place, Problem, Problems, Step};
+pub use webfile::{ClientAuth, WebFile, WebTls};
 
 /// A whole, checked configuration.
 #[derive(Debug, Clone, PartialEq)]

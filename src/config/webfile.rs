@@ -157,10 +157,8 @@ impl WebFile {
         let raw = match serde_saphyr::from_str::<Option<Raw>>(text) {
             Ok(raw) => raw.unwrap_or_default(),
             Err(error) => {
-                let place = error
-                    .location()
-                    .map(|at| format!(":{}:{}", at.line(), at.column()))
-                    .unwrap_or_default();
+                let place =
+                    error.location().map(|at| format!(":{}:{}", at.line(), at.column())).unwrap_or_default();
                 return Err(format!("{place}: {}", plain(&error.without_snippet().render())));
             }
         };
@@ -186,18 +184,18 @@ impl WebFile {
         for (name, hash) in raw.basic_auth_users.unwrap_or_default() {
             let hash = hash.unwrap_or_default();
             let cost = cost(&hash).map_err(|rule| {
-                format!(
-                    ": basic_auth_users.{name}: {rule}; make a bcrypt hash with: htpasswd -nBC 10 {name}"
-                )
+                format!(": basic_auth_users.{name}: {rule}; make a bcrypt hash with: htpasswd -nBC 10 {name}")
             })?;
             if cost >= SLOW_COST {
-                file.warnings.push(format!("basic_auth_users.{name}: cost {cost} makes each first login slow"));
+                file.warnings
+                    .push(format!("basic_auth_users.{name}: cost {cost} makes each first login slow"));
             }
             file.users.insert(name, hash);
         }
         file.tls = tls(raw.tls_server_config.unwrap_or_default(), directory, &mut file.warnings)?;
         if file.tls.is_none() && !file.users.is_empty() {
-            file.warnings.push("passwords go over the network in the clear: there is no tls_server_config".to_owned());
+            file.warnings
+                .push("passwords go over the network in the clear: there is no tls_server_config".to_owned());
         }
         Ok(file)
     }
@@ -220,17 +218,14 @@ impl WebFile {
 }
 
 fn tls(raw: RawTls, directory: &Path, warnings: &mut Vec<String>) -> Result<Option<WebTls>, String> {
-    let file = |written: Option<String>| {
-        written.filter(|path| !path.is_empty()).map(|path| directory.join(path))
-    };
+    let file =
+        |written: Option<String>| written.filter(|path| !path.is_empty()).map(|path| directory.join(path));
     let wrong = |key: &str, rule: &str| Err(format!(": tls_server_config.{key}: {rule}"));
     let words = |key: &str, written: Option<Vec<Option<String>>>, known: &[&str]| {
         let written: Vec<String> =
             written.unwrap_or_default().into_iter().map(Option::unwrap_or_default).collect();
         match written.iter().find(|word| !known.contains(&word.as_str())) {
-            Some(word) => {
-                Err(format!(": tls_server_config.{key}: {word:?} is none of {}", known.join(", ")))
-            }
+            Some(word) => Err(format!(": tls_server_config.{key}: {word:?} is none of {}", known.join(", "))),
             None => Ok(written),
         }
     };
@@ -239,9 +234,10 @@ fn tls(raw: RawTls, directory: &Path, warnings: &mut Vec<String>) -> Result<Opti
     let curves = words("curve_preferences", raw.curve_preferences, CURVES)?;
     let version = |key: &str, written: Option<String>, otherwise: usize| match written {
         None => Ok(otherwise),
-        Some(word) => VERSIONS.iter().position(|known| *known == word).ok_or_else(|| {
-            format!(": tls_server_config.{key}: {word:?} is none of {}", VERSIONS.join(", "))
-        }),
+        Some(word) => VERSIONS
+            .iter()
+            .position(|known| *known == word)
+            .ok_or_else(|| format!(": tls_server_config.{key}: {word:?} is none of {}", VERSIONS.join(", "))),
     };
     let least = version("min_version", raw.min_version, 2)?;
     let most = version("max_version", raw.max_version, 3)?;

@@ -63,7 +63,8 @@ impl std::str::FromStr for Url {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const EXPECTED: &str = "expected http://HOST:PORT or https://HOST:PORT, for example http://127.0.0.1:10069";
+        const EXPECTED: &str =
+            "expected http://HOST:PORT or https://HOST:PORT, for example http://127.0.0.1:10069";
         let uri: Uri = text.parse().map_err(|_| EXPECTED)?;
         let tls = match uri.scheme_str() {
             Some("http") => false,
@@ -155,9 +156,8 @@ where
     if let Some(authorization) = authorization {
         request = request.header(header::AUTHORIZATION, authorization);
     }
-    let request = request
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| format!("{url} cannot be asked: {error}"))?;
+    let request =
+        request.body(Empty::<Bytes>::new()).map_err(|error| format!("{url} cannot be asked: {error}"))?;
     let answer = sender.send_request(request).await.map_err(broken)?;
     let status = answer.status();
     if status == StatusCode::UNAUTHORIZED {

@@ -91,11 +91,9 @@ impl Rights {
                 let can = [CapabilitySet::NET_ADMIN, CapabilitySet::NET_RAW];
                 match can.into_iter().find(|right| self.0.contains(*right) && may_mark(egress)) {
                     Some(right) => needed |= right,
-                    None => missing.push(Missing {
-                        egress: name.clone(),
-                        why: "mark",
-                        right: "CAP_NET_ADMIN",
-                    }),
+                    None => {
+                        missing.push(Missing { egress: name.clone(), why: "mark", right: "CAP_NET_ADMIN" })
+                    }
                 }
             }
             if egress.namespace.is_some() {

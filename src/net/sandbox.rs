@@ -67,7 +67,10 @@ const COMMON: &[&str] = &[
 /// # Errors
 /// The kernel has such a thing and refuses; what was locked until then stays so.
 pub fn enter(paths: &Paths) -> Result<Held, String> {
-    Ok(Held { files: files(paths).map_err(|error| format!("Landlock: {error}"))?, calls: calls(paths.namespaces)? })
+    Ok(Held {
+        files: files(paths).map_err(|error| format!("Landlock: {error}"))?,
+        calls: calls(paths.namespaces)?,
+    })
 }
 
 fn files(paths: &Paths) -> Result<Option<Files>, landlock::RulesetError> {

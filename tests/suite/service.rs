@@ -29,7 +29,17 @@ fn folder() -> tempfile::TempDir {
 fn certificate(folder: &Path, name: &str) {
     let (crt, key) = (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key")));
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+        ])
         .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
         .arg("-keyout")
         .arg(key)
@@ -228,7 +238,9 @@ fn behind_tls_and_a_password() {
         for _ in 0..2 {
             daemon.get("https", &login("a", "right"), path).unwrap();
         }
-        for nobody in [login("a", "wrong"), login("b", "right"), Access { login: None, ..login("a", "right") }] {
+        for nobody in
+            [login("a", "wrong"), login("b", "right"), Access { login: None, ..login("a", "right") }]
+        {
             let refused = daemon.get("https", &nobody, path).unwrap_err();
             assert!(refused.contains("asks for a name and a password"), "{refused}");
         }
@@ -298,7 +310,8 @@ fn rights_are_given_back() {
     let pid = daemon.child.id();
     for thread in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
         let status = fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
-        for line in ["CapInh:\t0", "CapPrm:\t0", "CapEff:\t0", "CapAmb:\t0", "NoNewPrivs:\t1", "Seccomp:\t2"] {
+        for line in ["CapInh:\t0", "CapPrm:\t0", "CapEff:\t0", "CapAmb:\t0", "NoNewPrivs:\t1", "Seccomp:\t2"]
+        {
             let found = status.lines().find(|found| found.starts_with(&line[..7])).unwrap();
             let found = found.replace("0000000000000000", "0");
             assert_eq!(found, line, "{status}");
@@ -365,7 +378,8 @@ const SANDBOXED: &str = "VPNPROBE_TEST_SANDBOXED";
 pub fn enter_if_told() {
     if std::env::var_os(SANDBOXED).is_some() {
         let temporary = std::env::temp_dir();
-        let paths = sandbox::Paths { read: vec![temporary.clone()], write: vec![temporary], namespaces: false };
+        let paths =
+            sandbox::Paths { read: vec![temporary.clone()], write: vec![temporary], namespaces: false };
         let held = sandbox::enter(&paths).unwrap();
         assert!(held.calls && held.files.is_some(), "{held:?}");
         println!("locked in");

@@ -158,7 +158,9 @@ impl Guard {
         if settings.users.is_empty() {
             return Entry::Granted;
         }
-        let Some((user, password)) = headers.get(AUTHORIZATION).and_then(basic) else { return Entry::Refused };
+        let Some((user, password)) = headers.get(AUTHORIZATION).and_then(basic) else {
+            return Entry::Refused;
+        };
         let known = settings.users.get(&user);
         // Somebody's hash in place of nobody's: the time it takes tells nothing.
         let Some(hash) = known.or_else(|| settings.users.values().next()).cloned() else {

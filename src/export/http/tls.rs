@@ -76,8 +76,7 @@ fn provider(tls: &WebTls, warnings: &mut Vec<String>) -> Result<CryptoProvider, 
             suite.version().version == rustls::ProtocolVersion::TLSv1_3 || written(&name(suite)).is_some()
         });
         provider.cipher_suites.sort_by_key(|suite| written(&name(suite)));
-        let left =
-            |version| provider.cipher_suites.iter().any(|suite| suite.version().version == version);
+        let left = |version| provider.cipher_suites.iter().any(|suite| suite.version().version == version);
         if !tls.tls13 && !left(rustls::ProtocolVersion::TLSv1_2) {
             return Err("tls_server_config.cipher_suites leaves no suite of TLS 1.2; \
                         AES-GCM and ChaCha20 over ECDHE are spoken"
@@ -111,10 +110,7 @@ fn provider(tls: &WebTls, warnings: &mut Vec<String>) -> Result<CryptoProvider, 
     Ok(provider)
 }
 
-fn verifier(
-    tls: &WebTls,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, String> {
+fn verifier(tls: &WebTls, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, String> {
     let mandatory = match tls.client {
         ClientAuth::None => return Ok(Arc::new(NoClientAuth)),
         ClientAuth::Request => false,
