@@ -11,6 +11,8 @@
 //! start waits for no name, no network and no peer; the watchdog is fed by what the engine gets done,
 //! not by a timer.
 
+mod ladder;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -33,6 +35,7 @@ use crate::journal::{self, Recorder};
 use crate::net::clock::SystemClock;
 use crate::net::resolve::{Resolver, retry_after};
 use crate::net::{Driver, IcmpAccess, listen, raise_descriptor_limit};
+use crate::store::{self, Shelf, Snapshot, Store};
 use crate::time::{Clock, Timestamp};
 
 mod lockdown;
@@ -56,6 +59,8 @@ pub struct ServeArgs {
     pub unsandboxed: bool,
 }
 
+/// How long the end waits for the disk.
+const LAST_WRITES: Duration = Duration::from_secs(1);
 /// How long the engine may go without finishing a turn.
 const ENGINE_SILENCE: Duration = Duration::from_secs(5);
 /// A start that comes to nothing for a reason the operator can mend.
@@ -127,7 +132,16 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
             }
         }
     };
-    let recorder = match args.journal.clone().map(|settings| start_journal(settings, clock)).transpose() {
+    let base = match Base::open(&loaded.config) {
+        Ok(base) => base,
+        Err(error) => {
+            eprintln!("vpnprobe: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    driver.set_clock(base.clock);
+    let recorder = match args.journal.clone().map(|settings| start_journal(settings, base.clock)).transpose()
+    {
         Ok(recorder) => recorder,
         Err(problem) => {
             eprintln!("vpnprobe: {problem}");
@@ -135,7 +149,7 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
         }
     };
     let source = Source::File(args.config_file.clone());
-    let start = Start { clock, loaded, source, listeners, driver, recorder, lockdown, guard };
+    let start = Start { base, loaded, source, listeners, driver, recorder, lockdown, guard };
     match run(start, until_signal) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -217,10 +231,10 @@ impl Daemon {
         let stop = Arc::new(Notify::new());
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("web".to_owned()).spawn(move || {
-            let clock = SystemClock::start();
-            let driver = prepare(clock, &loaded.config)?;
+            let base = Base::open(&loaded.config)?;
+            let driver = prepare(base.clock, &loaded.config)?;
             let start = Start {
-                clock,
+                base,
                 loaded,
                 source: Source::Fixed,
                 listeners,
@@ -264,15 +278,41 @@ struct Shared {
     engine: Handle,
     registry: Registry,
     clock: SystemClock,
+    /// The recorded incidents.
+    shelf: Arc<Shelf>,
     /// When the running configuration was applied.
     applied: Mutex<Timestamp>,
     /// A new configuration: the names to look up have changed.
     reloaded: Notify,
 }
 
+/// What everything else stands on.
+struct Base {
+    clock: SystemClock,
+    registry: Registry,
+    store: Store,
+    /// What an earlier process knew, and where its clock would be by now.
+    kept: Option<(Timestamp, Snapshot)>,
+}
+
+impl Base {
+    /// Goes on where an earlier process ended, if it left something and that is of use.
+    fn open(config: &Config) -> io::Result<Self> {
+        let clock = SystemClock::start();
+        // Of it the metrics read the wall clock only, which a restart does not move.
+        let registry = Registry::new(Arc::new(clock));
+        let settings =
+            store::Settings { directory: config.state_dir.clone(), most_bytes: config.state_max_size };
+        let counts = registry.clone();
+        let (store, kept) = Store::open(&settings, clock.wall(), move || counts.own().state_write_failed())?;
+        let clock = kept.as_ref().map_or(clock, |(begin, _)| clock.counting_from(*begin));
+        Ok(Self { clock, registry, store, kept })
+    }
+}
+
 /// All that a run begins with.
 struct Start {
-    clock: SystemClock,
+    base: Base,
     loaded: Loaded,
     source: Source,
     listeners: Vec<TcpListener>,
@@ -288,9 +328,15 @@ where
     E: FnOnce(Arc<Shared>) -> F,
     F: Future<Output = ()>,
 {
-    let Start { clock, loaded, source, listeners, driver, recorder, lockdown, guard } = start;
-    let registry = Registry::new(Arc::new(clock));
+    let Start { base, loaded, source, listeners, driver, recorder, lockdown, guard } = start;
+    let Base { clock, registry, store, kept } = base;
     let mut engine = Engine::new(driver, registry.clone());
+    if let Some((_, kept)) = kept {
+        engine.resume(kept);
+    }
+    if let Some(feed) = store.feed() {
+        engine.keep_in(feed);
+    }
     if let Some(recorder) = recorder {
         engine.record(recorder);
     }
@@ -302,6 +348,7 @@ where
         engine: handle.clone(),
         registry: registry.clone(),
         clock,
+        shelf: store.shelf(),
         applied: Mutex::new(clock.now()),
         reloaded: Notify::new(),
     });
@@ -312,11 +359,14 @@ where
     let served = runtime.block_on(async {
         let daemon: Arc<dyn http::Daemon> = Arc::clone(&shared) as _;
         let scheme = if guard.speaks_tls() { "https" } else { "http" };
-        let app = App::new(registry, daemon, config.web.probe_timeout, Limits::default()).behind(guard);
+        let app = App::new(registry, daemon, config.web.probe_timeout, Limits::default())
+            .with_incidents(Arc::clone(&shared.shelf))
+            .behind(guard);
         let app = Arc::new(app);
         let mut tasks = JoinSet::new();
         tasks.spawn(look_up_names(Arc::clone(&shared)));
         tasks.spawn(keep_alive(Arc::clone(&shared)));
+        tasks.spawn(ladder::watch(Arc::clone(&shared)));
         for listener in &listeners {
             if let Ok(address) = listener.local_addr() {
                 tracing::info!("listening on {scheme}://{address}/");
@@ -330,6 +380,7 @@ where
     });
     handle.send(Command::Stop);
     let ended = thread.join().map_err(|_| io::Error::other("the engine panicked"))?;
+    store.close(LAST_WRITES);
     runtime.shutdown_background();
     served.and(ended)
 }
@@ -385,6 +436,10 @@ impl Shared {
                     tracing::warn!("{warning}");
                 }
                 let config = Arc::new(loaded.config.clone());
+                let before = self.config();
+                if (&config.state_dir, config.state_max_size) != (&before.state_dir, before.state_max_size) {
+                    tracing::warn!("state_dir and state_max_size are heeded at the next start only");
+                }
                 *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
                 *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = self.clock.now();
                 tracing::info!("reloaded: {}", summary(&config));

@@ -199,7 +199,7 @@ words! {
 }
 
 /// The result of one exchange.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The service answered. With a reason, the answer is good for the round-trip time and bad for
     /// the user: an expired certificate.

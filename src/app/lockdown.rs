@@ -143,7 +143,9 @@ pub(super) fn paths(
     read.extend(std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from));
     let config = &loaded.config;
     let mut write: Vec<PathBuf> = journal.iter().map(|path| path.to_path_buf()).collect();
-    write.extend(config.state_dir.clone().filter(|path| path.exists()));
+    // One that is not there yet may come: then it is made in what is there.
+    let state = config.state_dir.iter().flat_map(|path| path.ancestors()).find(|path| path.exists());
+    write.extend(state.map(Path::to_owned));
     let namespaces = config.egress.values().any(|egress| egress.namespace.is_some());
     Paths { read: read.into_iter().collect(), write, namespaces }
 }

@@ -14,6 +14,7 @@ use crate::detect::path::FirstHop;
 use crate::diagnose::{LadderReason, Status, Step, Verdict};
 use crate::probe::trace::overhead::Tunnel;
 use crate::probe::{Charge, Kind, Mismatch};
+use crate::route::{LinkKind, NoWay};
 use crate::sample::path::PathEnd;
 use crate::sample::{Fault, Phase, Reason};
 use crate::session::Teardown;
@@ -95,7 +96,9 @@ pub fn enums() -> String {
         "first_hop": FirstHop,
         "ladder_reason": LadderReason,
         "incident_kind": IncidentKind,
+        "link_kind": LinkKind,
         "mismatch": Mismatch,
+        "no_way": NoWay,
         "path_end": PathEnd,
         "phase": Phase,
         "reason": Reason,

@@ -20,6 +20,7 @@ pub enum Told {
 }
 
 /// The arguments of `demo`.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 #[derive(Debug, Clone, Args)]
 pub struct Demo {
     /// Where to listen, instead of the default; may be repeated

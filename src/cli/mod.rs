@@ -19,6 +19,8 @@ pub mod check;
 pub mod config;
 pub mod demo;
 pub mod describe;
+pub mod explain;
+pub mod incidents;
 pub mod init;
 pub mod ready;
 pub mod replay;
@@ -79,6 +81,14 @@ pub enum Command {
     Demo(demo::Demo),
     /// Check one target now: which step fails, and why
     Check(check::Check),
+    /// Say what a line of a log or an error means, and what to do
+    Explain(explain::Explain),
+    /// What was recorded around outages, refusals and flaps
+    Incidents {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: incidents::IncidentsCommand,
+    },
     /// Show the way to a host on the flow of its VPN
     Trace(trace::Trace),
     /// Say whether so many people in Teams will hold: capacity, and what the probes saw
@@ -221,6 +231,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Some(Command::Demo(demo)) => demo.run(),
         Some(Command::Check(check)) => ExitCode::from(check.run(&file)),
+        Some(Command::Explain(explain)) => ExitCode::from(explain.run()),
+        Some(Command::Incidents { command }) => {
+            ExitCode::from(command.run(&file, cli.common.config_file.is_some()))
+        }
         Some(Command::Trace(trace)) => ExitCode::from(trace.run(&file)),
         Some(Command::Ready(ready)) => ExitCode::from(ready.run(&file)),
         Some(Command::Init(init)) => ExitCode::from(init.run()),

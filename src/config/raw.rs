@@ -32,9 +32,13 @@ pub struct File {
     pub budget: Budget,
     /// Timers of dead peer detection beside the built-in ones, by name; the name is the label `profile`.
     pub dpd_profiles: BTreeMap<String, DpdProfile>,
-    /// Directory for what is to survive a restart; this version keeps nothing there yet.
+    /// Directory for what is to survive a restart: what is known of every series, and the recorded
+    /// incidents. Without one nothing does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_dir: Option<PathBuf>,
+    /// The most space that recorded incidents may take there, from 1MiB to 100GiB; the oldest go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_max_size: Option<Size>,
     /// The HTTP side.
     pub web: Web,
 }
@@ -116,12 +120,41 @@ pub struct Target {
     /// What it and its line can carry, for `vpnprobe ready`; not known unless this is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Capacity>,
+    /// What is behind its tunnel; nothing is judged of that unless this is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inside: Option<Inside>,
     /// One real IKEv2 session, as the yardstick beside the probes; none unless this is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<Session>,
     /// More probes, or changes to those the VPNs stand for, by name; the name is the label `probe`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probes: Option<BTreeMap<String, Probe>>,
+}
+
+/// What is behind a target's tunnel, and what should go into it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Inside {
+    /// The tunnel: the name of a way out with its interface. This host's routes are held against it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub egress: Option<String>,
+    /// What should go through it: everything (full), or only the networks below (split). Not judged unless
+    /// this is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<Tunnel>,
+    /// The networks inside, for example 10.20.0.0/16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefixes: Option<Vec<String>>,
+    /// The resolvers inside, by address. `check` asks them, over the egress above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Vec<String>>,
+    /// The names that they must resolve to inside addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub names: Option<Vec<String>>,
+    /// Hosts inside that must answer `check`: icmp://, tcp://, rdp://, http:// or https:// and an address,
+    /// for example rdp://10.20.0.10 or tcp://10.20.0.20:445.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Vec<String>>,
 }
 
 /// What a concentrator and its line can carry.
@@ -606,6 +639,12 @@ pub struct Web {
     pub probe_timeout: Option<Duration>,
 }
 
+/// A size: a whole number and a unit, for example 512KiB, 64MiB, 2GiB.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(extend("examples" = ["64MiB", "2GiB"]))]
+pub struct Size(pub String);
+
 /// A duration: a number and a unit, for example 100ms, 5s, 1m 30s, 1h, 1d.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(transparent)]
@@ -653,10 +692,12 @@ choices! {
         Ipsec = "ipsec",
         /// L2TP inside IPsec: probes `ike`, `ike_natt`, `ikev1` and `l2tp` (UDP 1701).
         L2tpIpsec = "l2tp-ipsec",
-        /// TLS: probe `tls` (TCP 443).
+        /// TLS: probe `tls` (TCP 443), and `sslvpn` if its block is there.
         SslVpn = "ssl-vpn",
         /// OpenVPN: probes `openvpn_udp` and `openvpn_tcp` (1194).
         Openvpn = "openvpn",
+        /// WireGuard: probe `wireguard` (UDP 51820).
+        Wireguard = "wireguard",
     }
     /// The digest of `tls-auth`.
     Auth {

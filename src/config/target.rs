@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::check::{Check, Defaults, FULL_INTERVAL, INTERVAL, TIMEOUT};
 use super::problem::{KeyPath, near, one_of, suggestion};
 use super::settings::{self, Written};
-use super::{Address, Egress, Family, Target, Vpn, capacity, dpd, pace, raw, session};
+use super::{Address, Egress, Family, Target, Vpn, capacity, dpd, inside, pace, raw, session};
 use crate::budget::Limits;
 use crate::probe::{Kind, Spec, trace};
 
@@ -70,8 +70,12 @@ pub(super) fn target(
     shown.dpd.clone_from(&file.dpd);
     let (capacity, shown_capacity) = capacity::capacity(file.capacity.as_ref(), &vpn, check, path);
     shown.capacity = shown_capacity;
+    let (inside, shown_inside) = inside::inside(file.inside.as_ref(), around.egress, check, path);
+    shown.inside = shown_inside;
     let name = name.to_owned();
-    (Target { name, addresses, family, max_members, vpn, egress, probes, session, capacity, dpd }, shown)
+    let target =
+        Target { name, addresses, family, max_members, vpn, egress, probes, inside, session, capacity, dpd };
+    (target, shown)
 }
 
 fn addresses(
@@ -162,6 +166,7 @@ fn vpn(file: &raw::Target, check: &mut Check<'_>, path: &KeyPath) -> Vec<Vpn> {
         raw::Vpn::L2tpIpsec => Vpn::L2tpIpsec,
         raw::Vpn::SslVpn => Vpn::SslVpn,
         raw::Vpn::Openvpn => Vpn::Openvpn,
+        raw::Vpn::Wireguard => Vpn::Wireguard,
     };
     written.iter().map(word).collect()
 }
@@ -197,6 +202,7 @@ const fn implied(vpn: Vpn) -> &'static [&'static str] {
         Vpn::L2tpIpsec => &["ikev1", "ikev1_natt", "l2tp"],
         Vpn::SslVpn => &["tls"],
         Vpn::Openvpn => &["openvpn_udp", "openvpn_tcp"],
+        Vpn::Wireguard => &["wireguard"],
     }
 }
 
@@ -213,6 +219,10 @@ fn probes(
     let entries = file.probes.as_ref().unwrap_or(&nothing);
     let path_of = path.key("probes");
     let mut names: Vec<&str> = vpn.iter().flat_map(|vpn| implied(*vpn)).copied().collect();
+    // One more handshake a minute, so only for who says what it must be.
+    if vpn.contains(&Vpn::SslVpn) && file.blocks.sslvpn.is_some() {
+        names.push("sslvpn");
+    }
     if !vpn.is_empty() || entries.is_empty() {
         names.extend(["icmp", "trace"]);
     }

@@ -14,7 +14,6 @@ use crate::export::metrics::{SeriesKey, SeriesMetrics};
 use crate::net::{Happening, Tag, way};
 use crate::probe::trace::DEEP;
 use crate::sample::Findings;
-use crate::sample::path::PathSeen;
 use crate::time::{Clock, Timestamp, WallTime};
 
 /// From one thorough trace of a member to the next.
@@ -36,9 +35,6 @@ struct Known {
     watch: PathWatch,
     first: Option<IpAddr>,
 }
-
-/// Takes what a thorough trace saw.
-pub type Tell = Box<dyn FnOnce(Arc<PathSeen>) + Send>;
 
 impl Paths {
     /// Folds what a trace or a search of the MTU found.
@@ -118,26 +114,34 @@ impl Paths {
 }
 
 impl Engine {
+    /// What the thorough traces of a target have seen since `began`: by member, in the order of their slots.
+    pub(super) fn looked(&self, target: &str, began: WallTime) -> Option<serde_json::Value> {
+        let ids = self.by_target.get(target)?;
+        let mut seen = Vec::new();
+        for series in ids.iter().filter_map(|id| self.series.get(id.0 as usize)?.as_ref()) {
+            let deep = series.metrics.path().and_then(|path| path.now().deep);
+            if let Some((at, path)) = deep.filter(|(at, _)| *at >= began) {
+                let path = serde_json::to_value(&*path).ok()?;
+                seen.push(serde_json::json!({"member": series.member, "time": at.to_string(), "path": path}));
+            }
+        }
+        (!seen.is_empty()).then(|| seen.into())
+    }
+
     /// Begins the thorough traces that were asked for.
     pub(super) fn look(&mut self, out: &mut Vec<Happening>) {
         for (target, member, since) in std::mem::take(&mut self.paths.wanted) {
-            let begun = self.deep_trace(&target, member, None, out);
+            let begun = self.deep_trace(&target, member, out);
             if !begun && self.driver.clock().now().since(since) < PATIENCE {
                 self.paths.wanted.push((target, member, since));
             }
         }
     }
 
-    /// Traces a member thoroughly now, over the flow and the first way out that its trace has; `tell` takes
-    /// what was seen. Whether one was begun: not without a probe of kind `trace`, nor twice in a minute, nor
+    /// Traces a member thoroughly now, over the flow and the first way out that its trace has.
+    /// Whether one was begun: not without a probe of kind `trace`, nor twice in a minute, nor
     /// beyond the budget.
-    pub fn deep_trace(
-        &mut self,
-        target: &str,
-        member: u8,
-        tell: Option<Tell>,
-        out: &mut Vec<Happening>,
-    ) -> bool {
+    fn deep_trace(&mut self, target: &str, member: u8, out: &mut Vec<Happening>) -> bool {
         let now = self.driver.clock().now();
         let place = (target.to_owned(), member);
         if self.paths.looked.get(&place).is_some_and(|last| now.since(*last) < PAUSE) {
@@ -174,9 +178,6 @@ impl Engine {
                 last = last.map_or_else(|| "none".to_owned(), |last| last.to_string()),
                 "traced in the outage"
             );
-            if let Some(tell) = tell {
-                tell(seen);
-            }
         };
         self.by_hand.insert((id, tag.seq), Box::new(reply));
         self.driver.begin(flow, tag, &series.spec, out);

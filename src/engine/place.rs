@@ -102,6 +102,7 @@ impl Engine {
         self.paths.retain(|key| wanted.contains(key));
         let members = |name: &str| self.members.get(name);
         self.sessions.rebuild(&config, members, &mut self.driver, &self.registry, out);
+        self.pairs.rebuild(&config, &self.by_key, &self.registry);
         let used: HashSet<IpAddr> =
             self.series.iter().flatten().filter_map(|series| series.address).collect();
         self.budget.retain(|address| used.contains(address), now);
@@ -165,7 +166,14 @@ impl Engine {
         self.by_key.insert(key.clone(), id);
         self.by_target.entry(key.target.clone()).or_default().push(id);
         self.watch(id, now);
-        self.schedule.add(id, spec.interval, now, self.driver.entropy());
+        // The same probe over other ways out has the same instants, so that they can be compared.
+        let other = |egress: &String| self.by_key.get(&SeriesKey { egress: egress.clone(), ..key.clone() });
+        match target.egress.iter().filter_map(other).find(|other| **other != id).copied() {
+            Some(other) => {
+                self.schedule.add_beside(id, other, spec.interval, now, self.driver.entropy());
+            }
+            None => self.schedule.add(id, spec.interval, now, self.driver.entropy()),
+        }
         for (form, _) in forms.iter().enumerate().filter(|(_, form)| form.rare) {
             let first = spec.full_interval.min(FIRST_RARE);
             let nanos = u64::try_from(first.as_nanos()).unwrap_or(u64::MAX);

@@ -8,6 +8,7 @@
 //! | `POST /-/reload` | 200, or 500 with the problems |
 //! | `GET /config` | the configuration in force, secrets masked |
 //! | `GET /api/v1/status` | everything known now, as JSON; with `?target=`, of that target |
+//! | `GET /api/v1/incidents`, `GET /api/v1/incidents/ID` | what was recorded around outages and flaps, as JSON |
 //! | `GET /sd` | the configured targets, for `http_sd_configs` |
 //! | `GET /` | the status page |
 //!
@@ -33,9 +34,11 @@ use super::metrics::{Form, Registry};
 use super::page::{CONTENT_SECURITY_POLICY, Page};
 use super::paths::Paths;
 use super::status::Status;
+use crate::store::Shelf;
 
 mod accept;
 mod guard;
+mod incidents;
 mod probe;
 mod scrape;
 mod server;
@@ -98,6 +101,7 @@ pub struct TargetRow {
 pub struct App {
     registry: Registry,
     daemon: Arc<dyn Daemon>,
+    shelf: Arc<Shelf>,
     probe_timeout: Duration,
     limits: Limits,
     guard: Guard,
@@ -108,6 +112,16 @@ pub struct App {
 /// An answer.
 type Answer = Response<Either<Full<Bytes>, Scrape>>;
 
+/// Where the incidents are listed; below it is each of them.
+const INCIDENTS: &str = "/api/v1/incidents";
+/// How many of them the page shows.
+const ON_PAGE: usize = 10;
+
+/// The id in the path of an incident.
+fn incident(path: &str) -> Option<&str> {
+    path.strip_prefix(INCIDENTS)?.strip_prefix('/').filter(|id| !id.is_empty())
+}
+
 const PLAIN: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
@@ -117,7 +131,16 @@ impl App {
     pub fn new(registry: Registry, daemon: Arc<dyn Daemon>, probe_timeout: Duration, limits: Limits) -> Self {
         let scrapes = Arc::new(Semaphore::new(limits.scrapes));
         let probes = Arc::new(Semaphore::new(limits.probes));
-        Self { registry, daemon, probe_timeout, limits, guard: Guard::open(), scrapes, probes }
+        Self {
+            registry,
+            daemon,
+            shelf: Arc::default(),
+            probe_timeout,
+            limits,
+            guard: Guard::open(),
+            scrapes,
+            probes,
+        }
     }
 
     /// The same behind a guard.
@@ -148,6 +171,12 @@ impl App {
         (answer, permit)
     }
 
+    /// The same with these incidents.
+    #[must_use]
+    pub fn with_incidents(self, shelf: Arc<Shelf>) -> Self {
+        Self { shelf, ..self }
+    }
+
     /// The answer to a request, and what must be held until it is sent. `loopback`: the client has
     /// connected to a loopback address.
     async fn answer<B: Body>(
@@ -161,16 +190,22 @@ impl App {
         let method = request.method();
         let get = method == Method::GET || method == Method::HEAD;
         let path = request.uri().path();
+        let read = matches!(
+            path,
+            "/" | "/metrics"
+                | "/probe"
+                | "/config"
+                | "/sd"
+                | "/api/v1/status"
+                | "/api/v1/path"
+                | INCIDENTS
+                | "/-/healthy"
+                | "/-/ready"
+        ) || incident(path).is_some();
         let allowed = match path {
-            "/" | "/metrics" | "/probe" | "/config" | "/sd" | "/api/v1/status" | "/api/v1/path"
-            | "/-/healthy" | "/-/ready"
-                if get =>
-            {
-                ""
-            }
+            _ if read && get => "",
             "/-/reload" if method == Method::POST => "",
-            "/" | "/metrics" | "/probe" | "/config" | "/sd" | "/api/v1/status" | "/api/v1/path"
-            | "/-/healthy" | "/-/ready" => "GET, HEAD",
+            _ if read => "GET, HEAD",
             "/-/reload" => "POST",
             _ => return (text(StatusCode::NOT_FOUND, "Not found. / lists what there is.\n"), None),
         };
@@ -180,8 +215,9 @@ impl App {
             return (answer, None);
         }
         let permits = match path {
-            "/metrics" | "/" | "/api/v1/status" | "/api/v1/path" => Some(&self.scrapes),
+            "/metrics" | "/" | "/api/v1/status" | "/api/v1/path" | INCIDENTS => Some(&self.scrapes),
             "/probe" => Some(&self.probes),
+            _ if incident(path).is_some() => Some(&self.scrapes),
             _ => None,
         };
         let permit = match permits.map(|permits| Arc::clone(permits).try_acquire_owned()) {
@@ -209,7 +245,11 @@ impl App {
             "/sd" => json(&discovery(self.daemon.targets())),
             "/api/v1/status" => json(&self.status(only(request).as_deref())),
             "/api/v1/path" => json(&Paths::read(&self.registry)),
-            _ => self.page(),
+            INCIDENTS => self.incidents(request),
+            _ => match incident(path) {
+                Some(id) => self.incident(id).await,
+                None => self.page(),
+            },
         }
     }
 
@@ -288,7 +328,7 @@ impl App {
 
     fn page(&self) -> Answer {
         let status = self.status(None);
-        let Ok(html) = Page::new(&status).render() else {
+        let Ok(html) = Page::new(&status, &self.shelf.latest(ON_PAGE)).render() else {
             return text(StatusCode::INTERNAL_SERVER_ERROR, "The page cannot be made.\n");
         };
         let mut answer = body("text/html; charset=utf-8", html.into_bytes());

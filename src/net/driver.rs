@@ -283,6 +283,14 @@ impl Driver {
         self.clock
     }
 
+    /// Lets the clock count on from another beginning. Only before the first flow.
+    pub fn set_clock(&mut self, clock: SystemClock) {
+        let (mono, wall) = clock.both();
+        self.clock = clock;
+        self.offset = offset(mono, wall.as_unix_nanos());
+        (self.woke, self.turned) = (mono, mono);
+    }
+
     /// The source of randomness.
     pub fn entropy(&mut self) -> &mut dyn Entropy {
         &mut *self.entropy

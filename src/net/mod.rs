@@ -18,6 +18,7 @@ mod icmp;
 mod poller;
 pub mod resolve;
 pub mod rights;
+pub mod route;
 pub mod sandbox;
 mod socket;
 pub mod way;

@@ -14,10 +14,12 @@
 # Each lab has a name of its own and so its own namespaces; two at a time suit two cores.
 #
 # usage: LAB=NAME lab.sh up [ROUTERS] | down | status
-#        LAB=NAME lab.sh start SERVER [OPTION...]     servers and options: see servers.sh
+#        LAB=NAME lab.sh start [inside/]SERVER [OPTION...]     servers and options: see servers.sh
 #        LAB=NAME lab.sh stop | freeze | thaw SERVER
 #        LAB=NAME lab.sh fault drop | reset | port | admin MATCH...    e.g. fault drop udp dport 500
 #        LAB=NAME lab.sh diamond K                    a router rKb beside rK, and balancing by flow over both
+#        LAB=NAME lab.sh office                       a namespace `inside` behind conc, where inside/SERVERs run:
+#                                                     10.20.0.80 (web), .53 (resolver), .33 (desktop), fd00:20::/64
 #        LAB=NAME lab.sh clear                        takes all faults away
 #        LAB=NAME lab.sh resolver ADDRESS             what commands run in the client find as resolv.conf
 #        LAB=NAME lab.sh exec ROLE COMMAND...
@@ -28,6 +30,7 @@ set -euo pipefail
 ROLES=(client r1 r2 conc void) # a chain has more, see roles
 # shellcheck disable=SC2034
 CONC=203.0.113.10 CONC6=2001:db8:3::10 FQDN=vpn.example.test
+PLACE=conc NAMED='' # where a server runs, and what its name begins with
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 die() { echo "lab: $*" >&2; exit 1; }
@@ -51,6 +54,7 @@ roles() {
     last=$(cat "$STATE/routers" 2>/dev/null || echo 2)
     ROLES=(client conc void)
     for ((k = 1; k <= last; k++)); do ROLES+=("r$k"); done
+    [[ ! -e $STATE/office ]] || ROLES+=(inside)
     [[ ! -e $STATE/diamonds ]] || while read -r k; do ROLES+=("r${k}b"); done <"$STATE/diamonds"
 }
 
@@ -128,6 +132,20 @@ diamond() {
     in_ns "r$before" sysctl -qw net.ipv4.fib_multipath_hash_policy=1
     ip -n "$LAB-r$before" route replace 203.0.113.0/24 \
         nexthop via "198.51.100.$((4 * before - 2))" nexthop via "${near%.*}.$((${near##*.} + 2))"
+}
+
+# office: what is behind the concentrator, and not reached from anywhere else
+office() {
+    ip netns add "$LAB-inside"
+    touch "$STATE/office"
+    ip -n "$LAB-inside" link set lo up
+    in_ns inside sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
+    forwards conc
+    cable conc lan 10.20.0.1/16 fd00:20::1/64 inside eth0 10.20.0.80/16 fd00:20::80/64
+    ip -n "$LAB-inside" addr add 10.20.0.53/16 dev eth0
+    ip -n "$LAB-inside" addr add 10.20.0.33/16 dev eth0
+    ip -n "$LAB-inside" addr add fd00:20::53/64 dev eth0
+    route inside default 10.20.0.1 fd00:20::1
 }
 
 # cable ROLE DEVICE ADDRESS4 ADDRESS6 ROLE DEVICE ADDRESS4 ADDRESS6: a link, made inside the namespaces
@@ -278,8 +296,14 @@ verb=${1:-}; shift || true
 [[ $verb == sweep ]] || : "${LAB:?the name of the lab}"
 STATE=${LAB_STATE:-${TMPDIR:-/tmp}/vpnprobe-lab/${LAB:-}}
 case $verb in
-    up | diamond | down | sweep | status | stop | resolver) "$verb" "$@" ;;
-    start) server=$1; shift; "start_$server" "$@" ;;
+    up | diamond | office | down | sweep | status | stop | resolver) "$verb" "$@" ;;
+    start)
+        server=$1; shift
+        case $server in
+            inside/unbound) PLACE=inside NAMED=inside_ CONC=10.20.0.53 CONC6=fd00:20::53 ;;
+            inside/*) PLACE=inside NAMED=inside_ CONC=10.20.0.80 CONC6=fd00:20::80 ;;
+        esac
+        "start_${server#inside/}" "$@" ;;
     freeze) freeze "$1" STOP ;;
     thaw) freeze "$1" CONT ;;
     fault) fault "$@" ;;

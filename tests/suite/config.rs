@@ -151,7 +151,7 @@ fn every_block_in_the_file_we_ship_loads() {
         let openvpn = target.probes.iter().find(|probe| probe.name == "openvpn_udp").unwrap();
         assert_ne!(openvpn.settings.openvpn, vpnprobe::probe::openvpn::Settings::default());
         let unread = loaded.warnings.iter().filter(|warning| warning.rule.contains("reads this")).count();
-        assert_eq!(unread, 7, "dns, http, ikev1, l2tp, rdp, sslvpn and wireguard are there for show");
+        assert_eq!(unread, 6, "dns, http, ikev1, l2tp, rdp and wireguard are there for show");
         let again = text_in(directory.path(), &loaded.to_yaml());
         assert_eq!(again.config, loaded.config);
     }

@@ -11,4 +11,5 @@ mod prometheus;
 mod ready;
 mod replay;
 mod service;
+mod state;
 mod unit;

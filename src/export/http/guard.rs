@@ -121,6 +121,7 @@ impl Guard {
     }
 
     /// The settings in force, read again if a file has changed. Blocks for reading a few small files then.
+    #[expect(clippy::disallowed_methods, reason = "the pace of looking at files, no measurement")]
     pub(super) fn settings(&self) -> Arc<Settings> {
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(file) = &self.file else { return Arc::clone(&now.settings) };
