@@ -26,10 +26,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
-use crate::config::{Address, Config, Loaded, Target};
+use crate::config::{Address, Config, Egress, Loaded, Target};
 use crate::engine::{Command, Engine, Handle};
 use crate::entropy::Generator;
-use crate::export::http::{self, App, BoxFuture, Limits, ProbeError, ProbeNow, TargetRow};
+use crate::export::http::{self, App, BoxFuture, Guard, Limits, ProbeError, ProbeNow, TargetRow};
 use crate::export::metrics::Registry;
 use crate::journal::{self, Recorder};
 use crate::net::clock::SystemClock;
@@ -37,6 +37,10 @@ use crate::net::resolve::{Resolver, retry_after};
 use crate::net::{Driver, IcmpAccess, listen, raise_descriptor_limit};
 use crate::store::{self, Shelf, Snapshot, Store};
 use crate::time::{Clock, Timestamp};
+
+mod lockdown;
+
+use lockdown::Lockdown;
 
 /// What `serve` is given.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -47,6 +51,12 @@ pub struct ServeArgs {
     pub listen: Vec<SocketAddr>,
     /// Where to write what the detectors see; nothing for nowhere.
     pub journal: Option<journal::Settings>,
+    /// TLS and passwords of the HTTP side; nothing for none.
+    pub web_file: Option<PathBuf>,
+    /// Whether it may listen beyond this host without them.
+    pub unprotected: bool,
+    /// Whether it keeps the rights that it was started with.
+    pub unsandboxed: bool,
 }
 
 /// How long the end waits for the disk.
@@ -70,6 +80,13 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
     }
     let addresses =
         if args.listen.is_empty() { loaded.config.web.listen.clone() } else { args.listen.clone() };
+    let guard = match guard(args.web_file.as_deref(), &addresses, args.unprotected) {
+        Ok(guard) => guard,
+        Err(problem) => {
+            eprintln!("vpnprobe: {problem}");
+            return ExitCode::from(MISUSE);
+        }
+    };
     let mut listeners = Vec::new();
     for address in addresses {
         match listen(address) {
@@ -89,6 +106,32 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
             }
         }
     }
+    let clock = SystemClock::start();
+    let mut driver = match prepare(clock, &loaded.config) {
+        Ok(driver) => driver,
+        Err(error) => {
+            eprintln!("vpnprobe: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let lockdown = if args.unsandboxed {
+        tracing::warn!("rights: all that this process was started with are kept (--sandbox off)");
+        None
+    } else {
+        let journal = args.journal.as_ref().map(|settings| settings.directory.as_path());
+        if let Some(directory) = journal {
+            // What does not exist cannot be allowed. If it cannot be made, the journal says so.
+            let _ = std::fs::create_dir_all(directory);
+        }
+        let paths = lockdown::paths(&args.config_file, args.web_file.as_deref(), journal, &loaded);
+        match Lockdown::enter(&loaded, &mut driver, &paths) {
+            Ok(lockdown) => Some(lockdown),
+            Err(problem) => {
+                eprintln!("vpnprobe: {problem}");
+                return ExitCode::from(MISUSE);
+            }
+        }
+    };
     let base = match Base::open(&loaded.config) {
         Ok(base) => base,
         Err(error) => {
@@ -96,6 +139,7 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    driver.set_clock(base.clock);
     let recorder = match args.journal.clone().map(|settings| start_journal(settings, base.clock)).transpose()
     {
         Ok(recorder) => recorder,
@@ -105,13 +149,51 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
         }
     };
     let source = Source::File(args.config_file.clone());
-    match run(base, loaded, source, listeners, recorder, until_signal) {
+    let start = Start { base, loaded, source, listeners, driver, recorder, lockdown, guard };
+    match run(start, until_signal) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("vpnprobe: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Who is answered at these addresses.
+///
+/// # Errors
+/// What is wrong with the file, or that everybody would be answered.
+pub fn guard(file: Option<&Path>, listen: &[SocketAddr], unprotected: bool) -> Result<Guard, String> {
+    let guard = match file {
+        Some(file) => {
+            let (guard, warnings) = Guard::from_file(file)?;
+            for warning in warnings {
+                tracing::warn!("{}: {warning}", file.display());
+            }
+            guard
+        }
+        None => Guard::open(),
+    };
+    match listen.iter().find(|address| !address.ip().to_canonical().is_loopback()) {
+        None => Ok(guard),
+        Some(_) if unprotected => Ok(guard),
+        Some(_) if guard.protects() => Ok(guard.strict()),
+        Some(address) => Err(format!(
+            "will not listen on {address}, beyond this host: everyone who reaches it could read all and make it \
+             probe; ask for TLS and passwords with --web.config.file (config/web.yml is an example), listen on \
+             127.0.0.1, or say --web.allow-unprotected"
+        )),
+    }
+}
+
+/// The sockets' side, ready before any right is given back.
+fn prepare(clock: SystemClock, config: &Config) -> io::Result<Driver> {
+    let descriptors = raise_descriptor_limit();
+    // Reading the trust store takes a while: before the engine runs, not in its first handshake.
+    crate::probe::certificate::native();
+    let mut driver = Driver::new(clock, Box::new(Generator::from_os()))?;
+    tell_rights(config, &mut driver, descriptors);
+    Ok(driver)
 }
 
 fn start_journal(settings: journal::Settings, clock: SystemClock) -> Result<Recorder, String> {
@@ -150,7 +232,18 @@ impl Daemon {
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("web".to_owned()).spawn(move || {
             let base = Base::open(&loaded.config)?;
-            run(base, loaded, Source::Fixed, listeners, None, |_| async move { stopped.notified().await })
+            let driver = prepare(base.clock, &loaded.config)?;
+            let start = Start {
+                base,
+                loaded,
+                source: Source::Fixed,
+                listeners,
+                driver,
+                recorder: None,
+                lockdown: None,
+                guard: Guard::open(),
+            };
+            run(start, |_| async move { stopped.notified().await })
         })?;
         Ok(Running { stop, thread: Some(thread), addresses })
     }
@@ -179,6 +272,8 @@ impl Running {
 /// What the tasks of the main thread share.
 struct Shared {
     source: Source,
+    /// What a new configuration has to do with.
+    lockdown: Option<Lockdown>,
     loaded: Mutex<Arc<Loaded>>,
     engine: Handle,
     registry: Registry,
@@ -215,25 +310,26 @@ impl Base {
     }
 }
 
-/// Runs engine and web side until `end` says so.
-fn run<F, E>(
+/// All that a run begins with.
+struct Start {
     base: Base,
     loaded: Loaded,
     source: Source,
     listeners: Vec<TcpListener>,
+    driver: Driver,
     recorder: Option<Recorder>,
-    end: E,
-) -> io::Result<()>
+    lockdown: Option<Lockdown>,
+    guard: Guard,
+}
+
+/// Runs engine and web side until `end` says so.
+fn run<F, E>(start: Start, end: E) -> io::Result<()>
 where
     E: FnOnce(Arc<Shared>) -> F,
     F: Future<Output = ()>,
 {
+    let Start { base, loaded, source, listeners, driver, recorder, lockdown, guard } = start;
     let Base { clock, registry, store, kept } = base;
-    let descriptors = raise_descriptor_limit();
-    // Reading the trust store takes a while: before the engine runs, not in its first handshake.
-    crate::probe::certificate::native();
-    let mut driver = Driver::new(clock, Box::new(Generator::from_os()))?;
-    tell_rights(&loaded.config, &mut driver, descriptors);
     let mut engine = Engine::new(driver, registry.clone());
     if let Some((_, kept)) = kept {
         engine.resume(kept);
@@ -247,6 +343,7 @@ where
     let handle = engine.handle();
     let shared = Arc::new(Shared {
         source,
+        lockdown,
         loaded: Mutex::new(Arc::new(loaded)),
         engine: handle.clone(),
         registry: registry.clone(),
@@ -261,17 +358,18 @@ where
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         let daemon: Arc<dyn http::Daemon> = Arc::clone(&shared) as _;
-        let app = Arc::new(
-            App::new(registry, daemon, config.web.probe_timeout, Limits::default())
-                .with_incidents(Arc::clone(&shared.shelf)),
-        );
+        let scheme = if guard.speaks_tls() { "https" } else { "http" };
+        let app = App::new(registry, daemon, config.web.probe_timeout, Limits::default())
+            .with_incidents(Arc::clone(&shared.shelf))
+            .behind(guard);
+        let app = Arc::new(app);
         let mut tasks = JoinSet::new();
         tasks.spawn(look_up_names(Arc::clone(&shared)));
         tasks.spawn(keep_alive(Arc::clone(&shared)));
         tasks.spawn(ladder::watch(Arc::clone(&shared)));
         for listener in &listeners {
             if let Ok(address) = listener.local_addr() {
-                tracing::info!("listening on http://{address}/");
+                tracing::info!("listening on {scheme}://{address}/");
             }
         }
         notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(&summary(&config))]);
@@ -325,7 +423,10 @@ impl Shared {
         notify(&reloading);
         let read = move || Config::load(Path::new(&path), crate::config::environment());
         let result = match tokio::task::spawn_blocking(read).await {
-            Ok(Ok(loaded)) => Ok(loaded),
+            Ok(Ok(loaded)) => match self.lockdown.as_ref().map(|lockdown| lockdown.allows(&loaded.config)) {
+                Some(Err(problem)) => Err(problem),
+                _ => Ok(loaded),
+            },
             Ok(Err(problems)) => Err(problems.to_string()),
             Err(_) => Err("reading the configuration panicked; this is a defect of vpnprobe".to_owned()),
         };
@@ -542,7 +643,7 @@ fn tell_rights(config: &Config, driver: &mut Driver, descriptors: u64) {
         .flat_map(|target| &target.probes)
         .any(|spec| matches!(spec.kind.name, "icmp" | "trace"));
     if icmp {
-        match driver.icmp_access(false) {
+        match driver.icmp_access(false, &Arc::new(Egress::default())) {
             IcmpAccess::Raw => tracing::info!("ICMP: raw sockets"),
             IcmpAccess::Datagram => tracing::info!("ICMP: datagram sockets (no CAP_NET_RAW)"),
             IcmpAccess::Denied => tracing::warn!(

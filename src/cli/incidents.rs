@@ -11,7 +11,7 @@ use super::{UNKNOWN, USAGE, answer, complain};
 use crate::config::Config;
 use crate::detect::Incident;
 use crate::diagnose::{Lang, incident};
-use crate::export::client::{Url, get};
+use crate::export::client::{Access, Url, get};
 use crate::net::clock::SystemClock;
 use crate::store::Summary;
 use crate::store::shelf::{self, Unshown, is_id};
@@ -45,6 +45,9 @@ pub struct Common {
     /// Ask a running daemon instead, for example http://127.0.0.1:10069
     #[arg(long, value_name = "URL")]
     pub url: Option<Url>,
+    /// How that daemon lets one in
+    #[command(flatten)]
+    pub access: super::AccessArgs,
 }
 
 /// The arguments of `incidents list`.
@@ -100,7 +103,7 @@ struct Listed {
 /// Where incidents are read from.
 enum Source {
     Directory(PathBuf),
-    Daemon(Url),
+    Daemon(Url, Access),
 }
 
 /// What went wrong, and with which code to exit.
@@ -156,7 +159,7 @@ impl Show {
 impl Source {
     fn of(common: &Common, file: &Path, named: bool) -> Result<Self, Wrong> {
         if let Some(url) = &common.url {
-            return Ok(Self::Daemon(url.clone()));
+            return Ok(Self::Daemon(url.clone(), common.access.access()));
         }
         if let Some(directory) = &common.state_dir {
             return Ok(Self::Directory(directory.clone()));
@@ -191,8 +194,8 @@ impl Source {
                 }
                 Ok(found.incidents.into_iter().rev().map(|(summary, _)| summary).collect())
             }
-            Self::Daemon(url) => {
-                let listed: Listed = ask(url, "/api/v1/incidents?limit=1000")?;
+            Self::Daemon(url, access) => {
+                let listed: Listed = ask(url, access, "/api/v1/incidents?limit=1000")?;
                 Ok(listed.incidents)
             }
         }
@@ -204,13 +207,13 @@ impl Source {
                 let code = if matches!(why, Unshown::None) { USAGE } else { UNKNOWN };
                 Wrong(format!("{id} in {}: {why}", shelf::folder(directory).display()), code)
             }),
-            Self::Daemon(url) => ask(url, &format!("/api/v1/incidents/{id}")),
+            Self::Daemon(url, access) => ask(url, access, &format!("/api/v1/incidents/{id}")),
         }
     }
 }
 
-fn ask<T: for<'de> Deserialize<'de>>(url: &Url, path: &str) -> Result<T, Wrong> {
-    let content = get(url, path).map_err(|why| Wrong(why, UNKNOWN))?;
+fn ask<T: for<'de> Deserialize<'de>>(url: &Url, access: &Access, path: &str) -> Result<T, Wrong> {
+    let content = get(url, access, path).map_err(|why| Wrong(why, UNKNOWN))?;
     serde_json::from_slice(&content).map_err(|error| Wrong(format!("{url}{path}: {error}"), UNKNOWN))
 }
 

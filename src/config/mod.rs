@@ -22,6 +22,7 @@ mod sets;
 mod settings;
 mod shape;
 mod target;
+mod webfile;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -44,6 +45,7 @@ pub use dpd::{Dpd, dpd_profiles};
 pub use inside::Inside;
 pub use layers::{PREFIX, environment};
 pub use problem::{KeyPath, Place, Problem, Problems, Step};
+pub use webfile::{ClientAuth, WebFile, WebTls};
 
 /// A whole, checked configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -200,6 +202,30 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// The same as it would be written with every default filled in.
     pub effective: raw::File,
+}
+
+impl Loaded {
+    /// Every file that the configuration names: secrets and trusted certificates.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        fn collect(value: &serde_json::Value, found: &mut Vec<PathBuf>) {
+            match value {
+                serde_json::Value::Object(table) => {
+                    for (key, value) in table {
+                        match value.as_str() {
+                            Some(file) if key.ends_with("_file") => found.push(PathBuf::from(file)),
+                            _ => collect(value, found),
+                        }
+                    }
+                }
+                serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
+                _ => {}
+            }
+        }
+        let mut found = Vec::new();
+        collect(&serde_json::to_value(&self.effective).unwrap_or_default(), &mut found);
+        found
+    }
 }
 
 impl Config {

@@ -14,7 +14,8 @@
 //!
 //! Invariants: a request names a target of the configuration or probes nothing; no answer repeats what
 //! the request said; no answer redirects; no body of a request is read. Nothing here waits for the
-//! engine but `/probe` and `/-/reload`, which have a deadline.
+//! engine but `/probe` and `/-/reload`, which have a deadline. Behind a [`Guard`] with passwords no path is
+//! answered without one.
 
 use std::fmt::Write as _;
 use std::pin::Pin;
@@ -36,16 +37,20 @@ use super::status::Status;
 use crate::store::Shelf;
 
 mod accept;
+mod guard;
 mod incidents;
 mod probe;
 mod scrape;
 mod server;
+mod tls;
 
 #[cfg(test)]
 mod tests;
 
 pub use accept::Format;
 use accept::gzip;
+use guard::Entry;
+pub use guard::Guard;
 pub use probe::{ProbeError, ProbeNow};
 use scrape::Scrape;
 pub use server::{Limits, serve};
@@ -99,6 +104,7 @@ pub struct App {
     shelf: Arc<Shelf>,
     probe_timeout: Duration,
     limits: Limits,
+    guard: Guard,
     scrapes: Arc<Semaphore>,
     probes: Arc<Semaphore>,
 }
@@ -125,7 +131,44 @@ impl App {
     pub fn new(registry: Registry, daemon: Arc<dyn Daemon>, probe_timeout: Duration, limits: Limits) -> Self {
         let scrapes = Arc::new(Semaphore::new(limits.scrapes));
         let probes = Arc::new(Semaphore::new(limits.probes));
-        Self { registry, daemon, shelf: Arc::default(), probe_timeout, limits, scrapes, probes }
+        Self {
+            registry,
+            daemon,
+            shelf: Arc::default(),
+            probe_timeout,
+            limits,
+            guard: Guard::open(),
+            scrapes,
+            probes,
+        }
+    }
+
+    /// The same behind a guard.
+    #[must_use]
+    pub fn behind(mut self, guard: Guard) -> Self {
+        self.guard = guard;
+        self
+    }
+
+    /// As [`Self::answer`], for those who may have one.
+    async fn guarded_answer<B: Body>(
+        &self,
+        request: &Request<B>,
+        loopback: bool,
+    ) -> (Answer, Option<OwnedSemaphorePermit>) {
+        let settings = self.guard.settings();
+        let (mut answer, permit) = match self.guard.entry(&settings, request.headers()).await {
+            Entry::Granted => self.answer(request, loopback).await,
+            Entry::Refused => {
+                let mut answer = text(StatusCode::UNAUTHORIZED, "A name and its password are needed.\n");
+                answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
+                (answer, None)
+            }
+        };
+        for (name, value) in &settings.headers {
+            answer.headers_mut().entry(name).or_insert_with(|| value.clone());
+        }
+        (answer, permit)
     }
 
     /// The same with these incidents.

@@ -283,6 +283,14 @@ impl Driver {
         self.clock
     }
 
+    /// Lets the clock count on from another beginning. Only before the first flow.
+    pub fn set_clock(&mut self, clock: SystemClock) {
+        let (mono, wall) = clock.both();
+        self.clock = clock;
+        self.offset = offset(mono, wall.as_unix_nanos());
+        (self.woke, self.turned) = (mono, mono);
+    }
+
     /// The source of randomness.
     pub fn entropy(&mut self) -> &mut dyn Entropy {
         &mut *self.entropy
@@ -303,9 +311,10 @@ impl Driver {
         self.runs.iter().flatten().filter(|run| !run.ended).count()
     }
 
-    /// Which ICMP this process may speak in a family.
-    pub fn icmp_access(&mut self, v6: bool) -> IcmpAccess {
-        match self.shared_icmp(v6, &Arc::new(Egress::default())).map(|index| self.icmp.get(index)) {
+    /// Which ICMP this process may speak in a family out of `egress`. What socket that takes is open from
+    /// now on.
+    pub fn icmp_access(&mut self, v6: bool, egress: &Arc<Egress>) -> IcmpAccess {
+        match self.shared_icmp(v6, egress).map(|index| self.icmp.get(index)) {
             Ok(Some(shared)) if shared.raw => IcmpAccess::Raw,
             Ok(Some(_)) => IcmpAccess::Datagram,
             _ => IcmpAccess::Denied,

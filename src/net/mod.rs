@@ -17,7 +17,9 @@ mod host;
 mod icmp;
 mod poller;
 pub mod resolve;
+pub mod rights;
 pub mod route;
+pub mod sandbox;
 mod socket;
 pub mod way;
 

@@ -76,6 +76,7 @@ struct Bench {
 
 impl Bench {
     fn new(yaml: &str) -> Self {
+        crate::service::enter_if_told();
         let clock = SystemClock::start();
         let registry = Registry::without_process(Arc::new(clock));
         let driver = Driver::new(clock, Box::new(Generator::from_os())).unwrap();
