@@ -154,8 +154,10 @@ impl Run {
         };
         let exchange = (spec.kind.begin)(spec, start);
         let (port, stream) = match exchange.transport() {
-            Transport::Icmp => (0, None),
-            Transport::Udp { port, .. } => (port, None),
+            Transport::Icmp | Transport::None => (0, None),
+            Transport::Udp { port, .. } | Transport::Syn { port, .. } | Transport::Whole { port } => {
+                (port, None)
+            }
             Transport::Tcp { port } => (port, Some(port)),
         };
         let from = SocketAddr::new(PEER, port);
