@@ -147,5 +147,9 @@ pub(super) fn paths(
     let state = config.state_dir.iter().flat_map(|path| path.ancestors()).find(|path| path.exists());
     write.extend(state.map(Path::to_owned));
     let namespaces = config.egress.values().any(|egress| egress.namespace.is_some());
+    if namespaces && !Path::new("/run/netns").exists() {
+        // The first one that is ever made makes this folder.
+        read.insert(PathBuf::from("/run"));
+    }
     Paths { read: read.into_iter().collect(), write, namespaces }
 }

@@ -44,6 +44,7 @@ mod session;
 pub mod survey;
 mod told;
 pub mod trace;
+mod unsent;
 mod yardstick;
 
 use flows::Flows;
@@ -54,6 +55,7 @@ use place::FIRST_RARE;
 use rare::Appointments;
 use session::Sessions;
 use told::Told;
+use unsent::Held;
 
 /// The longest sleep: commands and the sign of life wait no longer.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -160,6 +162,7 @@ pub struct Engine {
     sessions: Sessions,
     pairs: Pairs,
     paths: Paths,
+    held: Held,
 }
 
 impl Engine {
@@ -195,6 +198,7 @@ impl Engine {
             sessions: Sessions::new(),
             pairs: Pairs::default(),
             paths: Paths::default(),
+            held: Held::default(),
         }
     }
 
@@ -439,6 +443,7 @@ impl Engine {
             report,
         };
         series.metrics.record(&sample);
+        self.held.hear(tag.series, &series.egress_name, &series.egress, address, sample.report.outcome);
         let mut telling = true;
         if series.spec.kind.flow == Flow::PinnedUdp
             && !tag.form.rare
