@@ -152,12 +152,14 @@ pub(super) struct Place {
 
 /// The place of `egress` now. Cheap, where no interface is named.
 pub(super) fn place(egress: &Egress) -> Place {
-    let namespace = egress.namespace.as_ref().map_or(0, |name| {
-        std::fs::metadata(Path::new(NAMESPACES).join(name)).map_or(0, |file| file.ino())
-    });
-    let interface = egress.interface.as_deref().map_or(0, |name| {
-        within(egress.namespace.as_deref(), || Ok(if_nametoindex(name)?)).unwrap_or(0)
-    });
+    let namespace = egress
+        .namespace
+        .as_ref()
+        .map_or(0, |name| std::fs::metadata(Path::new(NAMESPACES).join(name)).map_or(0, |file| file.ino()));
+    let interface = egress
+        .interface
+        .as_deref()
+        .map_or(0, |name| within(egress.namespace.as_deref(), || Ok(if_nametoindex(name)?)).unwrap_or(0));
     Place { namespace, interface }
 }
 

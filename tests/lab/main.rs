@@ -15,6 +15,8 @@ mod degraded;
 mod demo;
 mod dns;
 mod dpd;
+mod egress;
+mod far;
 mod faults;
 mod harness;
 mod icmp;

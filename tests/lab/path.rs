@@ -51,7 +51,7 @@ impl Path {
     }
 
     /// The round trips of all hops, one after the other.
-    fn all(&self) -> Duration {
+    pub fn all(&self) -> Duration {
         let hops = self.0["path"]["hops"].as_array().unwrap();
         let all: f64 = hops.iter().map(|hop| hop["answers"][0]["rtt_seconds"].as_f64().unwrap()).sum();
         Duration::from_secs_f64(all)

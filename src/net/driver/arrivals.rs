@@ -48,7 +48,9 @@ impl Driver {
         for _ in 0..READS_PER_SHARED {
             let Some(shared) = self.icmp.get_mut(index) else { break };
             let (v6, raw) = (shared.v6, shared.raw);
-            let Some(Ok(arrival)) = shared.socket.as_ref().map(|socket| receiver.receive(socket)) else { break };
+            let Some(Ok(arrival)) = shared.socket.as_ref().map(|socket| receiver.receive(socket)) else {
+                break;
+            };
             if let Some(count) = arrival.dropped {
                 let new = shared.drops.note(count);
                 if new > 0 {
