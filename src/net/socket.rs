@@ -143,11 +143,20 @@ pub(super) fn within<T>(namespace: Option<&str>, work: impl FnOnce() -> io::Resu
 }
 
 /// Which namespace and which interface a way out is now, by numbers that another one of the same name does
-/// not have as long as a socket of ours holds on to the old one. 0: there is none, or none is named.
+/// not have as long as a socket of ours holds on to the old one (0: there is none, or none is named), and
+/// whether its source address is ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Place {
     namespace: u64,
     interface: u32,
+    source: bool,
+}
+
+impl Place {
+    /// Whether sockets that were opened in the one are of use in the other.
+    pub fn keeps_sockets(self, other: Self) -> bool {
+        (self.namespace, self.interface) == (other.namespace, other.interface)
+    }
 }
 
 /// The place of `egress` now. Cheap, where no interface is named.
@@ -160,7 +169,12 @@ pub(super) fn place(egress: &Egress) -> Place {
         .interface
         .as_deref()
         .map_or(0, |name| within(egress.namespace.as_deref(), || Ok(if_nametoindex(name)?)).unwrap_or(0));
-    Place { namespace, interface }
+    let source = egress.source.is_some_and(|source| {
+        let address = SocketAddr::new(source, 0);
+        let socket = new(egress, Domain::for_address(address), Type::DGRAM, Protocol::UDP);
+        socket.is_ok_and(|socket| socket.bind(&address.into()).is_ok())
+    });
+    Place { namespace, interface, source }
 }
 
 fn prepare(socket: &Socket, peer: IpAddr, egress: &Egress, receive_buffer: usize) -> io::Result<()> {

@@ -19,6 +19,7 @@ mod egress;
 mod far;
 mod faults;
 mod harness;
+mod hostile;
 mod icmp;
 mod ike;
 mod input;

@@ -2,7 +2,8 @@
 //!
 //! A socket stays where it was opened: with an interface that is deleted it is dead, also when another one
 //! of that name comes; a namespace that is deleted lives on, unseen, as long as a socket is in it. So each
-//! place is known by number, and what was opened in another one is closed.
+//! place is known by number, and what was opened in another one is closed. IPv6 sends from an address that
+//! is ours no more, without a word: so that is looked at, too, when an answer stays away.
 //! Invariant: a probe whose way out was not there while it was under way says nothing about its peer.
 
 use std::sync::Arc;
@@ -28,13 +29,19 @@ pub(super) const GONE: Errno = Errno::ENODEV;
 impl Driver {
     /// Closes what was opened where the way out is no more; when it was last seen to have moved, if it has.
     pub(super) fn look_at(&mut self, egress: &Arc<Egress>) -> Timestamp {
-        if egress.namespace.is_none() && egress.interface.is_none() {
+        if egress.namespace.is_none() && egress.interface.is_none() && egress.source.is_none() {
             return Timestamp::ZERO;
         }
         let (place, now) = (socket::place(egress), self.clock.now());
         match self.places.iter_mut().find(|known| known.egress == *egress) {
             Some(known) if known.place == place => return known.since,
-            Some(known) => (known.place, known.since) = (place, now),
+            Some(known) => {
+                let keeps = known.place.keeps_sockets(place);
+                (known.place, known.since) = (place, now);
+                if keeps {
+                    return now;
+                }
+            }
             None => {
                 self.places.push(Known { egress: Arc::clone(egress), place, since: Timestamp::ZERO });
                 return Timestamp::ZERO;
