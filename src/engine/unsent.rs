@@ -54,8 +54,7 @@ impl Held {
     fn begins(&mut self, series: SeriesId, name: &str, fault: Fault) -> bool {
         self.0.retain(|(_, other), held| *other == fault || !held.remove(&series) || !held.is_empty());
         let held = self.0.entry((name.to_owned(), fault)).or_default();
-        held.insert(series);
-        held.len() == 1
+        held.insert(series) && held.len() == 1
     }
 
     /// Notes that a series is held no more; whether nothing else holds a probe of that way out.

@@ -409,12 +409,8 @@ impl Driver {
                 report: Report::new(Outcome::Unsent(fault)),
             });
         };
-        // A socket in a namespace that was deleted would go on there.
-        if let Some(state) = self.flows.get(flow.0 as usize).and_then(Option::as_ref)
-            && state.egress.namespace.is_some()
-        {
-            let egress = Arc::clone(&state.egress);
-            self.look_at(&egress);
+        if let Err(fault) = self.is_there(flow) {
+            return refuse(fault, out);
         }
         let pinned = match self.pin(flow) {
             Ok(local) => local,

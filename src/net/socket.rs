@@ -153,6 +153,11 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Whether the source address that is named is ours.
+    pub const fn has_source(self) -> bool {
+        self.source
+    }
+
     /// Whether sockets that were opened in the one are of use in the other.
     pub fn keeps_sockets(self, other: Self) -> bool {
         (self.namespace, self.interface) == (other.namespace, other.interface)

@@ -170,7 +170,7 @@ fn what_comes_is_capped_escaped_and_counted() {
         (8005, evil_fields, "http answered"),
     ] {
         peers.tcp(&lab, "conc", &format!("203.0.113.10:{port}"), manner);
-        rows.push(("203.0.113.10", format!("http: {{port: {port}, http: {http}}}"), said));
+        rows.push(("203.0.113.10", format!("http: {{interval: 15s, port: {port}, http: {http}}}"), said));
     }
     for (address, manner, said) in [
         ("203.0.113.11", evil_names as fn(TcpStream, &AtomicBool) -> _, "tls answered cert_untrusted"),
@@ -178,7 +178,7 @@ fn what_comes_is_capped_escaped_and_counted() {
         ("203.0.113.13", too_long_chain, "tls refused protocol_error"),
     ] {
         peers.tcp(&lab, "conc", &format!("{address}:443"), manner);
-        rows.push((address, "tls: {}".to_owned(), said));
+        rows.push((address, "tls: {interval: 15s}".to_owned(), said));
     }
     for (address, count, answer, said) in [
         ("203.0.113.11", 1, itself as Answer, "dns refused protocol_error"),
@@ -187,7 +187,11 @@ fn what_comes_is_capped_escaped_and_counted() {
         ("203.0.113.14", 60_000, nothing, "dns refused protocol_error"),
     ] {
         resolver(&lab, peers.stop(), &format!("{address}:53"), count, answer);
-        rows.push((address, "dns: {dns: {name: vpn.example.test, record: A}}".to_owned(), said));
+        rows.push((
+            address,
+            "dns: {interval: 15s, dns: {name: vpn.example.test, record: A}}".to_owned(),
+            said,
+        ));
     }
 
     // By hand.
@@ -212,9 +216,8 @@ fn what_comes_is_capped_escaped_and_counted() {
 
     // And all at once, beside one that is well.
     lab.script("start strongswan");
-    let interval = "defaults: {interval: 15s, timeout: 2s}\n";
     let good = "  good:\n    address: 203.0.113.10\n    probes: {ike: {interval: 500ms, timeout: 400ms}}\n";
-    let mut daemon = lab.serve(&format!("{interval}targets:\n{good}{all}"));
+    let mut daemon = lab.serve(&format!("targets:\n{good}{all}"));
     daemon.ready();
     let label = |index: usize| format!("target=\"t{index}\"");
     let mut waited = Vec::new();

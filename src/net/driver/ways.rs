@@ -2,15 +2,14 @@
 //!
 //! A socket stays where it was opened: with an interface that is deleted it is dead, also when another one
 //! of that name comes; a namespace that is deleted lives on, unseen, as long as a socket is in it. So each
-//! place is known by number, and what was opened in another one is closed. IPv6 sends from an address that
-//! is ours no more, without a word: so that is looked at, too, when an answer stays away.
+//! place is known by number, and what was opened in another one is closed.
 //! Invariant: a probe whose way out was not there while it was under way says nothing about its peer.
 
 use std::sync::Arc;
 
 use nix::errno::Errno;
 
-use super::{Driver, Fault, Run, Timestamp};
+use super::{Driver, Fault, FlowId, Run, Timestamp};
 use crate::config::Egress;
 use crate::net::fault;
 use crate::net::socket::{self, Place};
@@ -54,6 +53,24 @@ impl Driver {
             shared.socket = None;
         }
         now
+    }
+
+    /// Whether the way out of a flow is there, where the kernel would send without a word if it is not: in a
+    /// namespace that was deleted, and from an IPv6 address that is ours no more. (The latter would also
+    /// have the routers on the way wait for an answer of that address, after it has come back.)
+    pub(super) fn is_there(&mut self, flow: FlowId) -> Result<(), Fault> {
+        let Some(state) = self.flows.get(flow.0 as usize).and_then(Option::as_ref) else { return Ok(()) };
+        let from_v6 = state.egress.source.is_some_and(|source| source.is_ipv6());
+        if state.egress.namespace.is_none() && !from_v6 {
+            return Ok(());
+        }
+        let egress = Arc::clone(&state.egress);
+        self.look_at(&egress);
+        let known = self.places.iter().find(|known| known.egress == egress);
+        if known.is_some_and(|known| from_v6 && !known.place.has_source()) {
+            return Err(Fault::Egress);
+        }
+        Ok(())
     }
 
     /// What is wrong with the way out of a run that came to nothing, if something is.
