@@ -345,6 +345,27 @@ fn ways_out_come_and_go() {
     daemon.stop();
 }
 
+/// The raw sockets are opened at the start, and all rights are gone when the address comes.
+#[test]
+fn a_source_that_comes_later_needs_no_right() {
+    let lab = Lab::up();
+    let probes = "probes: {icmp: {interval: 200ms, timeout: 150ms}}";
+    let mut daemon = lab.serve(&format!(
+        "egress: {{four: {{source: 192.0.2.20}}, six: {{source: \"2001:db8:1::20\"}}}}\n\
+         targets:\n  a: {{address: {}, egress: [four], {probes}}}\n  b: {{address: \"{}\", egress: [six], {probes}}}\n",
+        CONC[0], CONC[1]
+    ));
+    daemon.ready();
+    assert!(daemon.log().contains("all capabilities are given back"), "{}", daemon.log());
+    for (name, address) in [("four", "192.0.2.20/24"), ("six", "2001:db8:1::20/64")] {
+        until("it is not there", 10, || unsent(&daemon, name) >= 3.0);
+        lab.script(&format!("exec client ip addr add {address} dev eth0"));
+        until("it is there", 10, || answered(&daemon, name).iter().all(|count| *count >= 3.0));
+        assert_eq!(failures(&daemon.metrics(), name), 0.0, "{name}\n{}", daemon.log());
+    }
+    daemon.stop();
+}
+
 fn ip(words: &[&str]) -> bool {
     std::process::Command::new("ip").args(words).status().unwrap().success()
 }
