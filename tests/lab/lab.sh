@@ -228,10 +228,10 @@ empty() { # nothing runs in any namespace of the lab
     done
 }
 
-# The tests name their labs v<pid><letter>: a lab whose test is gone was left behind.
+# The tests name their labs v<pid><letters>: a lab whose test is gone was left behind.
 sweep() {
     local name
-    for name in $(ip netns list | sed -nE 's/^(v[0-9]+[a-z])-client( .*)?$/\1/p'); do
+    for name in $(ip netns list | sed -nE 's/^(v[0-9]+[a-z]+)-client( .*)?$/\1/p'); do
         [[ -d /proc/${name//[a-z]/} ]] || LAB=$name "$0" down
     done
 }
