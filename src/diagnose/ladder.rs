@@ -51,7 +51,7 @@ use super::way::{inside_routes, own_tunnel};
 use super::{
     Diagnosis, Evidence, LadderReason, Note, Observed, Said, Status, Step, StepReason, StepResult, Survey,
 };
-use crate::config::{Target, Vpn};
+use crate::config::{Inside, Target, Vpn};
 use crate::sample::{Fault, Outcome, Reason};
 use crate::session::Teardown;
 
@@ -132,12 +132,14 @@ fn rungs(survey: &Survey, declared: &Declared) -> Diagnosis {
     steps.push(step(Step::Authenticate, signed_in.filter(|_| keys.status != Status::Failed).unwrap_or(keys)));
     steps.push(step(Step::Tunnel, over_units(&units, tunnel)));
     for mut last in skipped(inside).into_iter().skip(2) {
-        let judged = match last.step {
-            Step::InsideNames => inside::names(survey),
-            Step::InsideHosts => inside::hosts(survey),
-            _ => None,
+        let asks = declared.inside.as_ref();
+        let (judged, asked) = match last.step {
+            Step::InsideNames => (inside::names(survey), asks.is_some_and(Inside::asks_names)),
+            Step::InsideHosts => (inside::hosts(survey), asks.is_some_and(|inside| !inside.hosts.is_empty())),
+            _ => (None, false),
         };
-        if let Some(judged) = judged {
+        let not_yet = || asked.then(|| Judged::new(Status::Unknown, Said::new(Note::InsideNotYet)));
+        if let Some(judged) = judged.or_else(not_yet) {
             last = step(last.step, judged);
         }
         steps.push(last);

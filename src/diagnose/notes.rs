@@ -338,6 +338,9 @@ notes! {
     InsideFault: "Nothing could be asked inside: {fault}. That is no fault of the inside.",
         "内部への確認ができませんでした({fault})。内部側の問題ではありません。";
     /// Nothing is declared, or not part of this check.
+    InsideNotYet: "Not asked yet.",
+        "まだ確認していません。";
+    /// Nothing is declared for it.
     InsideSkipped: "Not tried: it takes the tunnel.",
         "トンネルが必要なため未確認です。";
 

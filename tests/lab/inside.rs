@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{CONC, Lab};
+use crate::harness::{CONC, Lab, until};
 use crate::ways::Way;
 
 const PAGE: &str = "    http: {host: vpn.example.test, ca_file: STATE/pki/ca.crt}\n";
@@ -181,4 +181,58 @@ fn wireguard() {
     lab.check_probe(CONC[0], "wireguard", "", &good).says(&["wireguard answered"]);
     lab.script("stop wireguard");
     lab.check_probe(CONC[0], "wireguard", "", "").says(&["wireguard refused port_unreachable"]);
+}
+
+const OFFICE: &str = "\
+defaults: {interval: 2s, timeout: 1s}
+egress: {office: {interface: ovpn-client}}
+targets:
+  hq:
+    address: 203.0.113.10
+    vpn: [openvpn]
+    probes: {openvpn_tcp: {enabled: false}, trace: {enabled: false}}
+    inside:
+      egress: office
+      dns: [10.20.0.53]
+      names: [inside.example.test]
+      hosts: [\"tcp://10.20.0.80:80\"]
+      interval: 5s
+";
+
+/// The daemon asks inside as `check` does: what ends there is a failed step, and a tunnel that is not up is
+/// no fault of what is behind it.
+#[test]
+fn the_daemon_asks_inside() {
+    const CONNECT: &str = "start openvpn_client";
+    const ROUTE: &str = "exec client ip route add 10.20.0.0/16 dev ovpn-client";
+    let lab = Lab::up();
+    for words in
+        ["office", "start openvpn udp plain", "start inside/unbound", "start inside/nginx", CONNECT, ROUTE]
+    {
+        lab.script(words);
+    }
+    let mut daemon = lab.serve(OFFICE);
+    daemon.ready();
+    let is = |step: &str, status: &str| {
+        let labels = [&*format!("step=\"{step}\""), &*format!("status=\"{status}\"")];
+        daemon.metrics().sum("vpnprobe_step_status", &labels) == Some(1.0)
+    };
+    let both = |names: &str, hosts: &str| {
+        until(&format!("names {names}, hosts {hosts}"), 40, || {
+            is("inside_names", names) && is("inside_hosts", hosts)
+        });
+    };
+    both("ok", "ok");
+    lab.script("stop inside/unbound");
+    both("failed", "ok");
+    lab.script("start inside/unbound");
+    both("ok", "ok");
+    lab.script("stop openvpn_client");
+    both("unknown", "unknown");
+    lab.script(CONNECT);
+    lab.script(ROUTE);
+    both("ok", "ok");
+    let status = daemon.request("GET", "/api/v1/status").unwrap().1;
+    assert!(status.contains("dns://10.20.0.53/inside.example.test"), "{status}");
+    daemon.stop();
 }
