@@ -1,5 +1,8 @@
 //! The first exchange of `IKEv2` in all its forms: what we ask, and what each answer means.
 //!
+//! A request with the cookie that stays unanswered is sent once more, the same (§2.1): that the box takes no
+//! more sessions is not to rest on one lost packet.
+//!
 //! Invariant: COOKIE and `INVALID_KE_PAYLOAD` are each followed at most once, and only when a whole
 //! `IKE_SA_INIT` is wanted; a second one of the same kind is a duplicate or a loop, and changes nothing.
 
@@ -50,6 +53,8 @@ pub(super) struct Init {
     regrouped: bool,
     /// The cookie we were asked to return.
     cookie: Option<Vec<u8>>,
+    /// Whether the request with the cookie was sent once more.
+    repeated: bool,
 }
 
 impl Init {
@@ -81,6 +86,7 @@ impl Init {
             group: group.unwrap_or(Group::MODP_2048),
             regrouped: false,
             cookie: None,
+            repeated: false,
         };
         let first = if goal == Goal::Version { version_ping(init.spi) } else { init.request() };
         (init, first)
@@ -270,14 +276,23 @@ impl Dialogue for Init {
         Ok(Verdict::Done(self.other(&message)))
     }
 
+    fn again(&mut self) -> Option<Vec<u8>> {
+        let wanted = self.goal == Goal::Init && self.cookie.is_some() && !self.repeated;
+        self.repeated |= wanted;
+        wanted.then(|| self.request())
+    }
+
     fn silence(&mut self) -> Report {
-        if self.regrouped {
+        if self.cookie.is_some() {
+            // It wanted to know that we are who we say, was told, and takes no session all the same.
+            let mut report = self.report(Outcome::OK, "cookie");
+            report.findings().details.flag("cookie_unanswered", true);
+            report
+        } else if self.regrouped {
             // The peer picked a proposal and then no longer answered.
             let mut report = self.report(Outcome::Lost(Reason::FullOrThrottled), "invalid_ke_payload");
             report.findings().details.text("group", self.group.to_string().as_str());
             report
-        } else if self.cookie.is_some() {
-            self.report(Outcome::OK, "cookie")
         } else {
             Report::new(Outcome::Lost(Reason::NoAnswer))
         }

@@ -156,8 +156,8 @@ pub const ROWS: &[Row] = &[
         fault: &["stop strongswan", "start strongswan aes256-sha256-modp2048 allow 3des-md5"],
         undo: &["stop strongswan", "start strongswan"],
         step: "tunnel",
-        says: "ok: tunnel skipped",
-        tells: "takes credentials",
+        says: "ok: tunnel unknown",
+        tells: "cannot be known from here",
         ..ROW
     },
     Row {
@@ -219,8 +219,26 @@ pub const ROWS: &[Row] = &[
             "exec client ike-scan --sport=0 --retry=1 --trans=7/256,4,1,14 203.0.113.10",
         ],
         undo: &["stop strongswan", "start strongswan"],
-        says: "ok: ports ok",
+        says: "ok: ports ok full_or_throttled",
         tells: "many half-open",
+        ..ROW
+    },
+    Row {
+        what: "the box has too many half-open sessions, and begins no other",
+        beside: "c",
+        config: IPSEC,
+        before: &["stop strongswan", "start strongswan"],
+        fault: &[
+            "exec client ike-scan --sport=0 --retry=1 --trans=7/256,4,1,14 203.0.113.10",
+            "exec client ike-scan --sport=0 --retry=1 --trans=7/256,4,1,14 203.0.113.10",
+            "exec client ike-scan --sport=0 --retry=1 --trans=7/256,4,1,14 203.0.113.10",
+            "exec client ike-scan --sport=0 --retry=1 --trans=7/256,4,1,14 203.0.113.10",
+            "exec client ike-scan --sport=0 --retry=1 --trans=7/256,4,1,14 203.0.113.10",
+        ],
+        undo: &["stop strongswan", "start strongswan"],
+        step: "tunnel",
+        says: "failed: tunnel failed session_limit",
+        tells: "begins no new session",
         ..ROW
     },
 ];
