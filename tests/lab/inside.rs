@@ -223,7 +223,7 @@ fn the_daemon_asks_inside() {
         });
     };
     both("ok", "ok");
-    lab.script("stop inside/unbound");
+    lab.script("stop inside_unbound");
     both("failed", "ok");
     lab.script("start inside/unbound");
     both("ok", "ok");
