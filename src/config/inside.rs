@@ -203,7 +203,16 @@ pub(super) fn inside(
         );
     }
     (
-        Some(Inside { egress: file.egress.clone(), interface, tunnel, prefixes, dns, names, hosts, interval }),
+        Some(Inside {
+            egress: file.egress.clone(),
+            interface,
+            tunnel,
+            prefixes,
+            dns,
+            names,
+            hosts,
+            interval,
+        }),
         Some(raw::Inside { interval: Some(interval.into()), ..file.clone() }),
     )
 }

@@ -279,7 +279,8 @@ fn full(unit: &Unit<'_>) -> Option<Judged> {
         seen.report.findings.as_ref().is_some_and(|it| it.details.is("cookie_unanswered"))
     };
     let seen = unit.seen.iter().find(told).filter(|_| !unit.seen.iter().any(|seen| accepted(seen)))?;
-    let judged = Judged::new(Status::Failed, unit.say(Note::SessionLimit).with("ports", unit.declared.label(seen)));
+    let judged =
+        Judged::new(Status::Failed, unit.say(Note::SessionLimit).with("ports", unit.declared.label(seen)));
     Some(judged.because(LadderReason::SessionLimit).on(vec![Evidence::of(seen)]))
 }
 

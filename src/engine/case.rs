@@ -116,7 +116,8 @@ impl Case {
                 findings.details.merge(&newer.details);
                 findings.under_load |= newer.under_load;
                 findings.half_open_left = findings.half_open_left.or(newer.half_open_left);
-                findings.certificate_not_after = findings.certificate_not_after.or(newer.certificate_not_after);
+                findings.certificate_not_after =
+                    findings.certificate_not_after.or(newer.certificate_not_after);
             }
             self.best = Some((best_form, best));
         }

@@ -210,7 +210,8 @@ impl Insides {
         let mut old = std::mem::take(&mut self.kept);
         for target in &config.targets {
             let metrics = registry.target(&target.name);
-            let Some(inside) = target.inside.as_ref().filter(|inside| !inside.probes(TIMEOUT).is_empty()) else {
+            let Some(inside) = target.inside.as_ref().filter(|inside| !inside.probes(TIMEOUT).is_empty())
+            else {
                 metrics.set_inside(None);
                 continue;
             };
@@ -260,7 +261,9 @@ impl Kept {
         let worse = seen.iter().enumerate().any(|(place, now)| {
             let last = before.as_ref().and_then(|(_, all)| all.get(place)).map(|last| last.report.outcome);
             let now = now.report.outcome;
-            !well(now) && now.received().is_some() && last.is_none_or(|last| well(last) || last.received().is_none())
+            !well(now)
+                && now.received().is_some()
+                && last.is_none_or(|last| well(last) || last.received().is_none())
         });
         if worse && !self.confirming {
             self.confirming = true;

@@ -104,8 +104,7 @@ impl Engine {
         self.sessions.rebuild(&config, members, &mut self.driver, &self.registry, out);
         self.insides.rebuild(&config, &mut self.driver, &self.registry, out);
         self.pairs.rebuild(&config, &self.by_key, &self.registry);
-        let used =
-            self.series.iter().flatten().filter_map(|series| series.address);
+        let used = self.series.iter().flatten().filter_map(|series| series.address);
         let used: HashSet<IpAddr> = used.chain(self.insides.addresses()).collect();
         self.budget.retain(|address| used.contains(address), now);
         let tick = if self.schedule.rate() >= GATHER_FROM { TICK } else { Duration::ZERO };

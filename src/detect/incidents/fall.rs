@@ -1,6 +1,6 @@
 //! What opens an incident.
 //!
-//! Invariant: only a series that was well before can fall.
+//! Invariant: only a series that was well before can fall; for targets that never were see `never`.
 
 use super::super::collector::{Found, Track};
 use super::super::dpd::Verdict;
