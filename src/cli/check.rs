@@ -164,3 +164,51 @@ pub fn print(diagnosis: &Diagnosis, survey: &Survey, format: Format, lang: Lang)
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ways_to_ask_are_read_or_what_is_wrong_is_said() {
+        let http = wanted("http").unwrap();
+        assert_eq!((http.kind.name, http.port), ("http", None));
+        assert_eq!(wanted("tls:8443").unwrap().port, Some(8443));
+        for (word, said) in [
+            ("https", "there is: icmp, ike,"),
+            ("icmp:1", "icmp has no port"),
+            ("rdp:0", "from 1 to 65535"),
+            ("rdp:65536", "from 1 to 65535"),
+            ("rdp:", "from 1 to 65535"),
+            ("wireguard", "wireguard: {private_key_file: FILE, public_key: KEY} into the configuration file"),
+        ] {
+            let error = wanted(word).unwrap_err();
+            assert!(error.contains(said), "{word}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_of_a_host_is_what_was_wanted_and_ping() {
+        let check = |words: &[&str]| {
+            let probes = words.iter().map(|word| wanted(word).unwrap()).collect();
+            let host = Some("192.0.2.1".to_owned());
+            Check {
+                host,
+                target: None,
+                probes,
+                format: Format::Text,
+                lang: Lang::En,
+                ticket: false,
+                attempts: 1,
+                audit: false,
+                aggressive: false,
+            }
+        };
+        let (_, target) = check(&["http:80", "rdp"]).target(Path::new("")).unwrap();
+        let asked: Vec<_> = target.probes.iter().map(|spec| (spec.name.as_str(), spec.port)).collect();
+        assert_eq!(asked, [("http", 80), ("icmp", 0), ("rdp", 3389)]);
+        assert!(!target.probes[0].settings.http.tls);
+        let (_, target) = check(&[]).target(Path::new("")).unwrap();
+        assert!(target.probes.iter().all(|spec| spec.kind.name != "http"));
+    }
+}

@@ -36,6 +36,10 @@ fn pages() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // Without a configuration there is no private authority to trust.
+    let bare = lab.check(&[CONC[0], "--probe", "http"]);
+    bare.says(&["icmp answered", "http answered cert_untrusted"]);
+    assert_eq!(bare.step("ports"), "failed cert_untrusted");
 }
 
 #[test]
@@ -45,6 +49,11 @@ fn remote_desktop() {
     let check = lab.check_probe(CONC[0], "rdp", "", "");
     assert_eq!(details(&check)["security"], "tls", "{:#}", details(&check));
     assert_eq!(details(&check)["subject"], "CN=server, O=Lab");
+    // Without a configuration, too.
+    let bare = lab.check(&[CONC[0], "--probe", "rdp"]);
+    bare.says(&["icmp answered", "rdp answered"]);
+    assert_eq!((bare.verdict(), bare.step("ports")), ("ok", "ok".to_owned()));
+    lab.check(&[CONC[0], "--probe", "rdp:3390"]).says(&["icmp answered", "rdp refused connection_refused"]);
     let trusted = "    rdp: {server_name: vpn.example.test, ca_file: STATE/pki/ca.crt}\n";
     let check = lab.check_probe(CONC[0], "rdp", "", trusted);
     check.says(&["rdp answered"]);
@@ -64,6 +73,7 @@ fn binding() {
     let way = Way { start: "coturn", server: "coturn", kind: "stun", packets: "udp dport 3478", ..Way::UDP };
     let lab = way.walk();
     let check = lab.check_probe(CONC[0], "stun", "", "");
+    lab.check(&[CONC[0], "--probe", "stun"]).says(&["icmp answered", "stun answered"]);
     let mapped = details(&check)["mapped_address"].as_str().unwrap_or_default().to_owned();
     assert!(mapped.starts_with("192.0.2.10:"), "{:#}", details(&check));
     assert_eq!(details(&check)["nat"], false);

@@ -62,14 +62,15 @@ impl Fall {
                 let (since, until) = track.downs().last()?;
                 Some(Self { kind: IncidentKind::Flapping, began, since, until })
             }
-            News::TornDown => {
+            // There is no session with what never answered.
+            News::TornDown if track.answered() => {
                 let current = track.dpd().filter_map(|(_, survival)| survival?.current());
                 fall(
                     IncidentKind::Dpd,
                     current.filter(|verdict| verdict.sure).map(|verdict| verdict.began).max()?,
                 )
             }
-            News::Over(_, verdict) if verdict.sure => {
+            News::Over(_, verdict) if verdict.sure && track.answered() => {
                 let until = Some(verdict.last_loss);
                 Some(Self { kind: IncidentKind::Dpd, began: verdict.began, since: verdict.began, until })
             }

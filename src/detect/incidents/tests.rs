@@ -316,7 +316,11 @@ proptest! {
 #[test]
 fn a_target_that_never_answered_is_told() {
     let told = world().run(2000, silent(&[(0.0, 1000.0)]));
-    assert_eq!(stages(&told), WHOLE);
+    let brief: Vec<_> = told
+        .iter()
+        .map(|(at, stage, it)| (*at, *stage, it.kind, it.target.as_str(), it.never_answered))
+        .collect();
+    assert_eq!(stages(&told), WHOLE, "{brief:?}");
     let [(opened, _, first), (_, _, judged), (_, _, last)] = &told[..] else { panic!() };
     assert!((60.0..100.0).contains(opened), "{opened}");
     assert!(first.never_answered && first.kind == IncidentKind::Outage);
