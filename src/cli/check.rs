@@ -206,8 +206,8 @@ mod tests {
         };
         let (_, target) = check(&["http:80", "rdp"]).target(Path::new("")).unwrap();
         let asked: Vec<_> = target.probes.iter().map(|spec| (spec.name.as_str(), spec.port)).collect();
-        assert_eq!(asked, [("http", 80), ("icmp", 0), ("rdp", 3389)]);
-        assert!(!target.probes[0].settings.http.tls);
+        assert_eq!(asked, [("icmp", 0), ("http", 80), ("rdp", 3389)]);
+        assert!(!target.probes[1].settings.http.tls);
         let (_, target) = check(&[]).target(Path::new("")).unwrap();
         assert!(target.probes.iter().all(|spec| spec.kind.name != "http"));
     }
