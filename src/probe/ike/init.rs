@@ -1,7 +1,8 @@
 //! The first exchange of `IKEv2` in all its forms: what we ask, and what each answer means.
 //!
-//! A request with the cookie that stays unanswered is sent once more, the same (§2.1): that the box takes no
-//! more sessions is not to rest on one lost packet.
+//! A box that asks for cookies has enough half-open sessions: what returns the cookie is a KE decoy (another
+//! KE is allowed there, §2.6.1), so that none of ours is added. If it stays unanswered it is sent once more, the
+//! same (§2.1): that the box takes no more sessions is not to rest on one lost packet.
 //!
 //! Invariant: COOKIE and `INVALID_KE_PAYLOAD` are each followed at most once, and only when a whole
 //! `IKE_SA_INIT` is wanted; a second one of the same kind is a duplicate or a loop, and changes nothing.
@@ -53,7 +54,9 @@ pub(super) struct Init {
     regrouped: bool,
     /// The cookie we were asked to return.
     cookie: Option<Vec<u8>>,
-    /// Whether the request with the cookie was sent once more.
+    /// Whether the cookie was returned.
+    returned: bool,
+    /// Whether that was sent once more.
     repeated: bool,
 }
 
@@ -86,6 +89,7 @@ impl Init {
             group: group.unwrap_or(Group::MODP_2048),
             regrouped: false,
             cookie: None,
+            returned: false,
             repeated: false,
         };
         let first = if goal == Goal::Version { version_ping(init.spi) } else { init.request() };
@@ -146,6 +150,9 @@ impl Init {
         self.cookie = Some(cookie.data.clone());
         // RFC 7296 §2.6: 1 to 64 bytes; longer or empty ones are not ours to carry around.
         if self.goal == Goal::Init && (1..=64).contains(&cookie.data.len()) {
+            self.goal = Goal::Policy;
+            self.group = offer::decoy_group(&self.proposals).unwrap_or(Group::MODP_2048);
+            self.returned = true;
             return Verdict::Ask(self.request());
         }
         Verdict::Done(self.report(Outcome::OK, "cookie"))
@@ -277,13 +284,13 @@ impl Dialogue for Init {
     }
 
     fn again(&mut self) -> Option<Vec<u8>> {
-        let wanted = self.goal == Goal::Init && self.cookie.is_some() && !self.repeated;
+        let wanted = self.returned && !self.repeated;
         self.repeated |= wanted;
         wanted.then(|| self.request())
     }
 
     fn silence(&mut self) -> Report {
-        if self.cookie.is_some() {
+        if self.returned {
             // It wanted to know that we are who we say, was told, and takes no session all the same.
             let mut report = self.report(Outcome::OK, "cookie");
             report.findings().details.flag("cookie_unanswered", true);
