@@ -58,7 +58,8 @@ pub(super) async fn watch(shared: Arc<Shared>) {
             (stale, asked) = (false, Some(now));
         }
         let loaded = shared.loaded();
-        round(&shared, &loaded.config, asker.as_ref().filter(|_| ask), &mut known).await;
+        // A name that has its addresses now, and the members of the start, which the engine makes meanwhile.
+        stale |= round(&shared, &loaded.config, asker.as_ref().filter(|_| ask), &mut known).await;
         look = (look + LOOK).max(shared.clock.now());
         let wait = if stale { look.min(now + ASK_PAUSE) } else { look };
         let wait = wait.since(shared.clock.now());
@@ -90,8 +91,9 @@ async fn next(changes: &mut Option<Changes>) -> bool {
     }
 }
 
-/// Looks at every target once.
-async fn round(shared: &Shared, config: &Config, asker: Option<&Asker>, known: &mut Known) {
+/// Looks at every target once; whether the way to some member has not been asked for.
+async fn round(shared: &Shared, config: &Config, asker: Option<&Asker>, known: &mut Known) -> bool {
+    let mut unasked = false;
     let links = match asker {
         Some(asker) => asker.links().await.ok().map(|links| (asker, links)),
         None => None,
@@ -121,6 +123,9 @@ async fn round(shared: &Shared, config: &Config, asker: Option<&Asker>, known: &
             }
             None => last.and_then(|(_, ways)| ways.clone()),
         };
+        unasked |= ways.as_ref().is_some_and(|ways| {
+            !ways.members.iter().map(|looked| looked.to).eq(members.iter().map(|(_, address)| *address))
+        });
         let mine = series.get(target.name.as_str()).map(Vec::as_slice).unwrap_or_default();
         let session = sessions.iter().find(|session| session.key().target == target.name);
         let session = session.filter(|_| target.session.is_some()).map(|session| signed_in(session));
@@ -138,6 +143,7 @@ async fn round(shared: &Shared, config: &Config, asker: Option<&Asker>, known: &
         metrics.set_ladder(Arc::new(Ladder { diagnosis, ways: ways.clone() }));
         known.insert(target.name.clone(), (print, ways));
     }
+    unasked
 }
 
 /// The way out that the steps are judged by: the first.

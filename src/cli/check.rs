@@ -9,6 +9,7 @@ use super::{UNKNOWN, USAGE, answer, complain};
 use crate::config::{Config, Target};
 use crate::diagnose::{Diagnosis, Lang, Survey, counsel, diagnose, render};
 use crate::engine::survey::{Options, survey};
+use crate::net::rights;
 use crate::probe::Kind;
 
 /// The arguments of `check`.
@@ -95,7 +96,8 @@ pub(super) fn lang(word: &str) -> Result<Lang, String> {
 impl Check {
     /// Checks, prints, and says with which code to exit.
     pub fn run(&self, file: &Path) -> u8 {
-        let (config, target) = match self.target(file) {
+        let found = self.target(file);
+        let (config, target) = match found.and_then(|(c, t)| rights::allows(&c, &t).map(|()| (c, t))) {
             Ok(found) => found,
             Err(problem) => {
                 complain(&problem);

@@ -46,6 +46,7 @@ mod session;
 pub mod survey;
 mod told;
 pub mod trace;
+mod unsent;
 mod yardstick;
 
 use flows::Flows;
@@ -57,6 +58,7 @@ use place::FIRST_RARE;
 use rare::Appointments;
 use session::Sessions;
 use told::Told;
+use unsent::Held;
 
 /// The longest sleep: commands and the sign of life wait no longer.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -164,6 +166,7 @@ pub struct Engine {
     insides: Insides,
     pairs: Pairs,
     paths: Paths,
+    held: Held,
 }
 
 impl Engine {
@@ -200,6 +203,7 @@ impl Engine {
             insides: Insides::default(),
             pairs: Pairs::default(),
             paths: Paths::default(),
+            held: Held::default(),
         }
     }
 
@@ -449,6 +453,7 @@ impl Engine {
             report,
         };
         series.metrics.record(&sample);
+        self.held.hear(tag.series, &series.egress_name, &series.egress, address, sample.report.outcome);
         let mut telling = true;
         if series.spec.kind.flow == Flow::PinnedUdp
             && !tag.form.rare

@@ -227,6 +227,7 @@ impl Engine {
         self.collector.take(Input::Remove { series: id, now }, &mut self.found);
         self.schedule.remove(id);
         self.rare.remove(id);
+        self.held.forget(id);
         self.free.push(id.0);
         if let Some(ids) = self.by_target.get_mut(&key.target) {
             ids.retain(|other| *other != id);

@@ -108,9 +108,9 @@ pub fn questions(target: &Target, way: &Egress, members: Vec<IpAddr>) -> Questio
     let leaving = Leaving { interface: way.interface.clone(), source: way.source, mark: way.mark };
     let inside = target.inside.as_ref();
     Questions {
-        // In another network namespace there are other routes, and nobody asks there.
-        members: if way.namespace.is_some() { Vec::new() } else { members },
+        members,
         leaving,
+        namespace: way.namespace.clone(),
         tunnel: inside.and_then(|inside| inside.interface.clone()),
         prefixes: inside.map(|inside| inside.prefixes.clone()).unwrap_or_default(),
         hosts: inside.map_or_else(Vec::new, |inside| {

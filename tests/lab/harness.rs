@@ -49,6 +49,11 @@ impl Lab {
         Self::new(&format!("up {routers}"))
     }
 
+    /// The same over cables whose length `lab.sh wire` sets.
+    pub fn wired(routers: u8) -> Self {
+        Self::new(&format!("up {routers} wired"))
+    }
+
     fn new(up: &str) -> Self {
         static NEXT: AtomicU8 = AtomicU8::new(b'a');
         assert!(rustix::process::geteuid().is_root(), "the lab needs root: run tests/run.sh");

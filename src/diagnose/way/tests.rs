@@ -102,6 +102,7 @@ pub(in crate::diagnose) fn ways(text: &str, inside: &str, members: &[&str]) -> W
     let mut ways = Ways {
         tunnel: Some(TUNNEL.to_owned()),
         links: links.clone(),
+        namespace: None,
         members: members.iter().map(|it| look(it.parse().unwrap())).collect(),
         inside: prefixes.iter().map(|it| network(it.parse().unwrap(), Some(TUNNEL))).collect(),
         class: None,
@@ -487,4 +488,7 @@ fn the_concentrator_in_its_own_tunnel() {
         let judged = own_tunnel(&of(table, seen), meant);
         assert_eq!(judged.as_ref().map(say).unwrap_or_default(), expected, "{what}");
     }
+    let mut elsewhere = of(LOOP, vec![silent()]);
+    elsewhere.ways.as_mut().unwrap().namespace = Some("branch".to_owned());
+    assert!(own_tunnel(&elsewhere, false).is_none(), "another namespace has another tun0");
 }
