@@ -129,13 +129,15 @@ async fn round(shared: &Shared, config: &Config, asker: Option<&Asker>, known: &
         let mine = series.get(target.name.as_str()).map(Vec::as_slice).unwrap_or_default();
         let session = sessions.iter().find(|session| session.key().target == target.name);
         let session = session.filter(|_| target.session.is_some()).map(|session| signed_in(session));
-        let print = print(mine, &members, session);
+        let inside = metrics.inside();
+        let print = print(mine, &members, session, inside.as_ref().map(|(round, _)| *round));
         // What details tell may change without an outcome: it is taken in when the ways are asked for.
         if links.is_none() && last.is_some_and(|(old, _)| *old == print) {
             continue;
         }
         let observed: Vec<Observed> = mine.iter().filter_map(|one| observed(one, &members)).collect();
-        let survey = survey(shared, target, &members, ways.as_deref(), observed, session);
+        let inside = inside.map(|(_, seen)| seen.to_vec()).unwrap_or_default();
+        let survey = survey(shared, target, &members, ways.as_deref(), (observed, inside), session);
         let diagnosis = diagnose(&survey, target);
         tell(metrics.ladder().as_deref(), &diagnosis);
         metrics.set_ladder(Arc::new(Ladder { diagnosis, ways: ways.clone() }));
@@ -198,9 +200,10 @@ fn print(
     series: &[&Arc<SeriesMetrics>],
     members: &[(u8, IpAddr)],
     session: Option<Result<bool, Teardown>>,
+    round: Option<u64>,
 ) -> u64 {
     let mut print = DefaultHasher::new();
-    (members, session).hash(&mut print);
+    (members, session, round).hash(&mut print);
     for one in series {
         (outcome(one), one.certificate_not_after()).hash(&mut print);
     }
@@ -212,7 +215,7 @@ fn survey(
     target: &Target,
     members: &[(u8, IpAddr)],
     ways: Option<&Ways>,
-    observed: Vec<Observed>,
+    (observed, inside): (Vec<Observed>, Vec<Observed>),
     session: Option<Result<bool, Teardown>>,
 ) -> Survey {
     let host = target.addresses.first().map_or_else(|| target.name.clone(), Address::to_string);
@@ -234,8 +237,7 @@ fn survey(
         routes: routes.collect(),
         ways: ways.cloned(),
         observed,
-        // The daemon does not ask inside: its targets do.
-        inside: Vec::new(),
+        inside,
         session,
     }
 }

@@ -242,4 +242,4 @@ pub fn own_tunnel(survey: &Survey, meant: bool) -> Option<Judged> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

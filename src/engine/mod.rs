@@ -34,7 +34,9 @@ use crate::schedule::{Schedule, Slot};
 use crate::store::{Feed, Snapshot};
 use crate::time::{Clock, Timestamp};
 
+mod case;
 pub mod flows;
+mod inside;
 pub mod members;
 mod pairs;
 pub mod paths;
@@ -48,6 +50,7 @@ mod unsent;
 mod yardstick;
 
 use flows::Flows;
+use inside::Insides;
 use members::Members;
 use pairs::Pairs;
 use paths::Paths;
@@ -160,6 +163,7 @@ pub struct Engine {
     saved: (Timestamp, Timestamp),
     asked: u64,
     sessions: Sessions,
+    insides: Insides,
     pairs: Pairs,
     paths: Paths,
     held: Held,
@@ -196,6 +200,7 @@ impl Engine {
             saved: (Timestamp::ZERO, Timestamp::FAR),
             asked: 0,
             sessions: Sessions::new(),
+            insides: Insides::default(),
             pairs: Pairs::default(),
             paths: Paths::default(),
             held: Held::default(),
@@ -253,10 +258,12 @@ impl Engine {
                 self.save();
             }
             self.sessions.begin(&mut self.driver, &mut self.budget, &mut happenings);
+            self.insides.begin(&mut self.driver, &mut self.budget, &mut happenings);
             self.take(&mut happenings);
             let mut until = now + LONGEST_SLEEP;
             until = self.schedule.next_due().map_or(until, |due| until.min(due));
             until = until.min(self.rare.next()).min(self.sessions.next()).min(self.collector.deadline());
+            until = until.min(self.insides.next());
             until = until.min(self.saved.1);
             self.driver.turn(until, &mut happenings)?;
             self.take(&mut happenings);
@@ -360,6 +367,9 @@ impl Engine {
             match happening {
                 Happening::Done { tag, .. } if Sessions::owns(tag.series) => {
                     self.sessions.ended(tag, &mut self.driver, &mut self.budget);
+                }
+                Happening::Done { tag, report, .. } if Insides::owns(tag.series) => {
+                    self.insides.done(tag, report, &mut self.driver, &mut self.budget, &mut more);
                 }
                 Happening::Done { tag, report, .. } if tag.seq & (BY_HAND | FRESH) == FRESH => {
                     self.fresh_done(tag, &report, &mut more);
