@@ -112,6 +112,8 @@ words! {
         Unclear = "unclear",
         /// It was down before.
         DownBefore = "down_before",
+        /// It became another about then.
+        Changed = "changed",
         /// Nothing was sent in that time, or nothing is known of the time before.
         NoEvidence = "no_evidence",
         /// There is none, or too few; what would tell is missing.

@@ -28,6 +28,7 @@ use crate::export::metrics::{DpdMetrics, FlowAge, Registry, SeriesKey, SeriesMet
 use crate::journal::{Intake, Recorder};
 use crate::net::{Driver, FlowId, Happening, Tag, Waker};
 use crate::probe::forms::Learner;
+use crate::probe::stun::lifetime::LIFETIME;
 use crate::probe::{Charge, Flow, Form, Spec};
 use crate::sample::{Carrier, Fault, Outcome, Reason, Report, Sample, SeriesId};
 use crate::schedule::{Schedule, Slot};
@@ -36,6 +37,7 @@ use crate::time::{Clock, Timestamp};
 
 pub mod flows;
 pub mod members;
+mod nat;
 mod pairs;
 pub mod paths;
 mod place;
@@ -48,6 +50,7 @@ mod yardstick;
 
 use flows::Flows;
 use members::Members;
+use nat::Nats;
 use pairs::Pairs;
 use paths::Paths;
 use place::FIRST_RARE;
@@ -160,6 +163,7 @@ pub struct Engine {
     sessions: Sessions,
     pairs: Pairs,
     paths: Paths,
+    nats: Nats,
 }
 
 impl Engine {
@@ -195,6 +199,7 @@ impl Engine {
             sessions: Sessions::new(),
             pairs: Pairs::default(),
             paths: Paths::default(),
+            nats: Nats::default(),
         }
     }
 
@@ -243,6 +248,7 @@ impl Engine {
             }
             self.run_rare(now, &mut happenings);
             self.look(&mut happenings);
+            self.run_trials(now, &mut happenings);
             self.sessions.compare(now);
             self.tick(now);
             if now >= self.saved.1 {
@@ -253,7 +259,7 @@ impl Engine {
             let mut until = now + LONGEST_SLEEP;
             until = self.schedule.next_due().map_or(until, |due| until.min(due));
             until = until.min(self.rare.next()).min(self.sessions.next()).min(self.collector.deadline());
-            until = until.min(self.saved.1);
+            until = until.min(self.saved.1).min(self.nats.next());
             self.driver.turn(until, &mut happenings)?;
             self.take(&mut happenings);
             self.handle.turned.store(self.driver.clock().now().as_nanos(), Ordering::Relaxed);
@@ -357,6 +363,9 @@ impl Engine {
                 Happening::Done { tag, .. } if Sessions::owns(tag.series) => {
                     self.sessions.ended(tag, &mut self.driver, &mut self.budget);
                 }
+                Happening::Done { tag, report, .. } if tag.form == &LIFETIME => {
+                    self.trial_done(tag, &report, &mut more);
+                }
                 Happening::Done { tag, report, .. } if tag.seq & (BY_HAND | FRESH) == FRESH => {
                     self.fresh_done(tag, &report, &mut more);
                 }
@@ -450,6 +459,9 @@ impl Engine {
         if let Some(findings) = &sample.report.findings {
             let wall = self.driver.clock().wall();
             self.paths.hear(&series.metrics, &series.egress, findings, (done, wall));
+            if let Some(mapped) = findings.mapped {
+                self.nats.hear(tag.series, &series.metrics, mapped, (tag.due, wall));
+            }
             let (target, kind) = (&series.target.name, series.spec.kind.name);
             let news = self.told.hear(target, series.member, series.address, kind, &findings.details);
             if let Some(info) = news {
@@ -539,6 +551,7 @@ impl Engine {
                 }
                 Found::Incident(stage, mut incident) => {
                     incident.path = incident.path.or_else(|| self.looked(&incident.target, incident.began));
+                    self.nats.add_clues(&mut incident);
                     // One that was removed has no metrics any more.
                     if let (Stage::Decided, Some(cause)) = (stage, incident.cause)
                         && self.by_target.contains_key(&incident.target)
@@ -626,6 +639,7 @@ impl Engine {
         self.save();
         self.feed = None;
         self.sessions.stop(&mut self.driver, &mut happenings);
+        self.nats.stop(&mut self.driver, &mut happenings);
         let deadline = self.driver.clock().now() + Duration::from_millis(1500);
         while self.driver.unfinished() > 0 && self.driver.clock().now() < deadline {
             self.driver.turn(deadline, &mut happenings)?;
