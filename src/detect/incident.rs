@@ -108,12 +108,12 @@ words! {
         Stood = "stood",
         /// Something said "no".
         Refused = "refused",
+        /// It became another one.
+        Changed = "changed",
         /// Some was lost, some answered.
         Unclear = "unclear",
         /// It was down before.
         DownBefore = "down_before",
-        /// It became another about then.
-        Changed = "changed",
         /// Nothing was sent in that time, or nothing is known of the time before.
         NoEvidence = "no_evidence",
         /// There is none, or too few; what would tell is missing.

@@ -163,9 +163,9 @@ pub(super) const fn stance(stance: Stance, lang: Lang) -> &'static str {
         Stance::Fell => ("fell", "同時に停止"),
         Stance::Stood => ("stood", "応答あり"),
         Stance::Refused => ("was refused", "拒否"),
+        Stance::Changed => ("changed", "変化した"),
         Stance::Unclear => ("is unclear", "はっきりしない"),
         Stance::DownBefore => ("was down before", "以前から停止"),
-        Stance::Changed => ("changed", "変化"),
         Stance::NoEvidence => ("has no evidence", "証拠なし"),
         Stance::Missing => ("is missing", "欠けている"),
     };

@@ -126,7 +126,9 @@ impl Nats {
     /// Adds to an incident what changed before and in it.
     pub fn add_clues(&self, incident: &mut Incident) {
         let mine = self.known.values().filter(|known| known.target == incident.target);
-        for (known, rebound, at) in mine.filter_map(|known| known.rebound.map(|(rebound, at)| (known, rebound, at))) {
+        for (known, rebound, at) in
+            mine.filter_map(|known| known.rebound.map(|(rebound, at)| (known, rebound, at)))
+        {
             let after = at.as_unix_nanos().saturating_sub(incident.began.as_unix_nanos());
             let early = i64::try_from(BEFORE.as_nanos()).unwrap_or(i64::MAX);
             let late = incident.ended.is_some_and(|ended| at > ended);

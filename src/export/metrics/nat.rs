@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::families::{Collected, Family};
 use crate::detect::binding::{Bound, Lifetime};
@@ -55,6 +56,14 @@ impl NatMetrics {
     pub(super) fn details(&self, details: &mut Details) {
         let Known { lifetime, unmeasured } = *self.lock();
         details.number("nat_mapping_changes", i64::try_from(self.changes()).unwrap_or(i64::MAX));
+        let secs = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        if let Some(time) = lifetime.at_least {
+            details.number("nat_binding_at_least_seconds", secs(time));
+        }
+        if let Some(time) = lifetime.at_most {
+            // Rounded outwards, as both bounds must hold.
+            details.number("nat_binding_at_most_seconds", secs(time + Duration::from_millis(999)));
+        }
         let text = match unmeasured {
             Some(why) => format!("not measurable: {}", why.text()),
             None => lifetime.to_string(),

@@ -56,7 +56,8 @@ fn an_answer_to_another_port() {
     let mut ours = Vec::new();
     Message::request_to_port(transaction, 44_690).encode(&mut ours);
     assert_eq!(ours, asked);
-    let answered = hex("010100482112a44239fc7f32fa7e7360bd13c376002000080001981de112a648000100080001b90fc000020a
+    let answered =
+        hex("010100482112a44239fc7f32fa7e7360bd13c376002000080001981de112a648000100080001b90fc000020a
         802b000800010d96cb00710a802c000800010d97cb00710b80220014436f7475726e2d342e362e312027476f72737427");
     let answer = Message::decode(&answered).unwrap();
     assert_eq!((answer.kind, answer.transaction), (message::SUCCESS, transaction));
