@@ -755,6 +755,7 @@ fn every_sentence_uses_slots_that_exist_and_both_languages_have_it() {
         "life",
         "time",
         "keepalives",
+        "seconds",
         "ports",
         "port",
         "port500",
