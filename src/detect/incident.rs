@@ -108,6 +108,8 @@ words! {
         Stood = "stood",
         /// Something said "no".
         Refused = "refused",
+        /// It became another one.
+        Changed = "changed",
         /// Some was lost, some answered.
         Unclear = "unclear",
         /// It was down before.

@@ -8,6 +8,7 @@
 //! Invariant: a sample that is no evidence ([`Outcome::Unsent`](crate::sample::Outcome::Unsent)) changes
 //! nothing.
 
+pub mod binding;
 mod cause;
 pub mod collector;
 pub mod dpd;

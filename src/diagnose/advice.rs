@@ -137,14 +137,16 @@ pub fn named(id: &str) -> Option<&'static Entry> {
     ENTRIES.iter().find(|entry| entry.id == id)
 }
 
-/// What to do about a step: by the sentence it says first (of one that works: by any), else by its reason.
+/// What to do about a step: by the sentence it says first or one that calls for attention (of one that
+/// works: by any), else by its reason.
 #[must_use]
 pub fn of(step: &StepResult) -> Option<&'static Entry> {
-    let telling = if step.status == Status::Ok { usize::MAX } else { 1 };
-    let by_note = step.said.iter().take(telling).find_map(|said| {
-        let note = format!("{:?}", said.note);
-        ENTRIES.iter().find(|entry| entry.notes.contains(&note))
-    });
+    let works = step.status == Status::Ok;
+    let telling =
+        step.said.iter().enumerate().filter(|(place, said)| works || *place == 0 || said.note.attention());
+    let by_note = telling
+        .map(|(_, said)| format!("{:?}", said.note))
+        .find_map(|note| ENTRIES.iter().find(|entry| entry.notes.contains(&note)));
     by_note.or_else(|| {
         let at = format!("{} {}", step.step, step.reason.map(StepReason::as_str)?);
         let exact = ENTRIES.iter().find(|entry| entry.at.contains(&at));

@@ -167,6 +167,7 @@ pub(super) const fn stance(stance: Stance, lang: Lang) -> &'static str {
         Stance::Fell => ("fell", "同時に停止"),
         Stance::Stood => ("stood", "応答あり"),
         Stance::Refused => ("was refused", "拒否"),
+        Stance::Changed => ("changed", "変化した"),
         Stance::Unclear => ("is unclear", "はっきりしない"),
         Stance::DownBefore => ("was down before", "以前から停止"),
         Stance::NoEvidence => ("has no evidence", "証拠なし"),
@@ -178,6 +179,7 @@ pub(super) const fn stance(stance: Stance, lang: Lang) -> &'static str {
 /// Subjects that are no names.
 pub(super) fn subject(subject: &str, lang: Lang) -> Option<&'static str> {
     match subject {
+        "NAT mapping" => Some(pick(lang, "NAT mapping", "NATの変換")),
         "other targets" => Some(pick(lang, "other targets", "他の対象")),
         "what would tell" => Some(pick(lang, "what would tell", "判定に必要なもの")),
         _ => None,

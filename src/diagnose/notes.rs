@@ -36,6 +36,7 @@ impl Note {
                 | Self::Aggressive
                 | Self::NattSilentFound
                 | Self::CertificateFound
+                | Self::NatForgets
                 | Self::TlsLegacy
                 | Self::NotJudged
                 | Self::WireguardLoad
@@ -220,6 +221,15 @@ notes! {
     /// A NAT is between.
     BehindNat: "A NAT is on the way; from outside this flow comes from {detail}.",
         "途中に NAT があります(外側から見た送信元は {detail})。";
+    /// How long what is on the way remembers an idle flow.
+    NatRemembers: "What is on the way (NAT, firewall) remembers an idle UDP flow for {time}.",
+        "途中の機器(NAT、ファイアウォール)は無通信の UDP を {time} 記憶します。";
+    /// It does so for longer than the keepalives come apart.
+    NatHolds: "What is on the way (NAT, firewall) remembers an idle UDP flow for {time}, longer than the keepalives come apart ({keepalives}).",
+        "途中の機器(NAT、ファイアウォール)は無通信の UDP を {time} 記憶します。keepalive の間隔({keepalives})より長く、問題ありません。";
+    /// It forgets before the keepalive comes.
+    NatForgets: "What is on the way (NAT, firewall) forgets an idle UDP flow after {time}, before the keepalive comes ({keepalives}): idle sessions drop without a word. Shorten the keepalive: set it to {seconds} s or less.",
+        "原因: 途中の機器(NAT、ファイアウォール)は無通信の UDP を {time} で忘れます。keepalive の間隔({keepalives})の方が長いため、無通信のセッションが黙って切れます。keepalive を {seconds} 秒以下に設定してください。";
     /// Large packets of the VPN's own flow vanish.
     MtuBlackHole: "Packets above {bytes} bytes vanish without a message on the VPN's own flow, and smaller ones are answered. The tunnel comes up, and then stalls with large packets.",
         "原因: VPN の通信で {bytes} バイトを超えるパケットがエラー通知なく消えています(小さいパケットは応答あり)。トンネルは張れても大きなデータで止まります。";

@@ -28,6 +28,7 @@ use crate::export::metrics::{DpdMetrics, FlowAge, Registry, SeriesKey, SeriesMet
 use crate::journal::{Intake, Recorder};
 use crate::net::{Driver, FlowId, Happening, Tag, Waker};
 use crate::probe::forms::Learner;
+use crate::probe::stun::lifetime::LIFETIME;
 use crate::probe::{Charge, Flow, Form, Spec};
 use crate::sample::{Carrier, Fault, Outcome, Reason, Report, Sample, SeriesId};
 use crate::schedule::{Schedule, Slot};
@@ -38,6 +39,7 @@ mod case;
 pub mod flows;
 mod inside;
 pub mod members;
+mod nat;
 mod pairs;
 pub mod paths;
 mod place;
@@ -52,6 +54,7 @@ mod yardstick;
 use flows::Flows;
 use inside::Insides;
 use members::Members;
+use nat::Nats;
 use pairs::Pairs;
 use paths::Paths;
 use place::FIRST_RARE;
@@ -167,6 +170,7 @@ pub struct Engine {
     pairs: Pairs,
     paths: Paths,
     held: Held,
+    nats: Nats,
 }
 
 impl Engine {
@@ -204,6 +208,7 @@ impl Engine {
             pairs: Pairs::default(),
             paths: Paths::default(),
             held: Held::default(),
+            nats: Nats::default(),
         }
     }
 
@@ -252,6 +257,7 @@ impl Engine {
             }
             self.run_rare(now, &mut happenings);
             self.look(&mut happenings);
+            self.run_trials(now, &mut happenings);
             self.sessions.compare(now);
             self.tick(now);
             if now >= self.saved.1 {
@@ -263,8 +269,7 @@ impl Engine {
             let mut until = now + LONGEST_SLEEP;
             until = self.schedule.next_due().map_or(until, |due| until.min(due));
             until = until.min(self.rare.next()).min(self.sessions.next()).min(self.collector.deadline());
-            until = until.min(self.insides.next());
-            until = until.min(self.saved.1);
+            until = until.min(self.insides.next()).min(self.nats.next()).min(self.saved.1);
             self.driver.turn(until, &mut happenings)?;
             self.take(&mut happenings);
             self.handle.turned.store(self.driver.clock().now().as_nanos(), Ordering::Relaxed);
@@ -371,6 +376,9 @@ impl Engine {
                 Happening::Done { tag, report, .. } if Insides::owns(tag.series) => {
                     self.insides.done(tag, report, &mut self.driver, &mut self.budget, &mut more);
                 }
+                Happening::Done { tag, report, .. } if tag.form == &LIFETIME => {
+                    self.trial_done(tag, &report, &mut more);
+                }
                 Happening::Done { tag, report, .. } if tag.seq & (BY_HAND | FRESH) == FRESH => {
                     self.fresh_done(tag, &report, &mut more);
                 }
@@ -465,6 +473,9 @@ impl Engine {
         if let Some(findings) = &sample.report.findings {
             let wall = self.driver.clock().wall();
             self.paths.hear(&series.metrics, &series.egress, findings, (done, wall));
+            if let Some(mapped) = findings.mapped {
+                self.nats.hear(tag.series, &series.metrics, mapped, (tag.due, wall));
+            }
             let (target, kind) = (&series.target.name, series.spec.kind.name);
             let news = self.told.hear(target, series.member, series.address, kind, &findings.details);
             if let Some(info) = news {
@@ -554,6 +565,7 @@ impl Engine {
                 }
                 Found::Incident(stage, mut incident) => {
                     incident.path = incident.path.or_else(|| self.looked(&incident.target, incident.began));
+                    self.nats.add_clues(&mut incident);
                     // One that was removed has no metrics any more.
                     if let (Stage::Decided, Some(cause)) = (stage, incident.cause)
                         && self.by_target.contains_key(&incident.target)
@@ -641,6 +653,7 @@ impl Engine {
         self.save();
         self.feed = None;
         self.sessions.stop(&mut self.driver, &mut happenings);
+        self.nats.stop(&mut self.driver, &mut happenings);
         let deadline = self.driver.clock().now() + Duration::from_millis(1500);
         while self.driver.unfinished() > 0 && self.driver.clock().now() < deadline {
             self.driver.turn(deadline, &mut happenings)?;

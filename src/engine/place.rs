@@ -17,6 +17,7 @@ use crate::export::metrics::{MemberInfo, SeriesKey};
 use crate::net::Happening;
 use crate::probe::Spec;
 use crate::probe::forms::Learner;
+use crate::probe::stun;
 use crate::sample::SeriesId;
 use crate::time::{Clock, Timestamp};
 
@@ -175,6 +176,11 @@ impl Engine {
             }
             None => self.schedule.add(id, spec.interval, now, self.driver.entropy()),
         }
+        if let Some(series) = self.series.get(id.0 as usize).and_then(Option::as_ref)
+            && series.spec.kind.name == stun::INFO.name
+        {
+            self.nats.add(id, series, now, self.driver.entropy());
+        }
         for (form, _) in forms.iter().enumerate().filter(|(_, form)| form.rare) {
             let first = spec.full_interval.min(FIRST_RARE);
             let nanos = u64::try_from(first.as_nanos()).unwrap_or(u64::MAX);
@@ -228,6 +234,7 @@ impl Engine {
         self.schedule.remove(id);
         self.rare.remove(id);
         self.held.forget(id);
+        self.nats.remove(id, &mut self.driver, out);
         self.free.push(id.0);
         if let Some(ids) = self.by_target.get_mut(&key.target) {
             ids.retain(|other| *other != id);

@@ -165,6 +165,8 @@ struct Run {
     tag: Tag,
     exchange: Box<dyn Exchange>,
     channel: Channel,
+    /// The socket of [`Step::SendBeside`].
+    beside: Option<Socket>,
     timeout: Duration,
     began: Timestamp,
     sent: Option<Timestamp>,
@@ -355,6 +357,15 @@ impl Driver {
     /// Lets go of a flow: runs without a result end as cancelled, but go on as far as they have
     /// something to clean up at the peer.
     pub fn close(&mut self, flow: FlowId, out: &mut Vec<Happening>) {
+        self.let_go(flow, true, out);
+    }
+
+    /// The same at once: for a flow whose runs leave nothing behind at the peer.
+    pub fn abandon(&mut self, flow: FlowId, out: &mut Vec<Happening>) {
+        self.let_go(flow, false, out);
+    }
+
+    fn let_go(&mut self, flow: FlowId, patient: bool, out: &mut Vec<Happening>) {
         let Some(state) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) else { return };
         state.closing = true;
         let runs = state.runs.clone();
@@ -364,7 +375,7 @@ impl Driver {
             if run.reported.is_none() {
                 self.report(&mut run, now, Report::new(Outcome::Unsent(Fault::Cancelled)), out);
             }
-            if run.ended { self.forget(index, &run) } else { self.put_back(index, run) }
+            if run.ended || !patient { self.forget(index, &run) } else { self.put_back(index, run) }
         }
         self.drop_closed(flow);
     }
@@ -436,6 +447,7 @@ impl Driver {
             tag,
             exchange,
             channel: Channel::Closed,
+            beside: None,
             timeout,
             began: now,
             sent: None,

@@ -20,6 +20,8 @@
 #        LAB=NAME lab.sh diamond K                    a router rKb beside rK, and balancing by flow over both
 #        LAB=NAME lab.sh office                       a namespace `inside` behind conc, where inside/SERVERs run:
 #                                                     10.20.0.80 (web), .53 (resolver), .33 (desktop), fd00:20::/64
+#        LAB=NAME lab.sh nat FIRST-LAST               r1 hides 192.0.2.10 behind 198.51.100.1 and these UDP ports; what
+#                                                     it had translated before is forgotten
 #        LAB=NAME lab.sh clear                        takes all faults away
 #        LAB=NAME lab.sh wire MILLISECONDS...         one way, of each cable from the client on; the last figure
 #                                                     is for all that follow (a lab that is wired; see wire.py)
@@ -263,6 +265,17 @@ add rule inet fault forward $* counter $verdict
 NFT
 }
 
+nat() {
+    in_ns r1 nft -f - <<NFT
+add table ip nat
+delete table ip nat
+add table ip nat
+add chain ip nat out { type nat hook postrouting priority srcnat; }
+add rule ip nat out oifname wan ip saddr 192.0.2.10 meta l4proto udp snat to 198.51.100.1:$1
+NFT
+    in_ns r1 conntrack -F 2>/dev/null
+}
+
 clear_faults() { in_ns r1 nft "add table inet fault; delete table inet fault"; }
 
 resolver() {
@@ -340,7 +353,7 @@ case $verb in
         "start_${server#inside/}" "$@" ;;
     freeze) freeze "$1" STOP ;;
     thaw) freeze "$1" CONT ;;
-    fault) fault "$@" ;;
+    fault | nat) "$verb" "$@" ;;
     clear) clear_faults ;;
     exec) in_ns "$@" ;;
     vici | swan) "$verb" "$@" ;;

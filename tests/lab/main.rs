@@ -26,6 +26,7 @@ mod input;
 mod inside;
 mod isolation;
 mod l2tp;
+mod nat;
 mod openvpn;
 mod path;
 mod prometheus;

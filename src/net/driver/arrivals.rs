@@ -182,6 +182,7 @@ impl Driver {
             self.put_back(index, run);
             return;
         };
+        let beside = run.beside.as_ref().and_then(|beside| beside.try_clone().ok());
         self.put_back(index, run);
         if ready.error {
             queue_errors(&mut self.errors, &socket, Owner::Run(index), now, &mut self.pending);
@@ -212,7 +213,42 @@ impl Driver {
             }
             self.offer(&[index], Event::Received { from, bytes: arrival.bytes }, at, out);
         }
+        if let Some(beside) = beside {
+            self.read_beside(index, &beside, &mut receiver, out);
+        }
         self.receiver = receiver;
+    }
+
+    /// Reads the second socket of a run.
+    fn read_beside(
+        &mut self,
+        index: u32,
+        socket: &Socket,
+        receiver: &mut Receiver,
+        out: &mut Vec<Happening>,
+    ) {
+        for _ in 0..READS_PER_FLOW {
+            let arrival = match receiver.receive(socket) {
+                Ok(arrival) => arrival,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    let now = self.errors_now();
+                    queue_errors(&mut self.errors, socket, Owner::Run(index), now, &mut self.pending);
+                    continue;
+                }
+            };
+            let at = self.stamp(arrival.stamp, out);
+            let Some(from) = arrival.from else { continue };
+            let Some(mut run) = self.take_run(index) else { return };
+            match run.exchange.beside(from, arrival.bytes, at) {
+                Handled::NotMine(why) => {
+                    out.push(Happening::Unmatched(why));
+                    self.put_back(index, run);
+                }
+                Handled::Taken if run.ended => self.put_back(index, run),
+                Handled::Taken => self.advance(index, run, out),
+            }
+        }
     }
 
     pub(super) fn read_stream(&mut self, index: u32, mut run: Run, ready: Ready, out: &mut Vec<Happening>) {
