@@ -1,8 +1,8 @@
 //! Why a target fell, told from what else fell, and what stood, in the same time.
 //!
 //! ```text
-//!   only the kept flow? ─▶ a refusal? ─▶ everything else too? ─▶ an ICMP error or reset? ─▶ a way out,
-//!   a member, all of the box? ─▶ which protocols, which ports? ─▶ unknown, and what would have told
+//!   only the kept flow? ─▶ a refusal? ─▶ everything else too? ─▶ an ICMP error or reset? ─▶ another path?
+//!   ─▶ a way out, a member, all of the box? ─▶ which protocols, which ports? ─▶ unknown, and what would have told
 //! ```
 //!
 //! The questions go from what proves itself to what is only a pattern; a cause names the pattern, and
@@ -14,7 +14,8 @@ use std::collections::BTreeSet;
 
 use super::collector::About;
 use super::incident::{Cause, Clue, Stance};
-use super::witness::Witness;
+use super::turn::Turn;
+use super::witness::{Window, Witness};
 use crate::sample::{Carrier, Reason};
 
 /// A series of the fallen target, and what it says.
@@ -95,21 +96,24 @@ fn clue(stance: Stance, subject: &str, text: &str) -> Clue {
     Clue { stance, subject: subject.to_owned(), text: text.to_owned() }
 }
 
-/// Judges. `parties` are the series of the target, the fallen one at `fallen`; `serving` if it refuses
-/// rather than being silent.
+/// Judges. `parties` are the series of the target, the fallen one at `fallen`; `turn` is what traces say
+/// of the path to it, if there are any.
 pub(super) fn judge(
     parties: &[Party<'_>],
     fallen: usize,
     others: &Others<'_>,
-    serving: bool,
+    turn: Option<Turn>,
+    window: Window,
 ) -> (Cause, Vec<Clue>) {
     let mut clues: Vec<_> = parties
         .iter()
         .map(|party| clue(party.heard.stance(), &party.subject(parties), &party.heard.text()))
         .collect();
+    clues.extend(turn.map(|turn| turn.clue(window.from)));
     clues.push(others.clue());
     let Some(me) = parties.get(fallen) else { return (Cause::Unknown, clues) };
-    match (Scene { parties, me, others }).cause(serving) {
+    let turned = matches!(turn, Some(Turn::Turned { .. }));
+    match (Scene { parties, me, others, turned }).cause(window.serving) {
         Ok(cause) => (cause, clues),
         Err(missing) => {
             clues.push(clue(Stance::Missing, "what would tell", missing));
@@ -122,6 +126,8 @@ struct Scene<'a> {
     parties: &'a [Party<'a>],
     me: &'a Party<'a>,
     others: &'a Others<'a>,
+    /// Whether the path became another one.
+    turned: bool,
 }
 
 impl<'a> Scene<'a> {
@@ -144,10 +150,20 @@ impl<'a> Scene<'a> {
         match me.heard.said() {
             Some(Reason::PortUnreachable | Reason::ConnectionRefused) => return Ok(Cause::ServiceStopped),
             Some(Reason::AdminProhibited) => return Ok(Cause::Filtered),
-            Some(Reason::HostUnreachable | Reason::NetUnreachable) => return Ok(Cause::Unreachable),
+            // Routers say so too while they look for another way.
+            Some(Reason::HostUnreachable | Reason::NetUnreachable) if !self.turned => {
+                return Ok(Cause::Unreachable);
+            }
             _ => {}
         }
         let (_, stood) = self.count(|about| self.here(about));
+        // It takes all that goes that way, or it is not what took one service.
+        if stood == 0 && self.turned {
+            return Ok(Cause::PathChanged);
+        }
+        if self.turned && matches!(me.heard.said(), Some(Reason::HostUnreachable | Reason::NetUnreachable)) {
+            return Ok(Cause::Unreachable);
+        }
         if stood == 0 { self.all_fell() } else { self.some_fell() }
     }
 

@@ -19,6 +19,7 @@ use std::time::Duration;
 use super::cause::{self, Others, Party};
 use super::collector::{About, Found, Track};
 use super::incident::{Cause, Change, Clue, Stage, Stance};
+use super::path::Sight;
 use super::recorder::Mark;
 use super::witness::{Window, Witness};
 use crate::sample::{Carrier, SeriesId};
@@ -123,9 +124,12 @@ impl Incidents {
             self.open.insert(target.to_owned(), Box::new(open));
         }
         let Some(open) = self.open.get_mut(target) else { return };
+        let kind = open.kind;
         open.heed(series, track, &news, now);
         if new {
             out.push(open.found(Stage::Opened, tracks));
+        } else if open.kind != kind {
+            out.push(open.found(Stage::Graver, tracks));
         }
         open.next = open.next(tracks, all, now);
         self.deadline = self.deadline.min(open.next);
@@ -146,7 +150,11 @@ impl Incidents {
     fn look(&mut self, target: &str, tracks: &Tracks, now: Timestamp, out: &mut Vec<Found>) {
         let Some(mut open) = self.open.remove(target) else { return };
         let all = self.targets.get(target).map_or(&[][..], Vec::as_slice);
-        if open.verdict.is_none() && (now >= open.judge_at || all.is_empty()) {
+        if open.verdict.is_none() && now >= open.ask_at {
+            let tracer = self.tracer(&open, tracks).map(|(tracer, _)| tracer);
+            out.extend(open.ask(tracer, now));
+        }
+        if open.verdict.is_none() && (now >= open.judged_at() || all.is_empty()) {
             self.marks += open.snapshots(tracks, self.marks);
             open.verdict = Some(self.judge(&open, target, tracks, now));
             out.push(open.found(Stage::Decided, tracks));
@@ -178,7 +186,24 @@ impl Incidents {
         };
         let me = parties.get(fallen).map(|party| party.about);
         let others = me.map(|me| self.others(target, me, tracks, window)).unwrap_or_default();
-        cause::judge(&parties, fallen, &others, open.serving)
+        let turn = self.tracer(open, tracks).map(|(_, tracer)| tracer.sights().hear(window));
+        cause::judge(&parties, fallen, &others, turn, window)
+    }
+
+    /// A trace tells what it showed.
+    pub(super) fn see(&mut self, about: &About, sight: Sight) {
+        let Some(open) = self.open.get_mut(&about.target) else { return };
+        open.see(sight);
+        self.deadline = self.deadline.min(open.next);
+    }
+
+    /// The series that traces the path to what fell, by the same way out, if it knows that path.
+    fn tracer<'a>(&self, open: &Open, tracks: &'a Tracks) -> Option<(SeriesId, &'a Track)> {
+        let me = track(tracks, open.fallen)?.about();
+        let all = self.targets.get(&me.target)?.iter().filter_map(|id| Some((*id, track(tracks, *id)?)));
+        let beside = |about: &About| (about.member, &about.egress) == (me.member, &me.egress);
+        all.filter(|(_, track)| beside(track.about()) && track.sights().known())
+            .min_by_key(|(_, track)| track.about().interval)
     }
 
     /// What other targets by the same way out say: the fastest probe of each protocol of each.

@@ -242,9 +242,9 @@ impl Engine {
                 self.slot(slot, &mut happenings);
             }
             self.run_rare(now, &mut happenings);
-            self.look(&mut happenings);
             self.sessions.compare(now);
             self.tick(now);
+            self.look(&mut happenings);
             if now >= self.saved.1 {
                 self.save();
             }
@@ -407,6 +407,7 @@ impl Engine {
         if let Some(address) = address {
             self.settle(address, tag.form, &report);
         }
+        self.traced(tag.series, report.findings.as_deref(), done);
         if tag.seq & BY_HAND != 0 {
             if let Some(reply) = self.by_hand.remove(&(tag.series, tag.seq)) {
                 reply(
@@ -448,8 +449,6 @@ impl Engine {
             telling &= series.flows.kept(tag.seq, received);
         }
         if let Some(findings) = &sample.report.findings {
-            let wall = self.driver.clock().wall();
-            self.paths.hear(&series.metrics, &series.egress, findings, (done, wall));
             let (target, kind) = (&series.target.name, series.spec.kind.name);
             let news = self.told.hear(target, series.member, series.address, kind, &findings.details);
             if let Some(info) = news {
@@ -537,6 +536,7 @@ impl Engine {
                         self.sessions.foretold(track.about(), verdict, self.driver.clock().now());
                     }
                 }
+                Found::Wanted(id) => self.paths.ask(id, self.driver.clock().now()),
                 Found::Incident(stage, mut incident) => {
                     incident.path = incident.path.or_else(|| self.looked(&incident.target, incident.began));
                     // One that was removed has no metrics any more.

@@ -111,12 +111,12 @@ fn a_change_is_told_once_and_dated_by_its_first_run() {
     let told: Vec<_> =
         (60..90).filter_map(|n| watch.observe(&path(&[1, 7, 8, 4], true), minute(n))).collect();
     let after = watch.id().unwrap();
-    assert_eq!(told, [PathChange { from: before, to: after, since: minute(60) }]);
+    assert_eq!(told, [PathChange { from: before, to: after, since: minute(60), hop: 2, runs: 3 }]);
     assert_ne!(before, after);
     // And back: it is the path it was.
     let told: Vec<_> =
         (90..120).filter_map(|n| watch.observe(&path(&[1, 2, 3, 4], true), minute(n))).collect();
-    assert_eq!(told, [PathChange { from: after, to: before, since: minute(90) }]);
+    assert_eq!(told, [PathChange { from: after, to: before, since: minute(90), hop: 2, runs: 3 }]);
 }
 
 #[test]
