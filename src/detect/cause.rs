@@ -112,8 +112,7 @@ pub(super) fn judge(
     clues.extend(turn.map(|turn| turn.clue(window.from)));
     clues.push(others.clue());
     let Some(me) = parties.get(fallen) else { return (Cause::Unknown, clues) };
-    let turned = matches!(turn, Some(Turn::Turned { .. }));
-    match (Scene { parties, me, others, turned }).cause(window.serving) {
+    match (Scene { parties, me, others, turn }).cause(window.serving) {
         Ok(cause) => (cause, clues),
         Err(missing) => {
             clues.push(clue(Stance::Missing, "what would tell", missing));
@@ -126,13 +125,13 @@ struct Scene<'a> {
     parties: &'a [Party<'a>],
     me: &'a Party<'a>,
     others: &'a Others<'a>,
-    /// Whether the path became another one.
-    turned: bool,
+    turn: Option<Turn>,
 }
 
 impl<'a> Scene<'a> {
     fn cause(&self, serving: bool) -> Result<Cause, &'static str> {
         let Self { me, others, .. } = self;
+        let turned = matches!(self.turn, Some(Turn::Turned { .. }));
         if me.heard.flow() {
             return Ok(Cause::Flow);
         }
@@ -151,17 +150,17 @@ impl<'a> Scene<'a> {
             Some(Reason::PortUnreachable | Reason::ConnectionRefused) => return Ok(Cause::ServiceStopped),
             Some(Reason::AdminProhibited) => return Ok(Cause::Filtered),
             // Routers say so too while they look for another way.
-            Some(Reason::HostUnreachable | Reason::NetUnreachable) if !self.turned => {
+            Some(Reason::HostUnreachable | Reason::NetUnreachable) if !turned => {
                 return Ok(Cause::Unreachable);
             }
             _ => {}
         }
         let (_, stood) = self.count(|about| self.here(about));
         // It takes all that goes that way, or it is not what took one service.
-        if stood == 0 && self.turned {
+        if stood == 0 && turned {
             return Ok(Cause::PathChanged);
         }
-        if self.turned && matches!(me.heard.said(), Some(Reason::HostUnreachable | Reason::NetUnreachable)) {
+        if turned && matches!(me.heard.said(), Some(Reason::HostUnreachable | Reason::NetUnreachable)) {
             return Ok(Cause::Unreachable);
         }
         if stood == 0 { self.all_fell() } else { self.some_fell() }
@@ -177,7 +176,9 @@ impl<'a> Scene<'a> {
     }
 
     fn of(&self, stance: Stance, which: impl Fn(&About) -> bool) -> impl Iterator<Item = &'a Party<'a>> {
-        let parties = self.parties.iter();
+        // A trace goes over another probe's protocol and port: it is no second witness of them.
+        let witness = |party: &&Party<'_>| party.about.kind != "trace" || std::ptr::eq(*party, self.me);
+        let parties = self.parties.iter().filter(witness);
         parties.filter(move |party| self.stance(party) == stance && which(party.about))
     }
 
@@ -194,6 +195,12 @@ impl<'a> Scene<'a> {
         }
         if let (0, 1..) = self.count(|about| about.member != *member && about.egress == *egress) {
             return Ok(Cause::OneMember);
+        }
+        if matches!(self.turn, Some(Turn::Doubtful(_))) {
+            return Err("more traces before it: they tell another path from load balancing");
+        }
+        if self.turn.is_some_and(|turn| turn.lost_on_the_way()) {
+            return Err("the path ends on the way: what it is once it is back tells a change from a loss");
         }
         let carriers: BTreeSet<_> =
             self.of(Stance::Fell, |about| self.here(about)).map(|party| party.about.carrier).collect();

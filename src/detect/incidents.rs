@@ -38,6 +38,9 @@ use open::Open;
 const ASKED: usize = 40;
 /// Incidents that are judged or closed by one tick.
 const AT_ONCE: usize = 32;
+/// How long a path that is lost on the way is waited for, and how often it is looked at meanwhile.
+const LOST: Duration = Duration::from_secs(900);
+const AGAIN: Duration = Duration::from_secs(15);
 /// How old what is known of the wall clock may be.
 const WALL: Duration = Duration::from_secs(60);
 
@@ -155,9 +158,14 @@ impl Incidents {
             out.extend(open.ask(tracer, now));
         }
         if open.verdict.is_none() && (now >= open.judged_at() || all.is_empty()) {
-            self.marks += open.snapshots(tracks, self.marks);
-            open.verdict = Some(self.judge(&open, target, tracks, now));
-            out.push(open.found(Stage::Decided, tracks));
+            let (verdict, early) = self.judge(&open, target, tracks, now);
+            if early && verdict.0 == Cause::Unknown && open.until.is_none() && now < open.since + LOST {
+                open.judge_at = now + AGAIN;
+            } else {
+                self.marks += open.snapshots(tracks, self.marks);
+                open.verdict = Some(verdict);
+                out.push(open.found(Stage::Decided, tracks));
+            }
         }
         let over = open.verdict.is_some() && open.over(tracks, all, now) <= now;
         if over {
@@ -171,7 +179,14 @@ impl Incidents {
         }
     }
 
-    fn judge(&self, open: &Open, target: &str, tracks: &Tracks, now: Timestamp) -> (Cause, Vec<Clue>) {
+    /// The cause, its clues, and whether the path may tell more once it is back.
+    fn judge(
+        &self,
+        open: &Open,
+        target: &str,
+        tracks: &Tracks,
+        now: Timestamp,
+    ) -> ((Cause, Vec<Clue>), bool) {
         let window = open.window(tracks, now);
         let party = |id: SeriesId| {
             let track = track(tracks, id)?;
@@ -182,12 +197,13 @@ impl Incidents {
         let Some(fallen) = ids.iter().position(|id| *id == open.fallen) else {
             let text = "what fell was removed before it could be judged".to_owned();
             let clue = Clue { stance: Stance::Missing, subject: "what would tell".to_owned(), text };
-            return (Cause::Unknown, vec![clue]);
+            return ((Cause::Unknown, vec![clue]), false);
         };
         let me = parties.get(fallen).map(|party| party.about);
         let others = me.map(|me| self.others(target, me, tracks, window)).unwrap_or_default();
         let turn = self.tracer(open, tracks).map(|(_, tracer)| tracer.sights().hear(window));
-        cause::judge(&parties, fallen, &others, turn, window)
+        let early = turn.is_some_and(|turn| turn.lost_on_the_way());
+        (cause::judge(&parties, fallen, &others, turn, window), early)
     }
 
     /// A trace tells what it showed.

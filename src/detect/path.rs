@@ -109,9 +109,13 @@ pub struct Sight {
 pub enum Shown {
     /// All that answered was known, and so is how far it goes.
     Same,
-    /// All that answered was known, and nothing answered beyond this hop, 0 if nothing did at all: a path
-    /// that is cut off, of whose rest nothing is known.
-    Cut(u8),
+    /// All that answered was known, and it is cut off: nothing is known of its rest.
+    Cut {
+        /// The last hop that answered; 0 if none did.
+        hop: u8,
+        /// The last router that has ever answered.
+        of: u8,
+    },
     /// Something new at this hop, 0 if only the number of hops was; it may be load balancing.
     New(u8),
     /// It is another path: load balancing is ruled out.
@@ -183,11 +187,12 @@ impl PathWatch {
         let whole = |route: &Route| route.spots.get(&0).is_none_or(|spot| spot.known.is_empty());
         let arrived = seen.last().is_some_and(|hop| hop.address() == Some(seen.peer));
         let cut = !arrived && !self.route.as_ref().is_none_or(whole);
+        let of = self.route.as_ref().and_then(|route| route.spots.keys().max()).copied().unwrap_or_default();
         let shown = match (self.observe(seen, at), new?) {
             (Some(change), _) => Shown::Changed(change),
             _ if !same_flow => return None,
             (None, Some(hop)) => Shown::New(hop),
-            (None, None) if cut => Shown::Cut(seen.last().map_or(0, |hop| hop.ttl)),
+            (None, None) if cut => Shown::Cut { hop: seen.last().map_or(0, |hop| hop.ttl), of },
             (None, None) => Shown::Same,
         };
         Some(Sight { at, shown })

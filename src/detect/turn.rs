@@ -56,21 +56,24 @@ impl Sights {
             if change.since + FAR < from || change.since > to + LATE {
                 continue;
             }
-            if change.since + AROUND >= from && old <= to && old + FAR >= from {
+            if change.since + AROUND >= from && old <= to + AROUND && old + FAR >= from {
                 return Turn::Turned { change, old };
             }
             other = Some(Turn::Elsewhen { change, old });
         }
         let inside = || self.0.iter().rev().filter(|sight| sight.at >= from && sight.at <= to + LATE);
-        let find = |which: fn(Shown) -> bool| inside().find(|sight| which(sight.shown));
         if let Some(new) = inside().next().filter(|sight| matches!(sight.shown, Shown::New(_))) {
             return Turn::Doubtful(*new);
         }
-        let same = find(|shown| shown == Shown::Same);
-        match (other, same, find(|shown| matches!(shown, Shown::Cut(_)))) {
+        // Routers limit their answers: what came furthest tells most.
+        let cut = inside().filter_map(|sight| match sight.shown {
+            Shown::Cut { hop, of } => Some((hop, of, sight.at)),
+            _ => None,
+        });
+        match (other, inside().find(|sight| sight.shown == Shown::Same), cut.max()) {
             (Some(turn), _, _) => turn,
             (None, Some(same), _) => Turn::Stayed(same.at),
-            (None, None, Some(cut)) => Turn::Cut(*cut),
+            (None, None, Some((hop, of, at))) => Turn::Cut { hop, of, at },
             (None, None, None) => Turn::NotSeen,
         }
     }
@@ -81,7 +84,7 @@ impl Sights {
             sight.at < change.since
                 && match sight.shown {
                     Shown::Same => true,
-                    Shown::Cut(hop) => change.hop > 0 && hop >= change.hop,
+                    Shown::Cut { hop, .. } => change.hop > 0 && hop >= change.hop,
                     Shown::New(_) | Shown::Changed(_) => false,
                 }
         };
@@ -107,13 +110,18 @@ pub(super) enum Turn {
     Doubtful(Sight),
     /// It was traced to its end since, and is what it was.
     Stayed(Timestamp),
-    /// It was what it was as far as it went.
-    Cut(Sight),
+    /// It was what it was as far as it went: to this hop, of so many that have ever answered.
+    Cut { hop: u8, of: u8, at: Timestamp },
     /// No trace says anything.
     NotSeen,
 }
 
 impl Turn {
+    /// Whether it is lost on the way: before the last router, and the one before that.
+    pub(super) fn lost_on_the_way(self) -> bool {
+        matches!(self, Self::Cut { hop, of, .. } if hop.saturating_add(1) < of)
+    }
+
     /// As a clue; times count from the beginning of the fall.
     pub(super) fn clue(&self, from: Timestamp) -> Clue {
         let (stance, text) = match self {
@@ -140,11 +148,11 @@ impl Turn {
                 (Stance::Unclear, text)
             }
             Self::Stayed(at) => (Stance::Stood, format!("traced to its end {}, the same as before", when(*at, from))),
-            Self::Cut(Sight { at, shown }) => {
-                let hop = if let Shown::Cut(hop) = shown { *hop } else { 0 };
+            Self::Cut { hop, of, at } => {
+                let at = when(*at, from);
                 let text = match hop {
-                    0 => format!("traced {}, and no hop answered", when(*at, from)),
-                    _ => format!("the same as before up to hop {hop}, nothing answered beyond, {}", when(*at, from)),
+                    0 => format!("no hop of {of} answered {at}"),
+                    _ => format!("the same as before up to hop {hop} of {of} routers, nothing answered beyond, {at}"),
                 };
                 (Stance::Unclear, text)
             }

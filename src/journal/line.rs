@@ -6,7 +6,7 @@
 //!   [0,17,"version",due,sent - due,done - due,"answered",rtt]
 //!   [0,18,"version",due,sent - due,done - due,"lost:no_answer",null,"flow"]
 //!   {"remove":{"series":0,"now":…}}
-//!   {"path":{"series":4,"at":…,"shown":"same"}}      or "cut" and "new", with "hop"
+//!   {"path":{"series":4,"at":…,"shown":"same"}}      or "cut" with "hop" and "of", "new" with "hop"
 //!   {"path":{"series":4,"at":…,"shown":"changed","hop":3,"change":[from,to,since,runs]}}
 //!   {"tick":{"now":…,"wall":…}}
 //!   {"gap":{"lost":12}}
@@ -106,6 +106,8 @@ struct PathLine {
     shown: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hop: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    of: Option<u8>,
     /// The ids before and since, in hexadecimal; since when, and the runs that show it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     change: Option<(String, String, u64, u32)>,
@@ -181,16 +183,16 @@ fn write_sample(sample: &Sample, bearing: Bearing, out: &mut impl Write) -> io::
 }
 
 fn path_line(series: SeriesId, Sight { at, shown }: Sight) -> PathLine {
-    let (word, hop, change) = match shown {
-        Shown::Same => ("same", None, None),
-        Shown::Cut(hop) => ("cut", Some(hop), None),
-        Shown::New(hop) => ("new", Some(hop), None),
+    let (word, hop, of, change) = match shown {
+        Shown::Same => ("same", None, None, None),
+        Shown::Cut { hop, of } => ("cut", Some(hop), Some(of), None),
+        Shown::New(hop) => ("new", Some(hop), None, None),
         Shown::Changed(PathChange { from, to, since, hop, runs }) => {
             let change = (format!("{from:016x}"), format!("{to:016x}"), since.as_nanos(), runs);
-            ("changed", Some(hop), Some(change))
+            ("changed", Some(hop), None, Some(change))
         }
     };
-    PathLine { series: series.0, at: at.as_nanos(), shown: word.to_owned(), hop, change }
+    PathLine { series: series.0, at: at.as_nanos(), shown: word.to_owned(), hop, of, change }
 }
 
 fn place_line(series: SeriesId, placed: &Placed, now: Timestamp, again: bool) -> PlaceLine {
@@ -303,13 +305,13 @@ fn place(line: PlaceLine) -> Result<Record, Unreadable> {
 }
 
 fn path(line: &PathLine) -> Result<Record, Unreadable> {
-    let PathLine { series, at, shown, hop, change } = line;
+    let PathLine { series, at, shown, hop, of, change } = line;
     let id = |text: &str| u64::from_str_radix(text, 16).map_err(|_| unknown(text));
-    let shown = match (shown.as_str(), *hop, change) {
-        ("same", None, None) => Shown::Same,
-        ("cut", Some(hop), None) => Shown::Cut(hop),
-        ("new", Some(hop), None) => Shown::New(hop),
-        ("changed", Some(hop), Some((from, to, since, runs))) => Shown::Changed(PathChange {
+    let shown = match (shown.as_str(), *hop, *of, change) {
+        ("same", None, None, None) => Shown::Same,
+        ("cut", Some(hop), Some(of), None) => Shown::Cut { hop, of },
+        ("new", Some(hop), None, None) => Shown::New(hop),
+        ("changed", Some(hop), None, Some((from, to, since, runs))) => Shown::Changed(PathChange {
             from: id(from)?,
             to: id(to)?,
             since: Timestamp::from_nanos(*since),

@@ -181,7 +181,7 @@ pub(crate) fn any_record() -> impl Strategy<Value = Record> {
         .prop_map(|((from, to, hop, runs), since)| PathChange { from, to, since, hop, runs });
     let shown = prop_oneof![
         Just(Shown::Same),
-        any::<u8>().prop_map(Shown::Cut),
+        any::<(u8, u8)>().prop_map(|(hop, of)| Shown::Cut { hop, of }),
         any::<u8>().prop_map(Shown::New),
         change.prop_map(Shown::Changed),
     ];

@@ -247,7 +247,7 @@ fn turns(at: f64) -> impl FnMut(f64) -> Shown {
     move |now| {
         runs += u32::from(now >= at);
         match (now >= at, runs) {
-            (false, _) if CUT.contains(&now) => Shown::Cut(3),
+            (false, _) if CUT.contains(&now) => Shown::Cut { hop: 3, of: 4 },
             (false, _) => Shown::Same,
             (true, 1 | 2) => {
                 since = if runs == 1 { Timestamp::from_millis((now * 1e3) as u64) } else { since };
@@ -302,9 +302,9 @@ fn a_path_that_turned_as_it_fell_is_the_cause() {
 #[test]
 fn a_path_that_ends_early_or_may_be_balanced_is_no_other_one() {
     let lost = |about: &About| hq(about).then_some(Fate::Lost);
-    let (_, incident, clue) = traced(&world_traced(), lost, |at| if at >= 1000.0 { Shown::Cut(3) } else { Shown::Same });
+    let (_, incident, clue) = traced(&world_traced(), lost, |at| if at >= 1000.0 { Shown::Cut { hop: 3, of: 4 } } else { Shown::Same });
     assert_eq!((incident.cause, clue.stance), (Some(Cause::Box), Stance::Unclear), "{:#?}", incident.clues);
-    assert!(clue.text.contains("up to hop 3, nothing answered beyond"), "{clue:?}");
+    assert!(clue.text.contains("up to hop 3 of 4 routers, nothing answered beyond"), "{clue:?}");
     let (at, incident, clue) = traced(&world_traced(), lost, |at| if at >= 1000.0 { Shown::New(2) } else { Shown::Same });
     assert_eq!((incident.cause, clue.stance), (Some(Cause::Box), Stance::Unclear), "{:#?}", incident.clues);
     assert!(clue.text.contains("load balancing is not ruled out"), "{clue:?}");
@@ -323,4 +323,22 @@ fn what_proves_itself_goes_before_a_path() {
     let alone = World::default().with("hq", 1, 1, "default", "ike/5 trace/60");
     let (_, incident, _) = traced(&alone, |_| Some(Fate::Lost), turns(1003.0));
     assert_eq!(incident.cause, Some(Cause::PathChanged), "{:#?}", incident.clues);
+}
+
+#[test]
+fn a_path_that_is_lost_on_the_way_is_not_the_box() {
+    let lost = |about: &About| hq(about).then_some(Fate::Lost);
+    // Judged when it is known how it goes on: it comes back as it was, or as another one.
+    let shown = |at: f64| if CUT.contains(&at) { Shown::Cut { hop: 2, of: 6 } } else { Shown::Same };
+    let (_, incident, clue) = traced(&world_traced(), lost, shown);
+    assert_eq!((incident.cause, clue.stance), (Some(Cause::Box), Stance::Stood), "{:#?}", incident.clues);
+    // It does not come back: it is waited for a while, and then that is said.
+    let told = world_traced().run_traced(
+        3000,
+        |about, at, _| if hq(about) && at >= 1000.0 { Fate::Lost } else { Fate::Well },
+        |at| if at >= 1000.0 { Shown::Cut { hop: 2, of: 6 } } else { Shown::Same },
+    );
+    let (at, _, incident) = told.iter().find(|(_, stage, _)| *stage == Stage::Decided).unwrap();
+    assert_eq!(incident.cause, Some(Cause::Unknown), "{:#?}", incident.clues);
+    assert!((1900.0..1960.0).contains(at), "{at}");
 }

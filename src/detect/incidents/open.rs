@@ -214,7 +214,7 @@ impl Open {
                 self.ask_at = Timestamp::FAR;
                 self.traced_by = sight.at;
             }
-            Shown::Same | Shown::Changed(_) | Shown::Cut(_) => {}
+            Shown::Same | Shown::Changed(_) | Shown::Cut { .. } => {}
         }
         self.next = self.next.min(self.judged_at()).min(self.ask_at);
     }

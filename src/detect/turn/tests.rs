@@ -24,7 +24,7 @@ fn the_old_path_is_known_by_the_hop_that_changed() {
     let turned = |cut: u8| {
         hear(|now| match now {
             0..1000 => Shown::Same,
-            1000..1060 => Shown::Cut(cut),
+            1000..1060 => Shown::Cut { hop: cut, of: 6 },
             _ => Shown::Changed(change(1090)),
         })
     };
