@@ -98,6 +98,8 @@ pub struct PathChange {
 /// One trace, held against the path that was known before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sight {
+    /// When its first packet was sent: what it shows of the first hops may be so old.
+    pub began: Timestamp,
     /// When it ended.
     pub at: Timestamp,
     /// What it showed.
@@ -157,6 +159,8 @@ pub struct PathWatch {
     recent: VecDeque<(Timestamp, Vec<(Place, Seen)>)>,
     former: VecDeque<Route>,
     flow: Option<u16>,
+    /// When the last trace began.
+    began: Timestamp,
 }
 
 impl PathWatch {
@@ -178,9 +182,14 @@ impl PathWatch {
         spots.map(|(place, spot)| (*place, spot.known.iter().copied()))
     }
 
-    /// Folds one trace that ended `at`, and tells what it showed. Nothing of the first trace, nor of one
-    /// over another flow, for that may take another of several equal ways.
-    pub fn look(&mut self, seen: &PathSeen, at: Timestamp) -> Option<Sight> {
+    /// Folds one trace, and tells what it showed. Nothing of the first trace, nor of one over another flow,
+    /// for that may take another of several equal ways. One that began before another that ended already is
+    /// left out: it waited for silent hops, and what it shows may be older.
+    pub fn look(&mut self, seen: &PathSeen, began: Timestamp, at: Timestamp) -> Option<Sight> {
+        if began < self.began {
+            return None;
+        }
+        self.began = began;
         let places = places(seen);
         let same_flow = seen.flow.is_none() || self.flow.is_none() || seen.flow == self.flow;
         let new = self.route.as_ref().map(|route| route.first_new(&places));
@@ -195,7 +204,7 @@ impl PathWatch {
             (None, None) if cut => Shown::Cut { hop: seen.last().map_or(0, |hop| hop.ttl), of },
             (None, None) => Shown::Same,
         };
-        Some(Sight { at, shown })
+        Some(Sight { began, at, shown })
     }
 
     /// Folds one trace that ended `at`.

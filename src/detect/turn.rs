@@ -70,7 +70,10 @@ impl Sights {
             Shown::Cut { hop, of } => Some((hop, of, sight.at)),
             _ => None,
         });
-        match (other, inside().find(|sight| sight.shown == Shown::Same), cut.max()) {
+        // One that was under way as the fall ended may show what was before at its first hops.
+        let apart = |sight: &&Sight| sight.began > to || sight.at <= to;
+        let same = inside().filter(apart).find(|sight| sight.shown == Shown::Same);
+        match (other, same, cut.max()) {
             (Some(turn), _, _) => turn,
             (None, Some(same), _) => Turn::Stayed(same.at),
             (None, None, Some((hop, of, at))) => Turn::Cut { hop, of, at },
@@ -81,14 +84,14 @@ impl Sights {
     /// When the old path was last seen where it is another one now.
     fn old(&self, change: PathChange) -> Option<Timestamp> {
         let old = |sight: &&Sight| {
-            sight.at < change.since
+            sight.began < change.since
                 && match sight.shown {
                     Shown::Same => true,
                     Shown::Cut { hop, .. } => change.hop > 0 && hop >= change.hop,
                     Shown::New(_) | Shown::Changed(_) => false,
                 }
         };
-        self.0.iter().rev().find(old).map(|sight| sight.at)
+        self.0.iter().rev().find(old).map(|sight| sight.began)
     }
 }
 
@@ -138,21 +141,27 @@ impl Turn {
             }
             Self::Elsewhen { change, old } => {
                 let (old, since) = (when(*old, from), when(change.since, from));
-                let text = format!("it changed {}, between {old} and {since}: at another time", place(change.hop));
+                let text =
+                    format!("it changed {}, between {old} and {since}: at another time", place(change.hop));
                 (Stance::Unclear, text)
             }
-            Self::Doubtful(Sight { at, shown }) => {
+            Self::Doubtful(Sight { at, shown, .. }) => {
                 let hop = if let Shown::New(hop) = shown { *hop } else { 0 };
                 let at = when(*at, from);
-                let text = format!("something new was seen {} {at}; load balancing is not ruled out", place(hop));
+                let text =
+                    format!("something new was seen {} {at}; load balancing is not ruled out", place(hop));
                 (Stance::Unclear, text)
             }
-            Self::Stayed(at) => (Stance::Stood, format!("traced to its end {}, the same as before", when(*at, from))),
+            Self::Stayed(at) => {
+                (Stance::Stood, format!("traced to its end {}, the same as before", when(*at, from)))
+            }
             Self::Cut { hop, of, at } => {
                 let at = when(*at, from);
                 let text = match hop {
                     0 => format!("no hop of {of} answered {at}"),
-                    _ => format!("the same as before up to hop {hop} of {of} routers, nothing answered beyond, {at}"),
+                    _ => format!(
+                        "the same as before up to hop {hop} of {of} routers, nothing answered beyond, {at}"
+                    ),
                 };
                 (Stance::Unclear, text)
             }

@@ -166,7 +166,7 @@ impl World {
         let mut found = Vec::new();
         let mut now = Timestamp::ZERO;
         let mut see = |collector: &mut Collector, at: Timestamp| {
-            let sight = Sight { at, shown: shown(at.since(Timestamp::ZERO).as_secs_f64()) };
+            let sight = Sight { began: at, at, shown: shown(at.since(Timestamp::ZERO).as_secs_f64()) };
             collector.take(Input::Path { series, sight }, &mut Vec::new());
         };
         while now < end {

@@ -407,7 +407,7 @@ impl Engine {
         if let Some(address) = address {
             self.settle(address, tag.form, &report);
         }
-        self.traced(tag.series, report.findings.as_deref(), done);
+        self.traced(tag.series, report.findings.as_deref(), (sent.unwrap_or(tag.due), done));
         if tag.seq & BY_HAND != 0 {
             if let Some(reply) = self.by_hand.remove(&(tag.series, tag.seq)) {
                 reply(

@@ -46,6 +46,7 @@ impl Paths {
         metrics: &SeriesMetrics,
         egress: &Egress,
         findings: &Findings,
+        began: Timestamp,
         (at, wall): (Timestamp, WallTime),
     ) -> Option<Sight> {
         let path = metrics.path()?;
@@ -59,8 +60,9 @@ impl Paths {
         if known.address != seen.peer {
             *known = fresh();
         }
-        let sight = known.watch.look(seen, at);
-        let change = sight.and_then(|sight| if let Shown::Changed(change) = sight.shown { Some(change) } else { None });
+        let sight = known.watch.look(seen, began, at);
+        let change = sight
+            .and_then(|sight| if let Shown::Changed(change) = sight.shown { Some(change) } else { None });
         if let Some(change) = change {
             path.changed(wall);
             let hops: Vec<String> = seen
@@ -141,13 +143,19 @@ impl Engine {
     }
 
     /// Folds what a series found of its path, by its schedule or asked for.
-    pub(super) fn traced(&mut self, id: SeriesId, findings: Option<&Findings>, done: Timestamp) {
-        let Some(findings) = findings.filter(|findings| findings.path.is_some() || findings.mtu.is_some()) else {
+    pub(super) fn traced(
+        &mut self,
+        id: SeriesId,
+        findings: Option<&Findings>,
+        (began, done): (Timestamp, Timestamp),
+    ) {
+        let Some(findings) = findings.filter(|findings| findings.path.is_some() || findings.mtu.is_some())
+        else {
             return;
         };
         let Some(series) = self.series.get(id.0 as usize).and_then(Option::as_ref) else { return };
         let wall = self.driver.clock().wall();
-        let sight = self.paths.hear(&series.metrics, &series.egress, findings, (done, wall));
+        let sight = self.paths.hear(&series.metrics, &series.egress, findings, began, (done, wall));
         if let Some(sight) = sight {
             self.collector.take(Input::Path { series: id, sight }, &mut self.found);
         }

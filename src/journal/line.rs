@@ -6,8 +6,8 @@
 //!   [0,17,"version",due,sent - due,done - due,"answered",rtt]
 //!   [0,18,"version",due,sent - due,done - due,"lost:no_answer",null,"flow"]
 //!   {"remove":{"series":0,"now":…}}
-//!   {"path":{"series":4,"at":…,"shown":"same"}}      or "cut" with "hop" and "of", "new" with "hop"
-//!   {"path":{"series":4,"at":…,"shown":"changed","hop":3,"change":[from,to,since,runs]}}
+//!   {"path":{"series":4,"began":…,"at":…,"shown":"same"}}      or "cut" with "hop" and "of", "new" with "hop"
+//!   {"path":{…,"shown":"changed","hop":3,"change":[from,to,since,runs]}}
 //!   {"tick":{"now":…,"wall":…}}
 //!   {"gap":{"lost":12}}
 //! ```
@@ -102,6 +102,7 @@ struct PlaceLine {
 #[derive(Serialize, Deserialize)]
 struct PathLine {
     series: u32,
+    began: u64,
     at: u64,
     shown: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -182,7 +183,7 @@ fn write_sample(sample: &Sample, bearing: Bearing, out: &mut impl Write) -> io::
     }
 }
 
-fn path_line(series: SeriesId, Sight { at, shown }: Sight) -> PathLine {
+fn path_line(series: SeriesId, Sight { began, at, shown }: Sight) -> PathLine {
     let (word, hop, of, change) = match shown {
         Shown::Same => ("same", None, None, None),
         Shown::Cut { hop, of } => ("cut", Some(hop), Some(of), None),
@@ -192,7 +193,15 @@ fn path_line(series: SeriesId, Sight { at, shown }: Sight) -> PathLine {
             ("changed", Some(hop), None, Some(change))
         }
     };
-    PathLine { series: series.0, at: at.as_nanos(), shown: word.to_owned(), hop, of, change }
+    PathLine {
+        series: series.0,
+        began: began.as_nanos(),
+        at: at.as_nanos(),
+        shown: word.to_owned(),
+        hop,
+        of,
+        change,
+    }
 }
 
 fn place_line(series: SeriesId, placed: &Placed, now: Timestamp, again: bool) -> PlaceLine {
@@ -305,7 +314,7 @@ fn place(line: PlaceLine) -> Result<Record, Unreadable> {
 }
 
 fn path(line: &PathLine) -> Result<Record, Unreadable> {
-    let PathLine { series, at, shown, hop, of, change } = line;
+    let PathLine { series, began, at, shown, hop, of, change } = line;
     let id = |text: &str| u64::from_str_radix(text, 16).map_err(|_| unknown(text));
     let shown = match (shown.as_str(), *hop, *of, change) {
         ("same", None, None, None) => Shown::Same,
@@ -320,7 +329,8 @@ fn path(line: &PathLine) -> Result<Record, Unreadable> {
         }),
         _ => return Err(unknown(shown)),
     };
-    Ok(Record::Path { series: SeriesId(*series), sight: Sight { at: Timestamp::from_nanos(*at), shown } })
+    let (began, at) = (Timestamp::from_nanos(*began), Timestamp::from_nanos(*at));
+    Ok(Record::Path { series: SeriesId(*series), sight: Sight { began, at, shown } })
 }
 
 fn sample(line: &SampleLine<'_>) -> Result<Entry, Unreadable> {

@@ -62,7 +62,10 @@ fn sample(seq: u64, outcome: Outcome) -> Record {
 fn changed() -> Record {
     let since = Timestamp::from_nanos(5);
     let shown = Shown::Changed(PathChange { from: 1, to: u64::MAX, since, hop: 3, runs: 4 });
-    Record::Path { series: SeriesId(2), sight: Sight { at: Timestamp::from_nanos(9), shown } }
+    Record::Path {
+        series: SeriesId(2),
+        sight: Sight { began: Timestamp::from_nanos(8), at: Timestamp::from_nanos(9), shown },
+    }
 }
 
 /// What the lines look like is a contract: journals outlive the program that wrote them.
@@ -79,7 +82,12 @@ fn lines_as_they_were_before() {
     );
     let line = String::from_utf8(written(&changed())).unwrap();
     let ids = r#""0000000000000001","ffffffffffffffff""#;
-    assert_eq!(line, format!(r#"{{"path":{{"series":2,"at":9,"shown":"changed","hop":3,"change":[{ids},5,4]}}}}"#));
+    assert_eq!(
+        line,
+        format!(
+            r#"{{"path":{{"series":2,"began":8,"at":9,"shown":"changed","hop":3,"change":[{ids},5,4]}}}}"#
+        )
+    );
     let Ok(Entry::Record(Record::Sample(read, Bearing::Flow))) =
         parse(br#"[0,1,"policy",1000,null,0,"unsent:budget",null,"flow"]"#)
     else {
@@ -91,7 +99,8 @@ fn lines_as_they_were_before() {
 
 #[test]
 fn every_proper_prefix_of_a_line_is_an_error() {
-    for record in [place(3), sample(17, Outcome::Lost(Reason::NoAnswer)), changed(), Record::Gap { lost: 3 }] {
+    for record in [place(3), sample(17, Outcome::Lost(Reason::NoAnswer)), changed(), Record::Gap { lost: 3 }]
+    {
         let line = written(&record);
         assert_eq!(parse(&line), Ok(Entry::Record(record)));
         for end in 0..line.len() {
@@ -109,9 +118,9 @@ fn what_a_terminal_would_obey_is_no_name() {
     }
     for line in [
         &br#"[0,1,"x\u001b",1,1,1,"answered",1]"#[..],
-        br#"{"path":{"series":2,"at":9,"shown":"\u001b"}}"#,
-        br#"{"path":{"series":2,"at":9,"shown":"cut"}}"#,
-        br#"{"path":{"series":2,"at":9,"shown":"changed","hop":3,"change":["x","1",5,4]}}"#,
+        br#"{"path":{"series":2,"began":8,"at":9,"shown":"\u001b"}}"#,
+        br#"{"path":{"series":2,"began":8,"at":9,"shown":"cut"}}"#,
+        br#"{"path":{"series":2,"began":8,"at":9,"shown":"changed","hop":3,"change":["x","1",5,4]}}"#,
     ] {
         assert!(parse(line).is_err());
     }
@@ -185,8 +194,9 @@ pub(crate) fn any_record() -> impl Strategy<Value = Record> {
         any::<u8>().prop_map(Shown::New),
         change.prop_map(Shown::Changed),
     ];
-    let path = (any::<u32>(), instant(), shown)
-        .prop_map(|(series, at, shown)| Record::Path { series: SeriesId(series), sight: Sight { at, shown } });
+    let path = (any::<u32>(), instant(), instant(), shown).prop_map(|(series, began, at, shown)| {
+        Record::Path { series: SeriesId(series), sight: Sight { began, at, shown } }
+    });
     prop_oneof![1 => any_place(), 6 => any_sample(), 1 => remove, 1 => tick, 1 => gap, 2 => path]
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{CONC, Daemon, Lab, until};
+use crate::harness::{CONC, Lab, until};
 
 /// Long enough for a quick dead peer detection, too short for an outage that is shown.
 const OUTAGE: Duration = Duration::from_secs(9);
@@ -30,16 +30,18 @@ fn incident(over: impl FnOnce(&Lab)) -> (Value, f64) {
          dpd_profiles: {{quick: {{mode: periodic, idle: 2s, retry: 1s, tries: 3}}}}\n\
          budget: {{packets_per_second: 300, packets_burst: 600}}\n\
          targets:\n  hq:\n    address: {}\n    probes: {{ike: {{interval: 500ms, timeout: 400ms}}, \
-         icmp: {{interval: 500ms, timeout: 400ms}}, trace: {{interval: 1s}}}}\n  \
+         icmp: {{interval: 500ms, timeout: 400ms}}, trace: {{interval: 10s}}}}\n  \
          near:\n    address: 192.0.2.1\n    probes: {{icmp: {{interval: 500ms, timeout: 400ms}}}}\n",
         lab.path("state").display(),
         CONC[0]
     ));
     daemon.ready();
-    let traces = |daemon: &Daemon<'_>| {
-        daemon.metrics().sum("vpnprobe_probes_total", &["probe=\"trace\""]).unwrap_or_default()
-    };
-    until("the path is well known", 60, || traces(&daemon) >= 28.0);
+    until("a path is known", 30, || daemon.metrics().sum("vpnprobe_path_hops", &[]) == Some(6.0));
+    // As well as after half an hour of traces.
+    for _ in 0..30 {
+        let (status, body) = daemon.request("GET", "/probe?target=hq&module=trace").unwrap();
+        assert!(status == 200 && body.contains("probe_success 1"), "{status}: {body}");
+    }
     for words in [
         "add table ip fault",
         "add chain ip fault forward { type filter hook forward priority 0 ; }",
@@ -52,8 +54,14 @@ fn incident(over: impl FnOnce(&Lab)) -> (Value, f64) {
     until("the incident is judged", 60, || judged(&lab).is_some());
     let incident = judged(&lab).unwrap();
     let changes = daemon.metrics().sum("vpnprobe_path_changes_total", &["target=\"hq\""]).unwrap();
-    let shown = lab.vpnprobe(&["incidents", "show", incident["id"].as_str().unwrap(), "--config.file",
-        lab.path("serve.yml").to_str().unwrap()]);
+    println!("{}", daemon.request("GET", "/api/v1/path").unwrap().1);
+    let shown = lab.vpnprobe(&[
+        "incidents",
+        "show",
+        incident["id"].as_str().unwrap(),
+        "--config.file",
+        lab.path("serve.yml").to_str().unwrap(),
+    ]);
     println!("{}", crate::harness::text(&shown.stdout));
     daemon.stop();
     (incident, changes)

@@ -158,7 +158,8 @@ fn once(random: &mut Random, truth: Cause, hit: Hit) -> Option<Cause> {
             }
         }
         if fleet[sample.series.0 as usize].about.kind == "trace"
-            && let Some(sight) = paths.trace(sample.series, &fleet[sample.series.0 as usize].about, sample.done)
+            && let Some(sight) =
+                paths.trace(sample.series, &fleet[sample.series.0 as usize].about, sample.done)
         {
             collector.take(Input::Path { series: sample.series, sight }, &mut found);
         }
@@ -170,7 +171,6 @@ fn once(random: &mut Random, truth: Cause, hit: Hit) -> Option<Cause> {
         for found in found.drain(..) {
             match found {
                 Found::Incident(Stage::Decided, incident) if incident.target == "t0" => {
-                    if std::env::var_os("DBG").is_some() && truth == Cause::PathChanged && incident.cause != Some(truth) { println!("{} {begin} {end} {:?} {:#?}", paths.short(), incident.cause, incident.clues.iter().filter(|c| c.subject == "path").collect::<Vec<_>>()); }
                     told = told.or(incident.cause);
                 }
                 Found::Wanted(series) => asked.push((sample.done + Duration::from_millis(200), series)),

@@ -16,7 +16,7 @@ use super::causes::Hit;
 use super::traces::{Random, Span, seconds};
 
 /// Where a path turns: at which time, from which hop on, to how many other hops.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 struct Turn {
     at: f64,
     hop: u8,
@@ -24,7 +24,6 @@ struct Turn {
 }
 
 /// The paths of a fleet, one a series of traces.
-#[derive(Debug)]
 pub struct Paths {
     random: Random,
     truth: Cause,
@@ -83,19 +82,18 @@ impl Paths {
         }
     }
 
-    pub fn short(&self) -> String { format!("known {} width {} silent {} turn {:?} last {}", self.known, self.width, self.silent, self.turn, self.last) }
     /// What a trace that ends `at` shows.
     pub fn trace(&mut self, series: SeriesId, about: &About, at: Timestamp) -> Option<Sight> {
         if !self.watches.contains_key(&series) {
             let mut watch = PathWatch::new();
             for _ in 0..self.known {
                 let seen = self.seen(about, 0.0);
-                watch.look(&seen, Timestamp::ZERO);
+                watch.look(&seen, Timestamp::ZERO, Timestamp::ZERO);
             }
             self.watches.insert(series, watch);
         }
         let seen = self.seen(about, seconds(at));
-        self.watches.get_mut(&series)?.look(&seen, at)
+        self.watches.get_mut(&series)?.look(&seen, at, at)
     }
 
     fn seen(&mut self, about: &About, at: f64) -> PathSeen {

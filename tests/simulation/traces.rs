@@ -8,7 +8,6 @@ use vpnprobe::sample::{Outcome, Reason, Report, Sample, SeriesId};
 use vpnprobe::time::Timestamp;
 
 /// SplitMix64 (Steele, Lea, Flood 2014): fast, and the same each time.
-#[derive(Debug)]
 pub struct Random(u64);
 
 impl Random {

@@ -264,9 +264,12 @@ fn traced(
     hit: impl Fn(&About) -> Option<Fate>,
     shown: impl FnMut(f64) -> Shown,
 ) -> (f64, Incident, Clue) {
-    let fate = |about: &About, at: f64, _| if CUT.contains(&at) { hit(about).unwrap_or(Fate::Well) } else { Fate::Well };
+    let fate = |about: &About, at: f64, _| {
+        if CUT.contains(&at) { hit(about).unwrap_or(Fate::Well) } else { Fate::Well }
+    };
     let told = world.run_traced(1600, fate, shown);
-    let mut told = told.into_iter().filter(|(_, stage, told)| told.target == "hq" && *stage == Stage::Decided);
+    let mut told =
+        told.into_iter().filter(|(_, stage, told)| told.target == "hq" && *stage == Stage::Decided);
     let (at, _, incident) = told.next().unwrap();
     let clue = incident.clues.iter().find(|clue| clue.subject == "path").unwrap().clone();
     (at, incident, clue)
@@ -283,7 +286,10 @@ fn a_path_that_turned_as_it_fell_is_the_cause() {
     let (at, incident, clue) = traced(&world_traced(), lost, turns(1003.0));
     assert_eq!(incident.cause, Some(Cause::PathChanged), "{:#?}", incident.clues);
     assert_eq!(clue.stance, Stance::Changed);
-    assert!(clue.text.contains("from hop 2 on, path 0000000000000001 before and 0000000000000002 since"), "{clue:?}");
+    assert!(
+        clue.text.contains("from hop 2 on, path 0000000000000001 before and 0000000000000002 since"),
+        "{clue:?}"
+    );
     assert!(at < 1060.0, "{at}");
     // Its twins: the path is what it was; or it turned long before, or after.
     for (turn, stance, words) in [
@@ -302,21 +308,37 @@ fn a_path_that_turned_as_it_fell_is_the_cause() {
 #[test]
 fn a_path_that_ends_early_or_may_be_balanced_is_no_other_one() {
     let lost = |about: &About| hq(about).then_some(Fate::Lost);
-    let (_, incident, clue) = traced(&world_traced(), lost, |at| if at >= 1000.0 { Shown::Cut { hop: 3, of: 4 } } else { Shown::Same });
+    let (_, incident, clue) =
+        traced(
+            &world_traced(),
+            lost,
+            |at| if at >= 1000.0 { Shown::Cut { hop: 3, of: 4 } } else { Shown::Same },
+        );
     assert_eq!((incident.cause, clue.stance), (Some(Cause::Box), Stance::Unclear), "{:#?}", incident.clues);
     assert!(clue.text.contains("up to hop 3 of 4 routers, nothing answered beyond"), "{clue:?}");
-    let (at, incident, clue) = traced(&world_traced(), lost, |at| if at >= 1000.0 { Shown::New(2) } else { Shown::Same });
-    assert_eq!((incident.cause, clue.stance), (Some(Cause::Box), Stance::Unclear), "{:#?}", incident.clues);
+    let (at, incident, clue) =
+        traced(&world_traced(), lost, |at| if at >= 1000.0 { Shown::New(2) } else { Shown::Same });
+    // It may be the box, or another path.
+    assert_eq!(
+        (incident.cause, clue.stance),
+        (Some(Cause::Unknown), Stance::Unclear),
+        "{:#?}",
+        incident.clues
+    );
     assert!(clue.text.contains("load balancing is not ruled out"), "{clue:?}");
     assert!(at < 1090.0, "it is not waited for ever: {at}");
 }
 
 #[test]
 fn what_proves_itself_goes_before_a_path() {
-    let told = |hit: &dyn Fn(&About) -> Option<Fate>| traced(&world_traced(), hit, turns(1003.0)).1.cause.unwrap();
+    let told =
+        |hit: &dyn Fn(&About) -> Option<Fate>| traced(&world_traced(), hit, turns(1003.0)).1.cause.unwrap();
     assert_eq!(told(&|_| Some(Fate::Lost)), Cause::OwnLine);
     assert_eq!(told(&|about| hq(about).then_some(Fate::Says(Reason::AdminProhibited))), Cause::Filtered);
-    assert_eq!(told(&|about| (about.target == "hq" && about.port == 4500).then_some(Fate::Lost)), Cause::Udp4500);
+    assert_eq!(
+        told(&|about| (about.target == "hq" && about.port == 4500).then_some(Fate::Lost)),
+        Cause::Udp4500
+    );
     // Routers have no way while they look for another one.
     assert_eq!(told(&|about| hq(about).then_some(Fate::Says(Reason::HostUnreachable))), Cause::PathChanged);
     // One probe and its trace are two.

@@ -210,7 +210,7 @@ impl Open {
         }
         match sight.shown {
             Shown::New(_) => self.ask_at = sight.at + AGAIN,
-            Shown::Same | Shown::Changed(_) if self.until.is_some_and(|until| sight.at > until) => {
+            Shown::Same | Shown::Changed(_) if self.until.is_some_and(|until| sight.began >= until) => {
                 self.ask_at = Timestamp::FAR;
                 self.traced_by = sight.at;
             }

@@ -9,7 +9,7 @@ fn hear(shown: impl Fn(u64) -> Shown) -> Turn {
     let mut sights = Sights::default();
     for minute in 0..19 {
         let seconds = minute * 60 + 10;
-        sights.push(Sight { at: at(seconds), shown: shown(seconds) });
+        sights.push(Sight { began: at(seconds), at: at(seconds), shown: shown(seconds) });
     }
     sights.hear(Window { from: at(1000), to: at(1040), serving: false })
 }
@@ -55,12 +55,12 @@ fn a_change_at_another_time_is_told_as_that() {
 #[test]
 fn what_was_seen_too_long_before_proves_nothing() {
     let mut sights = Sights::default();
-    sights.push(Sight { at: at(100), shown: Shown::Same });
-    sights.push(Sight { at: at(1050), shown: Shown::Changed(change(1030)) });
+    sights.push(Sight { began: at(100), at: at(100), shown: Shown::Same });
+    sights.push(Sight { began: at(1050), at: at(1050), shown: Shown::Changed(change(1030)) });
     let window = Window { from: at(1000), to: at(1040), serving: false };
     assert_eq!(sights.hear(window), Turn::Elsewhen { change: change(1030), old: at(100) });
     let mut sights = Sights::default();
-    sights.push(Sight { at: at(1050), shown: Shown::Changed(change(1030)) });
+    sights.push(Sight { began: at(1050), at: at(1050), shown: Shown::Changed(change(1030)) });
     assert_eq!(sights.hear(window), Turn::NotSeen, "nothing is known of the old one");
 }
 
@@ -68,12 +68,22 @@ fn what_was_seen_too_long_before_proves_nothing() {
 fn of_those_alike_the_first_and_the_last_are_kept() {
     let mut sights = Sights::default();
     for seconds in 0..1000 {
-        sights.push(Sight { at: at(seconds), shown: Shown::Same });
+        sights.push(Sight { began: at(seconds), at: at(seconds), shown: Shown::Same });
     }
     assert_eq!(sights.0.iter().map(|sight| sight.at).collect::<Vec<_>>(), [at(0), at(999)]);
     for seconds in 1000..2000 {
         let shown = if seconds % 2 == 0 { Shown::New(1) } else { Shown::Same };
-        sights.push(Sight { at: at(seconds), shown });
+        sights.push(Sight { began: at(seconds), at: at(seconds), shown });
     }
     assert_eq!(sights.0.len(), Sights::MOST);
+}
+
+#[test]
+fn a_trace_under_way_as_it_ends_proves_nothing() {
+    let window = Window { from: at(1000), to: at(1040), serving: false };
+    let mut sights = Sights::default();
+    sights.push(Sight { began: at(1038), at: at(1044), shown: Shown::Same });
+    assert_eq!(sights.hear(window), Turn::NotSeen);
+    sights.push(Sight { began: at(1041), at: at(1045), shown: Shown::Same });
+    assert_eq!(sights.hear(window), Turn::Stayed(at(1045)));
 }
