@@ -54,7 +54,6 @@ fn incident(over: impl FnOnce(&Lab)) -> (Value, f64) {
     until("the incident is judged", 60, || judged(&lab).is_some());
     let incident = judged(&lab).unwrap();
     let changes = daemon.metrics().sum("vpnprobe_path_changes_total", &["target=\"hq\""]).unwrap();
-    println!("{}", daemon.request("GET", "/api/v1/path").unwrap().1);
     let shown = lab.vpnprobe(&[
         "incidents",
         "show",
