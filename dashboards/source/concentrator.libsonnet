@@ -105,7 +105,7 @@ lib.dashboard(
         lib.lines('How much longer way b takes, median and 95th percentile', 'Of exchanges of one instant that were answered on both; below zero if b is faster.', 12, [
           q(lib.quantile(0.5, 'vpnprobe_pair_rtt_difference_seconds', 'pair, probe', lib.target), '{{pair}} {{probe}} median'),
           q(lib.quantile(0.95, 'vpnprobe_pair_rtt_difference_seconds', 'pair, probe', lib.target), '{{pair}} {{probe}} p95'),
-        ], { unit: 's', defaults: { min: null } }),
+        ], { unit: 's', defaults: { min:: null } }),
       ],
     },
     {
