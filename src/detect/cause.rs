@@ -199,7 +199,7 @@ impl<'a> Scene<'a> {
         if matches!(self.turn, Some(Turn::Doubtful(_))) {
             return Err("more traces before it: they tell another path from load balancing");
         }
-        if self.turn.is_some_and(|turn| turn.lost_on_the_way()) {
+        if self.turn.is_some_and(Turn::lost_on_the_way) {
             return Err("the path ends on the way: what it is once it is back tells a change from a loss");
         }
         let carriers: BTreeSet<_> =

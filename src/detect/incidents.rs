@@ -21,6 +21,7 @@ use super::collector::{About, Found, Track};
 use super::incident::{Cause, Change, Clue, Stage, Stance};
 use super::path::Sight;
 use super::recorder::Mark;
+use super::turn::Turn;
 use super::witness::{Window, Witness};
 use crate::sample::{Carrier, SeriesId};
 use crate::time::{Timestamp, WallTime};
@@ -202,7 +203,7 @@ impl Incidents {
         let me = parties.get(fallen).map(|party| party.about);
         let others = me.map(|me| self.others(target, me, tracks, window)).unwrap_or_default();
         let turn = self.tracer(open, tracks).map(|(_, tracer)| tracer.sights().hear(window));
-        let early = turn.is_some_and(|turn| turn.lost_on_the_way());
+        let early = turn.is_some_and(Turn::lost_on_the_way);
         (cause::judge(&parties, fallen, &others, turn, window), early)
     }
 

@@ -24,7 +24,7 @@ pub mod pair;
 pub mod path;
 pub mod recent;
 pub mod recorder;
-pub mod turn;
+mod turn;
 pub mod watch;
 mod witness;
 

@@ -21,7 +21,7 @@ use crate::time::Timestamp;
 
 /// What traces of one series showed of late.
 #[derive(Debug, Clone, Default)]
-pub struct Sights(VecDeque<Sight>);
+pub(super) struct Sights(VecDeque<Sight>);
 
 impl Sights {
     /// How many are kept; of those alike in a row the first and the last only.

@@ -248,13 +248,12 @@ fn turns(at: f64) -> impl FnMut(f64) -> Shown {
         runs += u32::from(now >= at);
         match (now >= at, runs) {
             (false, _) if CUT.contains(&now) => Shown::Cut { hop: 3, of: 4 },
-            (false, _) => Shown::Same,
             (true, 1 | 2) => {
-                since = if runs == 1 { Timestamp::from_millis((now * 1e3) as u64) } else { since };
+                since = if runs == 1 { Timestamp::ZERO + Duration::from_secs_f64(now) } else { since };
                 Shown::New(2)
             }
             (true, 3) => Shown::Changed(PathChange { from: 1, to: 2, since, hop: 2, runs: 3 }),
-            (true, _) => Shown::Same,
+            _ => Shown::Same,
         }
     }
 }
