@@ -225,6 +225,7 @@ fn every_query_gives_data_with_and_without_native_histograms() {
     lab.script("exec r1 ip route replace 192.0.2.0/24 dev lan scope link src 192.0.2.77");
     let changes = || daemon.metrics().sum("vpnprobe_path_changes_total", &["target=\"hq\""]);
     until("the path has changed", 30, || trace() && changes().is_some_and(|changes| changes > 0.0));
+    until("the MTU is known", 60, || daemon.metrics().sum("vpnprobe_path_mtu_bytes", &[]).is_some());
     sleep(3);
     // And then the line goes.
     lab.script("fault drop");
