@@ -20,7 +20,9 @@ use std::time::Duration;
 use super::cause::{self, Others, Party};
 use super::collector::{About, Found, Track};
 use super::incident::{Cause, Change, Clue, Stage, Stance};
+use super::path::Sight;
 use super::recorder::Mark;
+use super::turn::Turn;
 use super::witness::{Window, Witness};
 use crate::sample::{Carrier, SeriesId};
 use crate::time::{Timestamp, WallTime};
@@ -40,6 +42,9 @@ use open::Open;
 const ASKED: usize = 40;
 /// Incidents that are judged or closed by one tick.
 const AT_ONCE: usize = 32;
+/// How long a path that is lost on the way is waited for, and how often it is looked at meanwhile.
+const LOST: Duration = Duration::from_secs(900);
+const AGAIN: Duration = Duration::from_secs(15);
 /// How old what is known of the wall clock may be.
 const WALL: Duration = Duration::from_secs(60);
 
@@ -131,9 +136,12 @@ impl Incidents {
             self.open.insert(target.to_owned(), Box::new(open));
         }
         let Some(open) = self.open.get_mut(target) else { return };
+        let kind = open.kind;
         open.heed(series, track, &news, now);
         if new {
             out.push(open.found(Stage::Opened, tracks));
+        } else if open.kind != kind {
+            out.push(open.found(Stage::Graver, tracks));
         }
         open.next = open.next(tracks, all, now);
         self.deadline = self.deadline.min(open.next);
@@ -156,10 +164,19 @@ impl Incidents {
     fn look(&mut self, target: &str, tracks: &Tracks, now: Timestamp, out: &mut Vec<Found>) {
         let Some(mut open) = self.open.remove(target) else { return };
         let all = self.targets.get(target).map_or(&[][..], Vec::as_slice);
-        if open.verdict.is_none() && (now >= open.judge_at || all.is_empty()) {
-            self.marks += open.snapshots(tracks, self.marks);
-            open.verdict = Some(self.judge(&open, target, tracks, now));
-            out.push(open.found(Stage::Decided, tracks));
+        if open.verdict.is_none() && now >= open.ask_at {
+            let tracer = self.tracer(&open, tracks).map(|(tracer, _)| tracer);
+            out.extend(open.ask(tracer, now));
+        }
+        if open.verdict.is_none() && (now >= open.judged_at() || all.is_empty()) {
+            let (verdict, early) = self.judge(&open, target, tracks, now);
+            if early && verdict.0 == Cause::Unknown && open.until.is_none() && now < open.since + LOST {
+                open.judge_at = now + AGAIN;
+            } else {
+                self.marks += open.snapshots(tracks, self.marks);
+                open.verdict = Some(verdict);
+                out.push(open.found(Stage::Decided, tracks));
+            }
         }
         let over = open.verdict.is_some() && open.over(tracks, all, now) <= now;
         if over {
@@ -173,7 +190,14 @@ impl Incidents {
         }
     }
 
-    fn judge(&self, open: &Open, target: &str, tracks: &Tracks, now: Timestamp) -> (Cause, Vec<Clue>) {
+    /// The cause, its clues, and whether the path may tell more once it is back.
+    fn judge(
+        &self,
+        open: &Open,
+        target: &str,
+        tracks: &Tracks,
+        now: Timestamp,
+    ) -> ((Cause, Vec<Clue>), bool) {
         let window = open.window(tracks, now);
         let party = |id: SeriesId| {
             let track = track(tracks, id)?;
@@ -184,12 +208,30 @@ impl Incidents {
         let Some(fallen) = ids.iter().position(|id| *id == open.fallen) else {
             let text = "what fell was removed before it could be judged".to_owned();
             let clue = Clue { stance: Stance::Missing, subject: "what would tell".to_owned(), text };
-            return (Cause::Unknown, vec![clue]);
+            return ((Cause::Unknown, vec![clue]), false);
         };
         let me = parties.get(fallen).map(|party| party.about);
         let others = me.map(|me| self.others(target, me, tracks, window)).unwrap_or_default();
-        let judged = cause::judge(&parties, fallen, &others, open.serving);
-        if open.never { never::qualify(judged) } else { judged }
+        let turn = self.tracer(open, tracks).map(|(_, tracer)| tracer.sights().hear(window));
+        let early = turn.is_some_and(Turn::lost_on_the_way);
+        let judged = cause::judge(&parties, fallen, &others, turn, window);
+        (if open.never { never::qualify(judged) } else { judged }, early)
+    }
+
+    /// A trace tells what it showed.
+    pub(super) fn see(&mut self, about: &About, sight: Sight) {
+        let Some(open) = self.open.get_mut(&about.target) else { return };
+        open.see(sight);
+        self.deadline = self.deadline.min(open.next);
+    }
+
+    /// The series that traces the path to what fell, by the same way out, if it knows that path.
+    fn tracer<'a>(&self, open: &Open, tracks: &'a Tracks) -> Option<(SeriesId, &'a Track)> {
+        let me = track(tracks, open.fallen)?.about();
+        let all = self.targets.get(&me.target)?.iter().filter_map(|id| Some((*id, track(tracks, *id)?)));
+        let beside = |about: &About| (about.member, &about.egress) == (me.member, &me.egress);
+        all.filter(|(_, track)| beside(track.about()) && track.sights().known())
+            .min_by_key(|(_, track)| track.about().interval)
     }
 
     /// What other targets by the same way out say: the fastest probe of each protocol of each.

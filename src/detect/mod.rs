@@ -25,6 +25,7 @@ pub mod pair;
 pub mod path;
 pub mod recent;
 pub mod recorder;
+mod turn;
 pub mod watch;
 mod witness;
 

@@ -248,7 +248,8 @@ fn unknown(out: &mut String, incident: &Incident, lang: Lang) {
     if !coarse.is_empty() {
         gaps.push(words::coarse(&coarse.join(", "), lang));
     }
-    if incident.path.is_none() {
+    let traced = incident.clues.iter().any(|clue| clue.subject == "path");
+    if incident.path.is_none() && !traced {
         gaps.push(words::label(Label::NoPath, lang).to_owned());
     }
     if incident.state == IncidentState::Open {

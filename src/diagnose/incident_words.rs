@@ -157,6 +157,12 @@ pub(super) const fn cause(cause: Cause, lang: Lang) -> &'static str {
             "only the flow kept open fell and a fresh one was answered: a NAT or firewall on the way dropped its state.",
             "維持していたフローだけが停止し、新しいフローには応答がありました。経路上のNATかファイアウォールが状態を失っています。",
         ),
+        Cause::PathChanged => (
+            "the path to it became another one as it fell: a change of routes on the way, or a switch to other \
+             equipment. Whether that was the cause, or followed from it, cannot be known from here.",
+            "停止と同時に経路が別のものに変わりました。途中のルーティングの変更か、別の機器への切り替えです。\
+             それが原因か結果かは、ここからは分かりません。",
+        ),
         Cause::Unknown => ("nothing supports any one cause.", "どの原因にも裏付けがありません。"),
     };
     pick(lang, en, ja)
@@ -180,6 +186,7 @@ pub(super) const fn stance(stance: Stance, lang: Lang) -> &'static str {
 pub(super) fn subject(subject: &str, lang: Lang) -> Option<&'static str> {
     match subject {
         "NAT mapping" => Some(pick(lang, "NAT mapping", "NATの変換")),
+        "path" => Some(pick(lang, "path", "経路")),
         "other targets" => Some(pick(lang, "other targets", "他の対象")),
         "what would tell" => Some(pick(lang, "what would tell", "判定に必要なもの")),
         _ => None,

@@ -256,10 +256,10 @@ impl Engine {
                 self.slot(slot, &mut happenings);
             }
             self.run_rare(now, &mut happenings);
-            self.look(&mut happenings);
             self.run_trials(now, &mut happenings);
             self.sessions.compare(now);
             self.tick(now);
+            self.look(&mut happenings);
             if now >= self.saved.1 {
                 self.save();
             }
@@ -429,6 +429,7 @@ impl Engine {
         if let Some(address) = address {
             self.settle(address, tag.form, &report);
         }
+        self.traced(tag.series, report.findings.as_deref(), (sent.unwrap_or(tag.due), done));
         if tag.seq & BY_HAND != 0 {
             if let Some(reply) = self.by_hand.remove(&(tag.series, tag.seq)) {
                 reply(
@@ -471,9 +472,8 @@ impl Engine {
             telling &= series.flows.kept(tag.seq, received);
         }
         if let Some(findings) = &sample.report.findings {
-            let wall = self.driver.clock().wall();
-            self.paths.hear(&series.metrics, &series.egress, findings, (done, wall));
             if let Some(mapped) = findings.mapped {
+                let wall = self.driver.clock().wall();
                 self.nats.hear(tag.series, &series.metrics, mapped, (tag.due, wall));
             }
             let (target, kind) = (&series.target.name, series.spec.kind.name);
@@ -563,6 +563,7 @@ impl Engine {
                         self.sessions.foretold(track.about(), verdict, self.driver.clock().now());
                     }
                 }
+                Found::Wanted(id) => self.paths.ask(id, self.driver.clock().now()),
                 Found::Incident(stage, mut incident) => {
                     incident.path = incident.path.or_else(|| self.looked(&incident.target, incident.began));
                     self.nats.add_clues(&mut incident);

@@ -31,6 +31,7 @@ mod openvpn;
 mod path;
 mod prometheus;
 mod reference;
+mod reroute;
 mod routes;
 mod serve;
 mod session;

@@ -22,6 +22,7 @@ impl News {
     pub(super) fn of(found: &Found) -> Option<Self> {
         match found {
             Found::Transition(_, Transition::LossRun(_) | Transition::LossWindow(_))
+            | Found::Wanted(_)
             | Found::Incident(..) => None,
             Found::Transition(_, transition) => Some(Self::Changed(*transition)),
             Found::Teardown { sure, .. } => (*sure > 0).then_some(Self::TornDown),

@@ -180,6 +180,10 @@ impl Open {
             serving: kept.serving,
             never: kept.never,
             judge_at: kept.judge_at.max(now + wait.min(LONGEST_WAIT)),
+            // No path is known after a restart, so that there is nothing to hold a trace against.
+            ask_at: Timestamp::FAR,
+            asked: 0,
+            traced_by: Timestamp::ZERO,
             verdict: kept.verdict,
             ended: kept.ended,
             // Nobody could have said anything in the pause.

@@ -87,6 +87,25 @@ fn an_outage_from_its_beginning_to_its_end() {
 }
 
 #[test]
+fn a_lethal_silence_that_becomes_an_outage_is_told_as_one_at_once() {
+    // Cisco's 16 s come first, then the 20 s of an outage.
+    let told = world().run_all(1500, silent(&[(1000.0, 1060.0)]));
+    let kinds: Vec<_> = told.iter().map(|(_, stage, incident)| (*stage, incident.kind)).collect();
+    assert_eq!(
+        kinds,
+        [
+            (Stage::Opened, IncidentKind::Dpd),
+            (Stage::Graver, IncidentKind::Outage),
+            (Stage::Decided, IncidentKind::Outage),
+            (Stage::Closed, IncidentKind::Outage),
+        ]
+    );
+    let (at, _, graver) = &told[1];
+    assert!((1020.0..1025.0).contains(at), "{at}");
+    assert_eq!((graver.state, &graver.id), (IncidentState::Open, &told[0].2.id));
+}
+
+#[test]
 fn a_profile_that_cannot_be_judged_says_so() {
     let aws = Profile::named("aws").unwrap();
     let world = World::default().with("hq", 1, 1, "default", "icmp/5 ike/60").fed(&[aws]);
@@ -183,6 +202,7 @@ fn a_target_that_goes_closes_its_incident() {
         collector.take(Input::Remove { series: SeriesId(series), now }, &mut Vec::new());
     }
     tick(&mut collector, Timestamp::from_secs(1200), &mut told);
+    told.retain(|(_, stage, _)| *stage != Stage::Graver);
     assert_eq!(stages(&told), WHOLE);
     let last = &told[2].2;
     assert_eq!((last.cause, last.ended), (Some(Cause::Unknown), None));
@@ -285,8 +305,16 @@ proptest! {
             }
         };
         let world = world();
-        let told = world.run(at + 4000, fate(0));
-        prop_assert_eq!(&told, &world.run(at + 4000, fate(0)));
+        let told = world.run_all(at + 4000, fate(0));
+        prop_assert_eq!(&told, &world.run_all(at + 4000, fate(0)));
+        let mut kinds: BTreeMap<&str, IncidentKind> = BTreeMap::new();
+        for (_, stage, incident) in &told {
+            // Whoever reads what was told last knows what it is.
+            let before = kinds.insert(&incident.id, incident.kind);
+            prop_assert!(before.is_none_or(|before| before <= incident.kind));
+            prop_assert_eq!(*stage == Stage::Opened, before.is_none());
+        }
+        let told: Vec<_> = told.into_iter().filter(|(_, stage, _)| *stage != Stage::Graver).collect();
         let mut open: BTreeMap<&str, (&str, Stage)> = BTreeMap::new();
         for (_, stage, incident) in &told {
             let before = open.get(incident.target.as_str()).copied();
@@ -294,6 +322,7 @@ proptest! {
                 Stage::Opened => prop_assert!(before.is_none()),
                 Stage::Decided => prop_assert_eq!(before, Some((incident.id.as_str(), Stage::Opened))),
                 Stage::Closed => prop_assert_eq!(before, Some((incident.id.as_str(), Stage::Decided))),
+                Stage::Graver => unreachable!("left out"),
             }
             prop_assert_eq!(incident.cause.is_some(), *stage != Stage::Opened);
             prop_assert!(incident.seconds.is_none_or(|seconds| seconds >= 0.0));

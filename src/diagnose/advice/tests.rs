@@ -143,6 +143,7 @@ fn real_lines_mean_what_they_should() {
             "wireguard_silent",
         ),
         ("wlan0: deauthenticated from 00:00:5e:00:53:01 (Reason: 3=DEAUTH_LEAVING)", "wifi_4g"),
+        ("%BGP-5-ADJCHANGE: neighbor 198.51.100.1 Down BGP Notification sent", "path_changed"),
         ("10 packets transmitted, 7 received, 30% packet loss, time 9012ms", "unstable_path"),
         ("%SYS-5-RESTART: System restarted --", "box_restart"),
     ] {
