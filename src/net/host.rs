@@ -2,9 +2,15 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that may wait to be accepted; the kernel grants at most `net.core.somaxconn`. With a shorter
+/// queue a burst of clients makes the next one's first packet be dropped, and repeated only a second later.
+const BACKLOG: i32 = 4096;
 
 /// A listener at `address`, also while the host does not have that address yet (at boot).
 ///
@@ -21,7 +27,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         socket.set_freebind_v4(true)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(128)?;
+    socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
@@ -29,4 +35,12 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 pub fn raise_descriptor_limit() -> u64 {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 0 };
     if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft }
+}
+
+/// Whether a page can be written there without waiting for whoever reads it. Where that cannot be known, it
+/// can.
+pub fn has_room(out: impl AsFd) -> bool {
+    let mut asked = [PollFd::new(&out, PollFlags::OUT)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut asked, Some(&at_once)).map_or(true, |ready| ready > 0)
 }

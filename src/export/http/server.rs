@@ -2,10 +2,11 @@
 //!
 //! Invariants: at most [`Limits::connections`] are open and [`Limits::per_address`] from one address;
 //! when they are full, the oldest one that is not being answered gives way, so that idle connections
-//! keep nobody out. A request whose answer is not all sent in [`Limits::request`] loses its
+//! keep nobody out. Of an address that comes ever again most are turned away at the door, which costs
+//! little, so that a crowd there delays nobody elsewhere. A request whose answer is not all sent in [`Limits::request`] loses its
 //! connection. Nothing here waits for the engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
@@ -22,11 +23,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use super::App;
+use super::places::Place;
+use super::{App, Client};
 
 /// What a client may take.
 #[derive(Debug, Clone)]
@@ -45,7 +48,9 @@ pub struct Limits {
     pub connections: usize,
     /// Open connections of one address.
     pub per_address: usize,
-    /// Answers that read the whole registry, at once.
+    /// Connections of one address that may make others give way, in a second.
+    pub turnover: usize,
+    /// Answers that read the whole registry, at once; one address leaves one of them to all others.
     pub scrapes: usize,
     /// `/probe` requests at once.
     pub probes: usize,
@@ -61,6 +66,7 @@ impl Default for Limits {
             target_bytes: 2048,
             connections: 64,
             per_address: 8,
+            turnover: 256,
             scrapes: 4,
             probes: 8,
         }
@@ -113,9 +119,9 @@ async fn accept(socket: TcpListener, app: Arc<App>, table: Arc<Table>, mut stop:
         if let Some(admitted) = table.admit(from, &app.limits) {
             let stopped = stop.clone();
             connections.spawn(connection(stream, Arc::clone(&app), admitted, stopped));
+            // Lets the new connection read its request before the next one can displace it.
+            tokio::task::yield_now().await;
         }
-        // Lets the new connection read its request before the next one can displace it.
-        tokio::task::yield_now().await;
     }
     drop(socket);
     drop(stop);
@@ -129,8 +135,9 @@ async fn told(stop: &mut watch::Receiver<bool>) {
 
 async fn connection(stream: TcpStream, app: Arc<App>, admitted: Admitted, mut stop: watch::Receiver<bool>) {
     let loopback = stream.local_addr().is_ok_and(|local| local.ip().to_canonical().is_loopback());
+    let client = Client { from: admitted.from, loopback };
     let Some(tls) = app.guard.settings().tls.clone() else {
-        return converse(stream, loopback, app, admitted, stop).await;
+        return converse(stream, client, app, admitted, stop).await;
     };
     let handshake = tokio::time::timeout(app.limits.header, TlsAcceptor::from(tls).accept(stream));
     let state = Arc::clone(&admitted.state);
@@ -141,13 +148,13 @@ async fn connection(stream: TcpStream, app: Arc<App>, admitted: Admitted, mut st
         () = told(&mut stop) => return,
     };
     // A handshake would fill the future of every plain connection too.
-    Box::pin(converse(stream, loopback, app, admitted, stop)).await;
+    Box::pin(converse(stream, client, app, admitted, stop)).await;
 }
 
 /// Answers requests on a connection until it ends.
 async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
-    loopback: bool,
+    client: Client,
     app: Arc<App>,
     admitted: Admitted,
     mut stop: watch::Receiver<bool>,
@@ -157,8 +164,8 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
         state.begin();
         let (app, state) = (Arc::clone(&app), Arc::clone(&state));
         async move {
-            let (response, permit) = app.guarded_answer(&request, loopback).await;
-            let sending = Sending { state, permit };
+            let (response, place) = app.guarded_answer(&request, client).await;
+            let sending = Sending { state, place };
             Ok::<_, std::convert::Infallible>(response.map(|body| Tracked { body, _sending: sending }))
         }
     });
@@ -187,16 +194,28 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// The open connections, by age.
+/// The open connections.
 #[derive(Default)]
 struct Table {
-    open: Mutex<BTreeMap<u64, (IpAddr, Arc<State>)>>,
+    door: Mutex<Door>,
     next: AtomicU64,
 }
+
+#[derive(Default)]
+struct Door {
+    /// By age.
+    open: BTreeMap<u64, (IpAddr, Arc<State>)>,
+    /// For whom others had to give way in the last second; as many as there may be, and no more.
+    entered: VecDeque<(Instant, IpAddr)>,
+}
+
+/// No more of them are remembered, whoever they are.
+const ENTERED: usize = 4096;
 
 /// A place in the table, given back when dropped.
 struct Admitted {
     id: u64,
+    from: IpAddr,
     table: Arc<Table>,
     state: Arc<State>,
 }
@@ -205,27 +224,37 @@ impl Table {
     /// Makes room for a connection, or refuses it if all others are being answered.
     fn admit(self: &Arc<Self>, from: SocketAddr, limits: &Limits) -> Option<Admitted> {
         let from = from.ip().to_canonical();
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+        let Door { open, entered } = &mut *door;
         let same = open.values().filter(|(ip, _)| *ip == from).count();
         let full = if same >= limits.per_address { Some(Some(from)) } else { None };
         let full = full.or((open.len() >= limits.connections).then_some(None));
         if let Some(of) = full {
+            let now = Instant::now();
+            while entered.front().is_some_and(|(at, _)| now.duration_since(*at) >= Duration::from_secs(1)) {
+                entered.pop_front();
+            }
+            let again = entered.iter().filter(|(_, ip)| *ip == from).count();
+            if again >= limits.turnover || entered.len() >= ENTERED {
+                return None;
+            }
             let idle = |(ip, state): &(IpAddr, Arc<State>)| of.is_none_or(|of| *ip == of) && state.idle();
             let oldest = open.iter().find(|(_, entry)| idle(entry)).map(|(id, _)| *id)?;
             if let Some((_, state)) = open.remove(&oldest) {
                 state.displaced.notify_one();
+                entered.push_back((now, from));
             }
         }
         let id = self.next.fetch_add(1, Relaxed);
         let state = Arc::new(State::default());
         open.insert(id, (from, Arc::clone(&state)));
-        Some(Admitted { id, table: Arc::clone(self), state })
+        Some(Admitted { id, from, table: Arc::clone(self), state })
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.table.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.table.door.lock().unwrap_or_else(PoisonError::into_inner).open.remove(&self.id);
     }
 }
 
@@ -237,7 +266,7 @@ struct State {
     begun: Notify,
     displaced: Notify,
     /// Held until the answer is all sent.
-    permits: Mutex<Vec<OwnedSemaphorePermit>>,
+    places: Mutex<Vec<Place>>,
 }
 
 const IDLE: u8 = 0;
@@ -250,13 +279,13 @@ impl State {
         self.begun.notify_one();
     }
 
-    fn answered(&self, permit: Option<OwnedSemaphorePermit>) {
+    fn answered(&self, place: Option<Place>) {
         self.doing.store(SENDING, Relaxed);
-        self.permits.lock().unwrap_or_else(PoisonError::into_inner).extend(permit);
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).extend(place);
     }
 
     fn flushed(&self) {
-        self.permits.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let _ = self.doing.compare_exchange(SENDING, IDLE, Relaxed, Relaxed);
     }
 
@@ -279,12 +308,12 @@ impl State {
 /// Tells when an answer is made: hyper drops its body then, before it flushes the last of it.
 struct Sending {
     state: Arc<State>,
-    permit: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
 }
 
 impl Drop for Sending {
     fn drop(&mut self) {
-        self.state.answered(self.permit.take());
+        self.state.answered(self.place.take());
     }
 }
 

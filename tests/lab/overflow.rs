@@ -1,0 +1,125 @@
+//! Receive buffers that overflow: what the kernel drops at our own sockets is never the network's fault, and
+//! we count what it counts.
+//!
+//! Two hundred peers on the loopback of a namespace, where nothing can be lost on the way. Now and then one
+//! sends thousands of datagrams before its answer, far more than a socket's buffer holds, and the answer is
+//! dropped with them. Half of the probes give up before the next answer could tell of it.
+
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::harness::{Lab, long, until};
+
+const PEERS: u8 = 200;
+/// Datagrams of nonsense in a flood.
+const FLOOD: usize = 3000;
+/// So many answers of all peers between two floods.
+const APART: u64 = 150;
+
+/// The peers; they end with this value.
+struct Peers {
+    stop: Arc<AtomicBool>,
+    calm: Arc<AtomicBool>,
+    floods: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Peers {
+    fn start(lab: &Lab) -> Self {
+        let sockets: Vec<UdpSocket> = lab.within("void", || {
+            let bind = |n| UdpSocket::bind((Ipv4Addr::new(127, 0, 2, n), 500)).unwrap();
+            (1..=PEERS).map(bind).collect()
+        });
+        sockets.iter().for_each(|socket| socket.set_nonblocking(true).unwrap());
+        let mut peers = Self { stop: Arc::default(), calm: Arc::default(), floods: Arc::default(), thread: None };
+        let (stop, calm, floods) = (Arc::clone(&peers.stop), Arc::clone(&peers.calm), Arc::clone(&peers.floods));
+        peers.thread = Some(std::thread::spawn(move || {
+            let (mut bytes, mut answers) = ([0; 2048], 0_u64);
+            while !stop.load(Ordering::Relaxed) {
+                for socket in &sockets {
+                    loop {
+                        match socket.recv_from(&mut bytes) {
+                            Ok((28.., from)) => {
+                                answers += 1;
+                                if answers % APART == 0 && !calm.load(Ordering::Relaxed) {
+                                    floods.fetch_add(1, Ordering::Relaxed);
+                                    (0..FLOOD).for_each(|_| drop(socket.send_to(&[0x5a; 64], from)));
+                                }
+                                let _ = socket.send_to(&answer(&bytes), from);
+                            }
+                            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                            Ok(_) | Err(_) => {}
+                        }
+                    }
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }));
+        peers
+    }
+}
+
+/// What strongSwan 5.9.8 answers to a message of a major version it does not know, with the initiator's SPI.
+fn answer(request: &[u8]) -> Vec<u8> {
+    let mut answer = request[..8].to_vec();
+    answer.extend([0; 8]);
+    answer.extend([0x29, 0x20, 0x22, 0x20, 0, 0, 0, 0, 0, 0, 0, 0x24, 0, 0, 0, 8, 0, 0, 0, 5]);
+    answer
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Twenty thousand probes, or a million in a long run.
+#[test]
+fn what_the_kernel_drops_is_ours() {
+    let wanted = if long() { 1_000_000.0 } else { 20_000.0 };
+    let lab = Lab::up();
+    let peers = Peers::start(&lab);
+    let mut config = String::from("budget: {packets_per_second: 1000, packets_burst: 1000}\ntargets:\n");
+    for n in 1..=PEERS {
+        // Shorter than from one probe to the next, or much longer.
+        let timeout = if n % 2 == 0 { "90ms" } else { "900ms" };
+        config += &format!(
+            "  t{n}: {{address: 127.0.2.{n}, probes: {{ike: {{interval: 100ms, timeout: {timeout}}}, \
+             icmp: {{enabled: false}}, trace: {{enabled: false}}}}}}\n"
+        );
+    }
+    let mut daemon = lab.serve_as("void", &[], &config);
+    daemon.ready();
+    let minutes = if long() { 40 * 60 } else { 120 };
+    until("so many probes", minutes, || {
+        std::thread::sleep(Duration::from_millis(500));
+        daemon.metrics().get("vpnprobe_probes_total", &[]) >= wanted
+    });
+    peers.calm.store(true, Ordering::Relaxed);
+    // The last drops of a socket are told by the packets that come after them.
+    std::thread::sleep(Duration::from_secs(2));
+    let metrics = daemon.metrics();
+    let sockets = std::fs::read_to_string(format!("/proc/{}/net/udp", daemon.pid().as_raw_nonzero())).unwrap();
+    // Those of the peers have no peer themselves.
+    let ours = sockets.lines().skip(1).filter(|line| !line.contains(" 00000000:0000 07 "));
+    let dropped: f64 = ours.map(|line| line.split_whitespace().last().unwrap().parse::<f64>().unwrap()).sum();
+    let counted = metrics.get("vpnprobe_receive_overflow_total", &[]);
+    let probes = metrics.get("vpnprobe_probes_total", &[]);
+    let excused = metrics.sum("vpnprobe_probe_unsent_total", &["fault=\"receive_overflow\""]).unwrap_or(0.0);
+    let stalled = metrics.sum("vpnprobe_probe_unsent_total", &["fault=\"stalled\""]).unwrap_or(0.0);
+    let failures = metrics.get("vpnprobe_probe_failures_total", &[]);
+    println!(
+        "{probes} probes, {} floods: the kernel dropped {dropped}, {counted} are counted; {excused} answers were \
+         dropped, {stalled} came while we were starved, and {failures} were blamed on the network",
+        peers.floods.load(Ordering::Relaxed)
+    );
+    assert!(excused > 10.0, "the floods drop no answers");
+    assert_eq!(failures, 0.0, "{}", metrics.0);
+    assert_eq!(counted, dropped, "the kernel's count");
+    daemon.stop();
+}
