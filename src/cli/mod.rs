@@ -268,11 +268,7 @@ fn log_to_stderr(common: &Common, daemon: bool) {
     };
     let log = tracing_subscriber::fmt().with_max_level(level).with_writer(writer);
     // A second call, in a test, keeps the first log.
-    let _ = if json {
-        log.json().flatten_event(true).try_init()
-    } else {
-        log.with_ansi(false).try_init()
-    };
+    let _ = if json { log.json().flatten_event(true).try_init() } else { log.with_ansi(false).try_init() };
 }
 
 /// Writes a result to stdout. `code` if it got there or nobody reads any more, else [`UNKNOWN`].

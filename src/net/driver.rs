@@ -14,6 +14,7 @@ use std::time::Duration;
 use socket2::Socket;
 
 use super::clock::SystemClock;
+use super::drops::{Drops, Table};
 use super::fault;
 use super::poller::{Poller, Ready, Waker};
 use super::socket::{self, Receiver};
@@ -109,28 +110,6 @@ struct FlowState {
     drops: Drops,
 }
 
-/// Overflow of one socket: what the kernel counted, and how many losses it may still explain.
-#[derive(Default)]
-struct Drops {
-    seen: u32,
-    unexplained: u64,
-}
-
-impl Drops {
-    fn note(&mut self, count: u32) -> u64 {
-        let new = u64::from(count.wrapping_sub(self.seen));
-        self.seen = count;
-        self.unexplained += new;
-        new
-    }
-
-    fn explain(&mut self) -> bool {
-        let explains = self.unexplained > 0;
-        self.unexplained = self.unexplained.saturating_sub(1);
-        explains
-    }
-}
-
 struct SharedIcmp {
     egress: Arc<Egress>,
     v6: bool,
@@ -149,6 +128,7 @@ enum Channel {
         port: u16,
         connected: bool,
         headed: bool,
+        drops: Drops,
     },
     Tcp {
         socket: Socket,
@@ -241,6 +221,8 @@ pub struct Driver {
     stall: (Timestamp, Timestamp),
     /// When the last turn ended.
     turned: Timestamp,
+    /// What the kernel dropped at all sockets, when it was last asked.
+    dropped: Table,
 }
 
 impl Driver {
@@ -275,6 +257,7 @@ impl Driver {
             distrust_until: Timestamp::ZERO,
             stall: (Timestamp::ZERO, Timestamp::ZERO),
             turned: mono,
+            dropped: Table::default(),
         })
     }
 

@@ -12,6 +12,7 @@
 
 pub mod clock;
 pub mod driver;
+mod drops;
 mod fault;
 mod host;
 mod icmp;

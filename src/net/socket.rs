@@ -14,6 +14,7 @@ use nix::sys::socket::{
 use rustix::net;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::host::beside_reserved;
 use crate::config::Egress;
 use crate::probe::IcmpError;
 use crate::probe::icmp::icmp_error;
@@ -70,9 +71,10 @@ pub(super) fn icmp(v6: bool, raw: bool, egress: &Egress) -> io::Result<Socket> {
     prepare(&socket, any, egress, SHARED_RECEIVE_BUFFER)?;
     if raw {
         socket.attach_filter(if v6 { super::icmp::FILTER_V6 } else { super::icmp::FILTER_V4 })?;
-    } else {
-        report_errors(&socket, v6)?;
     }
+    // A raw socket gets ICMP errors as packets anyway; without this option the kernel would not tell that
+    // its send queue was full.
+    report_errors(&socket, v6)?;
     Ok(socket)
 }
 
@@ -118,7 +120,9 @@ pub(super) fn local_address(socket: &Socket) -> Option<SocketAddr> {
 
 /// A socket in the network namespace of `egress`. A socket stays where it was made, whoever uses it.
 fn new(egress: &Egress, domain: Domain, kind: Type, protocol: Protocol) -> io::Result<Socket> {
-    let Some(name) = &egress.namespace else { return Socket::new(domain, kind, Some(protocol)) };
+    let Some(name) = &egress.namespace else {
+        return Socket::new(domain, kind, Some(protocol)).and_then(beside_reserved);
+    };
     let there = File::open(Path::new(NAMESPACES).join(name))?;
     let here = File::open(OWN_NAMESPACE)?;
     setns(there, CloneFlags::CLONE_NEWNET)?;
@@ -126,7 +130,7 @@ fn new(egress: &Egress, domain: Domain, kind: Type, protocol: Protocol) -> io::R
     // The right to go there is the right to come back; all other probes would leave the wrong way else.
     #[expect(clippy::expect_used, reason = "going on in the wrong network would blame it for our fault")]
     setns(here, CloneFlags::CLONE_NEWNET).expect("this thread cannot return to its network namespace");
-    socket
+    socket.and_then(beside_reserved)
 }
 
 fn prepare(socket: &Socket, peer: IpAddr, egress: &Egress, receive_buffer: usize) -> io::Result<()> {

@@ -183,13 +183,7 @@ impl Lab {
     }
 
     /// The same with more arguments.
-    pub fn serve_with(
-        &self,
-        role: &'static str,
-        through: &[&str],
-        more: &[&str],
-        yaml: &str,
-    ) -> Daemon<'_> {
+    pub fn serve_with(&self, role: &'static str, through: &[&str], more: &[&str], yaml: &str) -> Daemon<'_> {
         let config = self.config("serve.yml", yaml);
         let log = File::create(self.path("serve.log")).unwrap();
         let mut words: Vec<&str> = through.to_vec();

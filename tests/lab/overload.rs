@@ -17,7 +17,7 @@ use crate::harness::{Daemon, Lab, Metrics, until};
 const CONFIG: &str = "\
 defaults: {interval: 200ms, timeout: 2s}
 budget: {packets_per_second: 100, packets_burst: 100}
-dpd_profiles: {hasty: {idle: 500ms, retry: 250ms, tries: 2}}
+dpd_profiles: {hasty: {idle: 500ms, retry: 400ms, tries: 3}}
 targets:
   hq:
     address: [203.0.113.10, \"2001:db8:3::10\"]
@@ -109,7 +109,9 @@ fn busy_cores_stops_and_steps_of_the_clock() {
         metrics = nothing_told(&daemon, &metrics, &format!("{seconds} s of stop, with busy loops"));
     }
     drop(busy);
-    let attempt = |metrics: &Metrics| metrics.get("vpnprobe_last_attempt_timestamp_seconds", &["probe=\"icmp\"", "member=\"1\""]);
+    let attempt = |metrics: &Metrics| {
+        metrics.get("vpnprobe_last_attempt_timestamp_seconds", &["probe=\"icmp\"", "member=\"1\""])
+    };
     let before = attempt(&metrics);
     for step in STEPS {
         std::fs::write(&steps, format!("{step}\n")).unwrap();

@@ -95,7 +95,10 @@ fn run(bench: &Bench<'_>, faults: &[&Row]) -> Result<(), String> {
             writeln!(wrong, "  {probe} said {foreign:?}, besides {may:?}").unwrap();
         }
         let missing: Vec<_> = match faults {
-            [row] => words(row, probe).iter().filter(|word| !word.ends_with('?') && !said.contains(**word)).collect(),
+            [row] => words(row, probe)
+                .iter()
+                .filter(|word| !word.ends_with('?') && !said.contains(**word))
+                .collect(),
             _ => Vec::new(),
         };
         if !missing.is_empty() {
@@ -110,7 +113,9 @@ fn run(bench: &Bench<'_>, faults: &[&Row]) -> Result<(), String> {
             }
         }
     }
-    for name in ["vpnprobe_outage_duration_seconds_count", "vpnprobe_flaps_total", "vpnprobe_dpd_timeouts_total"] {
+    for name in
+        ["vpnprobe_outage_duration_seconds_count", "vpnprobe_flaps_total", "vpnprobe_dpd_timeouts_total"]
+    {
         if metrics.get(name, &[]) > 0.0 {
             writeln!(wrong, "  {name} is {}", metrics.get(name, &[])).unwrap();
         }
@@ -153,9 +158,10 @@ fn alone() {
 /// Two at a time, whichever chance chooses: six pairs, or fifty in a long run.
 #[test]
 fn in_pairs() {
-    let mut random = std::env::var("VPNPROBE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
-        now().as_unix_nanos().cast_unsigned()
-    });
+    let mut random = std::env::var("VPNPROBE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| now().as_unix_nanos().cast_unsigned());
     println!("VPNPROBE_SEED={random}");
     let all = rows();
     let mut next = || {
@@ -192,7 +198,11 @@ fn markdown(rows: &[Row]) -> String {
         let said = if groups.len() == 1 {
             format!("all: {}", say(words(row, "icmp")))
         } else {
-            groups.iter().map(|(words, who)| format!("{}: {}", who.join(", "), say(words))).collect::<Vec<_>>().join("; ")
+            groups
+                .iter()
+                .map(|(words, who)| format!("{}: {}", who.join(", "), say(words)))
+                .collect::<Vec<_>>()
+                .join("; ")
         };
         let whose = match row.class {
             Class::Own => "ours",
@@ -207,7 +217,8 @@ fn markdown(rows: &[Row]) -> String {
         let path = format!("{}/tests/lab/{file}", env!("CARGO_MANIFEST_DIR"));
         let code = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
         assert!(code.contains(&format!("fn {test}")), "{file} has no {test}");
-        writeln!(text, "| {what} | `{}::{test}` |", file.trim_start_matches("../").trim_end_matches(".rs")).unwrap();
+        writeln!(text, "| {what} | `{}::{test}` |", file.trim_start_matches("../").trim_end_matches(".rs"))
+            .unwrap();
     }
     write!(
         text,
@@ -218,4 +229,3 @@ fn markdown(rows: &[Row]) -> String {
     .unwrap();
     text
 }
-

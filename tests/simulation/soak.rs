@@ -25,9 +25,10 @@ use crate::traces::Random;
 
 const DAY: u64 = 86_400;
 const DAYS: u64 = 30;
-const TARGETS: u32 = 4;
+const TARGETS: u32 = 2;
 /// The probes of each target.
-const PROBES: [(&str, Carrier, u64); 3] = [("ike", Carrier::Udp, 5), ("icmp", Carrier::Icmp, 10), ("tcp", Carrier::Tcp, 60)];
+const PROBES: [(&str, Carrier, u64); 3] =
+    [("ike", Carrier::Udp, 5), ("icmp", Carrier::Icmp, 10), ("tcp", Carrier::Tcp, 60)];
 const TIMEOUT: Duration = Duration::from_secs(2);
 const WALL: WallTime = WallTime::from_unix_secs(1_795_305_600);
 
@@ -107,7 +108,11 @@ fn soak() {
         for (probe, carrier, interval) in PROBES {
             let id = SeriesId(u32::try_from(series.len()).unwrap());
             let interval = Duration::from_secs(interval);
-            let profiles: Arc<[Profile]> = if probe == "ike" { USUAL.iter().filter_map(|name| Profile::named(name)).collect() } else { Arc::new([]) };
+            let profiles: Arc<[Profile]> = if probe == "ike" {
+                USUAL.iter().filter_map(|name| Profile::named(name)).collect()
+            } else {
+                Arc::new([])
+            };
             let about = About {
                 target: format!("t{target}"),
                 member: 1,
@@ -158,7 +163,8 @@ fn soak() {
             *missed += slot.missed;
             registry.own().missed_slots(slot.missed);
             let phase = *phases[slot.series.0 as usize].get_or_insert(slot.due);
-            let exactly = phase + Duration::from_nanos(u64::try_from(interval.as_nanos()).unwrap() * slot.seq);
+            let exactly =
+                phase + Duration::from_nanos(u64::try_from(interval.as_nanos()).unwrap() * slot.seq);
             assert_eq!(slot.due, exactly, "slot {} has drifted", slot.seq);
             let gone = silent(*target, now) || random.chance(0.001);
             let (outcome, took) = if gone {
@@ -168,8 +174,15 @@ fn soak() {
             };
             let done = now + took;
             let report = Report { rtt: (!gone).then_some(took), ..Report::new(outcome) };
-            let sample =
-                Sample { series: slot.series, seq: slot.seq, form: "full", due: slot.due, sent: Some(now), done, report };
+            let sample = Sample {
+                series: slot.series,
+                seq: slot.seq,
+                form: "full",
+                due: slot.due,
+                sent: Some(now),
+                done,
+                report,
+            };
             assert!(waiting.insert((done, slot.series.0), sample).is_none());
         }
         while let Some(first) = waiting.first_entry() {
@@ -241,8 +254,14 @@ fn soak() {
     println!(
         "thirty days: {slots} probes, {lost} lost, {unsent} stalled, {} outages and {} flappings told, {} incidents, {} teardowns; \
          what is kept takes {} bytes on day 5 and {} on day 30; memory {:.1} MiB on day 5 and {:.1} on day 30",
-        told.began, told.flapping, told.incidents, told.teardowns, kept[4], kept[kept.len() - 1],
-        early / 1_048_576.0, late / 1_048_576.0
+        told.began,
+        told.flapping,
+        told.incidents,
+        told.teardowns,
+        kept[4],
+        kept[kept.len() - 1],
+        early / 1_048_576.0,
+        late / 1_048_576.0
     );
     assert_eq!(failures, f64::from(u32::try_from(lost).unwrap()), "every loss is counted, once");
     assert!(told.began >= outages && told.began <= outages + TARGETS * 30, "{} outages", told.began);

@@ -2,11 +2,12 @@
 //!
 //! Invariants: at most [`Limits::connections`] are open and [`Limits::per_address`] from one address;
 //! when they are full, the oldest one that is not being answered gives way, so that idle connections
-//! keep nobody out. Of an address that comes ever again most are turned away at the door, which costs
-//! little, so that a crowd there delays nobody elsewhere. A request whose answer is not all sent in [`Limits::request`] loses its
+//! keep nobody out. Who waits is let in by turns of the addresses, so that a crowd at one delays
+//! nobody at another; of the crowd the latest wait. A request whose answer is not all sent in [`Limits::request`] loses its
 //! connection. Nothing here waits for the engine.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
@@ -25,7 +26,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::places::Place;
@@ -48,8 +48,8 @@ pub struct Limits {
     pub connections: usize,
     /// Open connections of one address.
     pub per_address: usize,
-    /// Connections of one address that may make others give way, in a second.
-    pub turnover: usize,
+    /// Connections of one address that wait to be let in; there the oldest gives way.
+    pub waiting: usize,
     /// Answers that read the whole registry, at once; one address leaves one of them to all others.
     pub scrapes: usize,
     /// `/probe` requests at once.
@@ -66,7 +66,7 @@ impl Default for Limits {
             target_bytes: 2048,
             connections: 64,
             per_address: 8,
-            turnover: 256,
+            waiting: 64,
             scrapes: 4,
             probes: 8,
         }
@@ -105,27 +105,77 @@ pub async fn serve(
 
 async fn accept(socket: TcpListener, app: Arc<App>, table: Arc<Table>, mut stop: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
-    loop {
+    let mut waiting = Waiting::default();
+    while !*stop.borrow() {
         while connections.try_join_next().is_some() {}
-        let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
-            () = told(&mut stop) => break,
-        };
-        let Ok((stream, from)) = accepted else {
-            // Out of descriptors, most likely: wait for some to come back.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            continue;
-        };
-        if let Some(admitted) = table.admit(from, &app.limits) {
-            let stopped = stop.clone();
-            connections.spawn(connection(stream, Arc::clone(&app), admitted, stopped));
-            // Lets the new connection read its request before the next one can displace it.
-            tokio::task::yield_now().await;
+        if waiting.0.is_empty() {
+            let accepted = tokio::select! {
+                accepted = socket.accept() => accepted,
+                () = told(&mut stop) => break,
+            };
+            let Ok((stream, from)) = accepted else {
+                // Out of descriptors, most likely: wait for some to come back.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            waiting.add(stream, from, &app.limits);
         }
+        // All who have come are taken in before one of them is let in: that costs next to nothing.
+        while let Some((stream, from)) = at_once(&socket).await {
+            waiting.add(stream, from, &app.limits);
+        }
+        for (stream, from) in waiting.round() {
+            if let Some(admitted) = table.admit(from, &app.limits) {
+                let stopped = stop.clone();
+                connections.spawn(connection(stream, Arc::clone(&app), admitted, stopped));
+            }
+        }
+        // Lets the new connections read their requests before the next ones can displace them.
+        tokio::task::yield_now().await;
     }
     drop(socket);
+    drop(waiting);
     drop(stop);
     while connections.join_next().await.is_some() {}
+}
+
+/// The next connection, if there is one already.
+async fn at_once(socket: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+    poll_fn(|cx| match socket.poll_accept(cx) {
+        Poll::Ready(accepted) => Poll::Ready(accepted.ok()),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+/// Connections that are not let in yet, by address.
+#[derive(Default)]
+struct Waiting(BTreeMap<IpAddr, VecDeque<(TcpStream, SocketAddr)>>);
+
+/// All that wait; who comes beyond that is turned away.
+const WAITING: usize = 256;
+
+impl Waiting {
+    fn add(&mut self, stream: TcpStream, from: SocketAddr, limits: &Limits) {
+        let all: usize = self.0.values().map(VecDeque::len).sum();
+        let ip = from.ip().to_canonical();
+        let full = self.0.get(&ip).is_some_and(|same| same.len() >= limits.waiting);
+        if !full && all >= WAITING {
+            return;
+        }
+        let same = self.0.entry(ip).or_default();
+        if full {
+            same.pop_front();
+        }
+        same.push_back((stream, from));
+    }
+
+    /// One of each address, the oldest.
+    fn round(&mut self) -> Vec<(TcpStream, SocketAddr)> {
+        let round = self.0.values_mut().filter_map(VecDeque::pop_front).collect();
+        self.0.retain(|_, same| !same.is_empty());
+        round
+    }
 }
 
 /// Resolves when the server is told to stop.
@@ -194,23 +244,12 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// The open connections.
+/// The open connections, by age.
 #[derive(Default)]
 struct Table {
-    door: Mutex<Door>,
+    open: Mutex<BTreeMap<u64, (IpAddr, Arc<State>)>>,
     next: AtomicU64,
 }
-
-#[derive(Default)]
-struct Door {
-    /// By age.
-    open: BTreeMap<u64, (IpAddr, Arc<State>)>,
-    /// For whom others had to give way in the last second; as many as there may be, and no more.
-    entered: VecDeque<(Instant, IpAddr)>,
-}
-
-/// No more of them are remembered, whoever they are.
-const ENTERED: usize = 4096;
 
 /// A place in the table, given back when dropped.
 struct Admitted {
@@ -224,25 +263,15 @@ impl Table {
     /// Makes room for a connection, or refuses it if all others are being answered.
     fn admit(self: &Arc<Self>, from: SocketAddr, limits: &Limits) -> Option<Admitted> {
         let from = from.ip().to_canonical();
-        let mut door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
-        let Door { open, entered } = &mut *door;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let same = open.values().filter(|(ip, _)| *ip == from).count();
         let full = if same >= limits.per_address { Some(Some(from)) } else { None };
         let full = full.or((open.len() >= limits.connections).then_some(None));
         if let Some(of) = full {
-            let now = Instant::now();
-            while entered.front().is_some_and(|(at, _)| now.duration_since(*at) >= Duration::from_secs(1)) {
-                entered.pop_front();
-            }
-            let again = entered.iter().filter(|(_, ip)| *ip == from).count();
-            if again >= limits.turnover || entered.len() >= ENTERED {
-                return None;
-            }
             let idle = |(ip, state): &(IpAddr, Arc<State>)| of.is_none_or(|of| *ip == of) && state.idle();
             let oldest = open.iter().find(|(_, entry)| idle(entry)).map(|(id, _)| *id)?;
             if let Some((_, state)) = open.remove(&oldest) {
                 state.displaced.notify_one();
-                entered.push_back((now, from));
             }
         }
         let id = self.next.fetch_add(1, Relaxed);
@@ -254,7 +283,7 @@ impl Table {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.table.door.lock().unwrap_or_else(PoisonError::into_inner).open.remove(&self.id);
+        self.table.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
     }
 }
 

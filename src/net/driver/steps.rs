@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::Socket;
+
 use super::super::socket::{datagram, flush};
 use super::super::{fault, socket};
 use super::arrivals::queue_errors;
@@ -51,7 +53,7 @@ impl Driver {
             Transport::Udp { port, connected } => {
                 socket::udp(SocketAddr::new(peer, port), connected, &egress).and_then(|socket| {
                     self.poller.add(&socket, Owner::Run(index).key(), false)?;
-                    Ok(Channel::Udp { socket, port, connected, headed: false })
+                    Ok(Channel::Udp { socket, port, connected, headed: false, drops: Drops::default() })
                 })
             }
             Transport::Tcp { port } => {
@@ -71,7 +73,7 @@ impl Driver {
             Transport::Whole { port } => {
                 socket::whole(SocketAddr::new(peer, port), &egress).and_then(|(socket, headed)| {
                     self.poller.add(&socket, Owner::Run(index).key(), false)?;
-                    Ok(Channel::Udp { socket, port, connected: true, headed })
+                    Ok(Channel::Udp { socket, port, connected: true, headed, drops: Drops::default() })
                 })
             }
             Transport::None => Ok(Channel::Closed),
@@ -153,7 +155,7 @@ impl Driver {
         if report.outcome == Outcome::Lost(Reason::NoAnswer) {
             if stalled {
                 report.outcome = Outcome::Unsent(Fault::Stalled);
-            } else if self.drops_of(run).is_some_and(Drops::explain) {
+            } else if self.overflowed(run, now, out) {
                 report.outcome = Outcome::Unsent(Fault::ReceiveOverflow);
             }
         }
@@ -166,14 +168,38 @@ impl Driver {
         out.push(Happening::Done { tag: run.tag, sent: run.sent, done: now, report });
     }
 
-    pub(super) fn drops_of(&mut self, run: &Run) -> Option<&mut Drops> {
-        match run.channel {
-            Channel::Icmp(index) => self.icmp.get_mut(index).map(|shared| &mut shared.drops),
-            Channel::Pinned => {
-                self.flows.get_mut(run.flow.0 as usize).and_then(Option::as_mut).map(|state| &mut state.drops)
+    fn drops_of<'a>(&'a mut self, run: &'a mut Run) -> Option<(&'a mut Drops, &'a Socket)> {
+        match &mut run.channel {
+            Channel::Icmp(index) => {
+                self.icmp.get_mut(*index).map(|shared| (&mut shared.drops, &shared.socket))
             }
-            _ => None,
+            Channel::Pinned => {
+                let state = self.flows.get_mut(run.flow.0 as usize).and_then(Option::as_mut)?;
+                state.pinned.as_ref().map(|socket| (&mut state.drops, socket))
+            }
+            Channel::Udp { socket, drops, .. } => Some((drops, socket)),
+            Channel::Closed | Channel::Tcp { .. } => None,
         }
+    }
+
+    /// Whether an answer may have been dropped at our own socket.
+    fn overflowed(&mut self, run: &mut Run, now: Timestamp, out: &mut Vec<Happening>) -> bool {
+        let turn = self.woke;
+        let mut table = std::mem::take(&mut self.dropped);
+        let began = run.began;
+        let explained = self.drops_of(run).is_some_and(|(drops, socket)| {
+            if drops.explain() {
+                return true;
+            }
+            let told = if drops.doubtful(began) { table.dropped(socket, turn, now) } else { None };
+            let new = told.map_or(0, |count| drops.note(count));
+            if new > 0 {
+                out.push(Happening::Overflow(new));
+            }
+            drops.explain()
+        });
+        self.dropped = table;
+        explained
     }
 
     /// Ends a run: a datagram flow lingers, to tell late replies and duplicates from strangers.
@@ -291,7 +317,13 @@ impl Driver {
         };
         if let Some(socket) = socket {
             let now = self.errors_now();
+            let before = self.pending.len();
             queue_errors(&mut self.errors, socket, owner, now, &mut self.pending);
+            if let Owner::Icmp(index) = owner
+                && self.icmp.get(index).is_some_and(|shared| shared.raw)
+            {
+                self.pending.truncate(before); // they come as packets, too
+            }
         }
     }
 }

@@ -97,7 +97,14 @@ impl<'a> Bench<'a> {
     pub fn fail(&self, calls: &str, how: &str) {
         let log = self.lab.path("strace.log");
         let mut command = Command::new("strace");
-        command.args(["-o", "/dev/null", "-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:{how}")]);
+        command.args([
+            "-o",
+            "/dev/null",
+            "-e",
+            &format!("trace={calls}"),
+            "-e",
+            &format!("inject={calls}:{how}"),
+        ]);
         command.args(["-p", &engine(self.daemon.pid()).to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
         let tracer = command.spawn().expect("strace");

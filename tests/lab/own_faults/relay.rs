@@ -79,15 +79,8 @@ impl Relay {
         back.set_nonblocking(true).unwrap();
         let (manner, stop) = (Arc::new(AtomicU8::new(0)), Arc::new(AtomicBool::new(false)));
         let (told, stopped) = (Arc::clone(&manner), Arc::clone(&stop));
-        let mut work = Work {
-            front,
-            back,
-            other,
-            askers: HashMap::new(),
-            waiting: Vec::new(),
-            held: None,
-            answers: 0,
-        };
+        let mut work =
+            Work { front, back, other, askers: HashMap::new(), waiting: Vec::new(), held: None, answers: 0 };
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 work.turn(MANNERS[usize::from(told.load(Ordering::Relaxed))]);
@@ -124,7 +117,8 @@ impl Work {
             let Some(to) = bytes.first_chunk::<8>().and_then(|spi| self.askers.get(spi)) else { continue };
             self.answer(manner, bytes[..length].to_vec(), *to);
         }
-        let (due, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|(at, ..)| *at <= Instant::now());
+        let (due, waiting) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|(at, ..)| *at <= Instant::now());
         self.waiting = waiting;
         let due: Vec<(Instant, Vec<u8>, SocketAddr)> = due;
         for (_, answer, to) in due {
@@ -134,7 +128,8 @@ impl Work {
 
     fn answer(&mut self, manner: Manner, mut answer: Vec<u8>, to: SocketAddr) {
         self.answers = self.answers.wrapping_add(1);
-        let mut later = |millis| self.waiting.push((Instant::now() + Duration::from_millis(millis), answer.clone(), to));
+        let mut later =
+            |millis| self.waiting.push((Instant::now() + Duration::from_millis(millis), answer.clone(), to));
         match manner {
             Manner::Clean => self.send(&answer, to),
             Manner::Delayed => later(500),

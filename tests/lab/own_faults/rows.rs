@@ -38,7 +38,11 @@ pub struct Row {
 const USUAL: Duration = Duration::from_millis(3600);
 
 /// What most rows are like.
-const fn row(what: &'static str, class: Class, says: &'static [(&'static str, &'static [&'static str])]) -> Row {
+const fn row(
+    what: &'static str,
+    class: Class,
+    says: &'static [(&'static str, &'static [&'static str])],
+) -> Row {
     Row { what, class, says, grows: &[], lasts: USUAL, make: |_| {}, undo: |_| {}, holds: &[] }
 }
 
@@ -80,7 +84,8 @@ pub fn rows() -> Vec<Row> {
     use Class::{Network, Own, Peer};
     let relay = |what, says, make| Row { make, undo: CLEAN, holds: &["relay"], ..row(what, Network, says) };
     let calls = |what, says, make| Row { make, undo: MEND, holds: &["calls"], ..row(what, Own, says) };
-    let weather = |what, says, make| Row { make, undo: fair, holds: &["weather"], ..row(what, Network, says) };
+    let weather =
+        |what, says, make| Row { make, undo: fair, holds: &["weather"], ..row(what, Network, says) };
     vec![
         // The network.
         weather("1 each fourth packet is lost", &[(ALL, &["answered", "lost no_answer?"])], |bench| {
@@ -93,7 +98,9 @@ pub fn rows() -> Vec<Row> {
         weather("2 all are lost on the way back", &[(ALL, NO_ANSWER)], |bench| {
             forward(bench, "ip saddr 203.0.113.0/24 drop");
         }),
-        relay("3 answers come half a timeout late", &[(ALL, ANSWERED)], |bench| bench.relay.be(Manner::Delayed)),
+        relay("3 answers come half a timeout late", &[(ALL, ANSWERED)], |bench| {
+            bench.relay.be(Manner::Delayed)
+        }),
         Row {
             grows: &["vpnprobe_late_replies_total"],
             ..relay("3 answers come after the timeout", &[("far", NO_ANSWER), (ALL, ANSWERED)], |bench| {
@@ -123,13 +130,13 @@ pub fn rows() -> Vec<Row> {
         Row {
             make: |bench| {
                 // The ports that its flows have now, as a firewall would remember them.
-                let sockets = bench.lab.run("client", "ss -Hun dst 203.0.113.10 dport = 500");
+                let sockets = bench.lab.run("client", "ss -Hun dst 203.0.113.10:500");
                 let port = |line: &str| Some(line.split_whitespace().nth(3)?.rsplit_once(':')?.1.to_owned());
                 let ports: Vec<String> = sockets.lines().filter_map(port).collect();
                 assert!(!ports.is_empty(), "{sockets}");
                 forward(bench, &format!("udp sport {{ {} }} drop", ports.join(" , ")));
             },
-            lasts: Duration::from_secs(6),
+            lasts: Duration::from_secs(12),
             ..weather(
                 "10, 11 a middlebox drops one flow, and not a new one",
                 &[("ike", &["lost no_answer", "answered"]), (ALL, ANSWERED)],
@@ -144,7 +151,7 @@ pub fn rows() -> Vec<Row> {
         }),
         weather(
             "13 a filter on the way refuses, and says so",
-            &[(ALL, &["lost admin_prohibited"])],
+            &[(ALL, &["refused admin_prohibited"])],
             |bench| forward(bench, "ip daddr 203.0.113.0/24 reject with icmp admin-prohibited"),
         ),
         Row {
@@ -189,13 +196,13 @@ pub fn rows() -> Vec<Row> {
         },
         Row {
             make: |bench| {
-                bench.client("ip addr add 192.0.2.77/24 dev eth0");
                 bench.client("ip addr del 192.0.2.10/24 dev eth0");
+                bench.client("ip addr add 192.0.2.77/24 dev eth0");
                 bench.client("ip route replace default via 192.0.2.1");
             },
             undo: |bench| {
-                bench.client("ip addr add 192.0.2.10/24 dev eth0");
                 bench.client("ip addr del 192.0.2.77/24 dev eth0");
+                bench.client("ip addr add 192.0.2.10/24 dev eth0");
                 bench.client("ip route replace default via 192.0.2.1");
             },
             holds: &["route"],
@@ -243,9 +250,13 @@ pub fn rows() -> Vec<Row> {
         calls("20 EPERM at each send", &[(ALL, &["unsent local_firewall"])], |bench| {
             bench.fail(SENDS, "error=EPERM");
         }),
-        calls("22, 30 no descriptor is left for the engine", &[("dns", RESOURCE), (ALL, ANSWERED)], |bench| {
-            bench.fail("socket", "error=EMFILE");
-        }),
+        calls(
+            "22, 30 no descriptor is left for the engine",
+            &[("dns", RESOURCE), (ALL, ANSWERED)],
+            |bench| {
+                bench.fail("socket", "error=EMFILE");
+            },
+        ),
         calls("22 the host has no descriptor left", &[("dns", RESOURCE), (ALL, ANSWERED)], |bench| {
             bench.fail("socket", "error=ENFILE");
         }),
@@ -300,8 +311,8 @@ pub fn rows() -> Vec<Row> {
                 "34 the IKE daemon has ended, and begins again",
                 Peer,
                 &[
-                    ("ike", &["lost port_unreachable"]),
-                    ("ike_natt", &["lost port_unreachable"]),
+                    ("ike", &["refused port_unreachable"]),
+                    ("ike_natt", &["refused port_unreachable"]),
                     ("far", NO_ANSWER),
                     (ALL, ANSWERED),
                 ],
@@ -311,7 +322,11 @@ pub fn rows() -> Vec<Row> {
             make: |bench| drop(bench.lab.script("stop unbound")),
             undo: |bench| drop(bench.lab.script("start unbound")),
             holds: &["names"],
-            ..row("27 the resolver has ended", Peer, &[("dns", &["lost port_unreachable"]), (ALL, ANSWERED)])
+            ..row(
+                "27 the resolver has ended",
+                Peer,
+                &[("dns", &["refused port_unreachable"]), (ALL, ANSWERED)],
+            )
         },
         Row {
             make: |bench| bench.lab.script("freeze unbound").clear(),
