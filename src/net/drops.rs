@@ -3,7 +3,8 @@
 //! What a socket receives says how many were dropped before it. Those dropped after the last packet are told
 //! by the next one, which may come too late for the probe whose answer was among them: where a socket was
 //! seen to be full while an answer was due, the kernel's own table is asked before anybody is blamed.
-//! Invariants: no more losses are explained than packets were dropped; the table, which has a line for each
+//! Invariants: no more losses are explained than packets were dropped, and none by what was dropped before
+//! its probe began; the table, which has a line for each
 //! socket of the host, is read only after a flood, and at most once a turn.
 
 use std::collections::HashMap;
@@ -25,23 +26,30 @@ const LARGE: usize = 48 * 1024;
 pub(super) struct Drops {
     seen: u32,
     unexplained: u64,
+    /// When the last of them were told.
+    told: Option<Timestamp>,
     /// When so much was read at once that the buffer may have been full.
     pressed: Option<Timestamp>,
 }
 
 impl Drops {
     /// Takes the kernel's count; how many of these are new.
-    pub fn note(&mut self, count: u32) -> u64 {
+    pub fn note(&mut self, count: u32, now: Timestamp) -> u64 {
         let new = u64::from(count.wrapping_sub(self.seen));
         self.seen = count;
-        self.unexplained += new;
+        if new > 0 {
+            self.unexplained += new;
+            self.told = Some(now);
+        }
         new
     }
 
-    /// Whether a loss is explained by one of them, which explains no other then.
-    pub fn explain(&mut self) -> bool {
-        let explains = self.unexplained > 0;
-        self.unexplained = self.unexplained.saturating_sub(1);
+    /// Whether the loss of a probe that began then is explained by one of them, which explains no other.
+    pub fn explain(&mut self, began: Timestamp) -> bool {
+        let explains = self.unexplained > 0 && self.told.is_some_and(|at| at >= began);
+        if explains {
+            self.unexplained -= 1;
+        }
         explains
     }
 
@@ -108,11 +116,12 @@ mod tests {
 
     #[test]
     fn a_drop_explains_one_loss() {
-        let mut drops = Drops::default();
-        assert!(!drops.explain());
-        assert_eq!((drops.note(2), drops.note(2), drops.note(3)), (2, 0, 1));
-        assert_eq!([(); 4].map(|()| drops.explain()), [true, true, true, false]);
         let at = Timestamp::from_secs;
+        let mut drops = Drops::default();
+        assert!(!drops.explain(at(0)));
+        assert_eq!((drops.note(2, at(5)), drops.note(2, at(6)), drops.note(3, at(7))), (2, 0, 1));
+        assert!(!drops.explain(at(8)), "it began after the last of them");
+        assert_eq!([(); 4].map(|()| drops.explain(at(6))), [true, true, true, false]);
         assert!(!drops.doubtful(at(0)));
         drops.read(3, 200, at(1));
         assert!(!drops.doubtful(at(0)));

@@ -34,9 +34,20 @@ pub(super) fn udp(peer: SocketAddr, connected: bool, egress: &Egress) -> io::Res
     // Also unconnected a socket here has one peer only, so an ICMP error cannot hit another's send.
     report_errors(&socket, peer.is_ipv6())?;
     if connected {
-        socket.connect(&peer.into())?;
+        aim(&socket, peer)?;
     }
     Ok(socket)
+}
+
+/// Connects a datagram socket, which sends nothing. EACCES is a route that is prohibited here, and no lack of
+/// rights as at opening.
+fn aim(socket: &Socket, peer: SocketAddr) -> io::Result<()> {
+    match socket.connect(&peer.into()) {
+        Err(error) if error.raw_os_error() == Some(nix::errno::Errno::EACCES as i32) => {
+            Err(nix::errno::Errno::ENETUNREACH.into())
+        }
+        result => result,
+    }
 }
 
 /// A TCP socket out of `egress` whose connection to `peer` has been started. `limited`: its hop limit, and
@@ -54,6 +65,9 @@ pub(super) fn tcp(peer: SocketAddr, egress: &Egress, limited: Option<(u8, u16)>)
     socket.set_tcp_nodelay(true)?;
     match socket.connect(&peer.into()) {
         Err(error) if error.raw_os_error() == Some(nix::errno::Errno::EINPROGRESS as i32) => Ok(socket),
+        Err(error) if error.raw_os_error() == Some(nix::errno::Errno::EACCES as i32) => {
+            Err(nix::errno::Errno::ENETUNREACH.into())
+        }
         Err(error) => Err(error),
         Ok(()) => Ok(socket),
     }
@@ -100,7 +114,7 @@ pub(super) fn whole(peer: SocketAddr, egress: &Egress) -> io::Result<(Socket, bo
     } else {
         net::sockopt::set_ip_mtu_discover(&socket, net::sockopt::Ipv4PathMtuDiscovery::PROBE)?;
     }
-    socket.connect(&peer.into())?;
+    aim(&socket, peer)?;
     Ok((socket, raw && !v6))
 }
 

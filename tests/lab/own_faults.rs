@@ -1,6 +1,6 @@
 //! Faults of the network, of this host and of peers, made under a running daemon one by one and in pairs:
-//! it goes on, it says the right thing, and when the fault is gone the very next probe is answered, which is
-//! within one interval and one timeout.
+//! it goes on, it says the right thing, and when the fault is gone the next probe is answered, or the one
+//! after it if that only finds its socket useless: within one interval and one timeout.
 //!
 //! What it says is read in its journal, with its own times: a loaded machine makes no difference. The table
 //! in `own-fault-table.md` is what this test saw, and it fails if that is no longer so; with
@@ -77,7 +77,9 @@ fn run(bench: &Bench<'_>, faults: &[&Row]) -> Result<(), String> {
             after = after_by(probe);
             after.len() == 3
         });
-        if after.iter().any(|word| word != "answered") {
+        // The first finds out that it has to begin anew, at most: the second is within the time as well.
+        let first = after[0] == "answered" || after[0].starts_with("unsent ");
+        if !first || after[1..].iter().any(|word| word != "answered") {
             writeln!(wrong, "  {probe} after it: {after:?}").unwrap();
         }
     }
@@ -116,7 +118,7 @@ fn run(bench: &Bench<'_>, faults: &[&Row]) -> Result<(), String> {
     for name in
         ["vpnprobe_outage_duration_seconds_count", "vpnprobe_flaps_total", "vpnprobe_dpd_timeouts_total"]
     {
-        if metrics.get(name, &[]) > 0.0 {
+        if metrics.get(name, &[]) > before.get(name, &[]) {
             writeln!(wrong, "  {name} is {}", metrics.get(name, &[])).unwrap();
         }
     }
@@ -222,7 +224,8 @@ fn markdown(rows: &[Row]) -> String {
     }
     write!(
         text,
-        "\nA probe of each kind every {} ms, timeout {} s. After each fault the first probe that was due was answered.\n",
+        "\nA probe of each kind every {} ms, timeout {} s. After each fault the first probe that was due was answered, or \
+         found its own socket useless and the second was.\n",
         INTERVAL.as_millis(),
         TIMEOUT.as_secs()
     )

@@ -61,7 +61,7 @@ impl Driver {
                 Err(_) => break,
             };
             if let Some(count) = arrival.dropped {
-                let new = shared.drops.note(count);
+                let new = shared.drops.note(count, self.clock.now());
                 if new > 0 {
                     out.push(Happening::Overflow(new));
                 }
@@ -146,7 +146,7 @@ impl Driver {
                 }
             };
             if let Some(count) = arrival.dropped.filter(|_| current) {
-                let new = state.drops.note(count);
+                let new = state.drops.note(count, self.clock.now());
                 if new > 0 {
                     out.push(Happening::Overflow(new));
                 }
@@ -213,7 +213,8 @@ impl Driver {
             };
             (packets, octets) = (packets + 1, octets + arrival.bytes.len());
             if let Some(count) = arrival.dropped {
-                let new = self.own_drops(index).map_or(0, |drops| drops.note(count));
+                let now = self.clock.now();
+                let new = self.own_drops(index).map_or(0, |drops| drops.note(count, now));
                 if new > 0 {
                     out.push(Happening::Overflow(new));
                 }

@@ -188,15 +188,15 @@ impl Driver {
         let mut table = std::mem::take(&mut self.dropped);
         let began = run.began;
         let explained = self.drops_of(run).is_some_and(|(drops, socket)| {
-            if drops.explain() {
+            if drops.explain(began) {
                 return true;
             }
             let told = if drops.doubtful(began) { table.dropped(socket, turn, now) } else { None };
-            let new = told.map_or(0, |count| drops.note(count));
+            let new = told.map_or(0, |count| drops.note(count, now));
             if new > 0 {
                 out.push(Happening::Overflow(new));
             }
-            drops.explain()
+            drops.explain(began)
         });
         self.dropped = table;
         explained

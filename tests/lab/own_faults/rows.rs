@@ -131,7 +131,7 @@ pub fn rows() -> Vec<Row> {
             make: |bench| {
                 // The ports that its flows have now, as a firewall would remember them.
                 let sockets = bench.lab.run("client", "ss -Hun dst 203.0.113.10:500");
-                let port = |line: &str| Some(line.split_whitespace().nth(3)?.rsplit_once(':')?.1.to_owned());
+                let port = |line: &str| Some(line.split_whitespace().nth(2)?.rsplit_once(':')?.1.to_owned());
                 let ports: Vec<String> = sockets.lines().filter_map(port).collect();
                 assert!(!ports.is_empty(), "{sockets}");
                 forward(bench, &format!("udp sport {{ {} }} drop", ports.join(" , ")));
