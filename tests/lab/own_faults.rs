@@ -36,6 +36,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("35, 36 cookies, half-open limits", "calm.rs", "default_probing_of_strongswan"),
     ("37 to 39, 42 what is wrong at the peer", "faults.rs", "table"),
     ("40 TLS that drips, hangs and floods", "isolation.rs", "bad_targets_delay_no_other"),
+    ("41 L2TP behind IPsec that is silent, as it should be", "l2tp.rs", "silence_behind_ipsec_is_no_loss"),
 ];
 
 mod hosts;

@@ -91,6 +91,9 @@ pub fn rows() -> Vec<Row> {
         weather("1 each fourth packet is lost", &[(ALL, &["answered", "lost no_answer?"])], |bench| {
             forward(bench, "numgen inc mod 4 == 0 drop");
         }),
+        weather("1 each twentieth packet is lost", &[(ALL, &["answered", "lost no_answer?"])], |bench| {
+            forward(bench, "numgen inc mod 20 == 0 drop");
+        }),
         weather("1 all packets are lost", &[(ALL, NO_ANSWER)], |bench| forward(bench, "drop")),
         weather("2 all are lost on the way there", &[(ALL, NO_ANSWER)], |bench| {
             forward(bench, "ip daddr 203.0.113.0/24 drop");
