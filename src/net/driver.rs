@@ -491,7 +491,11 @@ impl Driver {
         }
         self.ready = ready;
         self.hand_out_pending(out);
-        self.run_timers(self.clock.now(), out);
+        let read = self.clock.now();
+        if read.since(now) >= STALL {
+            self.stall = (now, read); // what arrived while we were so slow to read is not read yet
+        }
+        self.run_timers(read, out);
         self.hand_out_pending(out);
         self.turned = self.clock.now();
         Ok(())

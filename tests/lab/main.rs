@@ -33,6 +33,7 @@ mod reference;
 mod routes;
 mod serve;
 mod session;
+mod soak;
 mod tls;
 mod twin;
 mod ways;

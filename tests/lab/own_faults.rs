@@ -127,14 +127,14 @@ fn run(bench: &Bench<'_>, faults: &[&Row]) -> Result<(), String> {
     if wrong.is_empty() { Ok(()) } else { Err(format!("{what}\n{wrong}")) }
 }
 
-/// Each fault alone, in three labs side by side.
+/// Each fault alone, in four labs side by side.
 #[test]
 fn alone() {
     let only = std::env::var("VPNPROBE_FAULT").unwrap_or_default();
     let all = rows();
     let chosen: Vec<&Row> = all.iter().filter(|row| row.what.contains(&only)).collect();
     let wrong: Vec<String> = std::thread::scope(|scope| {
-        let share = chosen.len().div_ceil(3).max(1);
+        let share = chosen.len().div_ceil(4).max(1);
         let labs = chosen.chunks(share).map(|rows| {
             scope.spawn(move || {
                 let lab = field();
@@ -158,7 +158,7 @@ fn alone() {
     assert_eq!(std::fs::read_to_string(TABLE).unwrap(), text, "VPNPROBE_FAULT_TABLE=write writes it anew");
 }
 
-/// Two at a time, whichever chance chooses: six pairs, or fifty in a long run.
+/// Two at a time, whichever chance chooses: four pairs, or fifty in a long run.
 #[test]
 fn in_pairs() {
     let mut random = std::env::var("VPNPROBE_SEED")
@@ -172,7 +172,7 @@ fn in_pairs() {
         &all[usize::try_from(random >> 33).unwrap() % all.len()]
     };
     let mut pairs = Vec::new();
-    while pairs.len() < if long() { 50 } else { 6 } {
+    while pairs.len() < if long() { 50 } else { 4 } {
         let (one, other) = (next(), next());
         if one.holds.iter().all(|it| !other.holds.contains(it)) {
             pairs.push([one, other]);

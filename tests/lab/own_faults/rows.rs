@@ -35,7 +35,7 @@ pub struct Row {
     pub holds: &'static [&'static str],
 }
 
-const USUAL: Duration = Duration::from_millis(3600);
+const USUAL: Duration = Duration::from_millis(2700);
 
 /// What most rows are like.
 const fn row(
