@@ -52,7 +52,7 @@ fn five_hundred_targets_and_a_fault_a_minute() {
     let lab = Lab::up();
     let mut config = String::from("defaults: {interval: 1s}\nstate_dir: STATE/kept\ntargets:\n");
     for n in 0..TARGETS {
-        write!(config, "  t{n}: {{address: 127.3.{}.{}, probes: {{icmp: {{}}}}}}\n", n / 250, 1 + n % 250)
+        writeln!(config, "  t{n}: {{address: 127.3.{}.{}, probes: {{icmp: {{}}}}}}", n / 250, 1 + n % 250)
             .unwrap();
     }
     let journal = lab.path("journal");

@@ -88,8 +88,8 @@ pub fn rows() -> Vec<Row> {
         |what, says, make| Row { make, undo: fair, holds: &["weather"], ..row(what, Network, says) };
     vec![
         // The network.
-        weather("1 each fourth packet is lost", &[(ALL, &["answered", "lost no_answer?"])], |bench| {
-            forward(bench, "numgen inc mod 4 == 0 drop");
+        weather("1 each seventh packet is lost", &[(ALL, &["answered?", "lost no_answer?"])], |bench| {
+            forward(bench, "numgen inc mod 7 == 0 drop");
         }),
         weather("1 each twentieth packet is lost", &[(ALL, &["answered", "lost no_answer?"])], |bench| {
             forward(bench, "numgen inc mod 20 == 0 drop");
@@ -142,7 +142,7 @@ pub fn rows() -> Vec<Row> {
             lasts: Duration::from_secs(12),
             ..weather(
                 "10, 11 a middlebox drops one flow, and not a new one",
-                &[("ike", &["lost no_answer", "answered"]), (ALL, ANSWERED)],
+                &[("ike", &["lost no_answer", "unsent form_unproven?", "answered"]), (ALL, ANSWERED)],
                 |_| {},
             )
         },
