@@ -35,13 +35,15 @@ pub(super) struct Drops {
 impl Drops {
     /// Takes the kernel's count; how many of these are new.
     pub fn note(&mut self, count: u32, now: Timestamp) -> u64 {
-        let new = u64::from(count.wrapping_sub(self.seen));
-        self.seen = count;
-        if new > 0 {
-            self.unexplained += new;
-            self.told = Some(now);
+        // What a packet says may be older than what the kernel's table said already.
+        let new = count.wrapping_sub(self.seen);
+        if new == 0 || new > u32::MAX / 2 {
+            return 0;
         }
-        new
+        self.seen = count;
+        self.unexplained += u64::from(new);
+        self.told = Some(now);
+        u64::from(new)
     }
 
     /// Whether the loss of a probe that began then is explained by one of them, which explains no other.
@@ -120,6 +122,7 @@ mod tests {
         let mut drops = Drops::default();
         assert!(!drops.explain(at(0)));
         assert_eq!((drops.note(2, at(5)), drops.note(2, at(6)), drops.note(3, at(7))), (2, 0, 1));
+        assert_eq!(drops.note(1, at(7)), 0, "older than what is known");
         assert!(!drops.explain(at(8)), "it began after the last of them");
         assert_eq!([(); 4].map(|()| drops.explain(at(6))), [true, true, true, false]);
         assert!(!drops.doubtful(at(0)));
@@ -127,6 +130,12 @@ mod tests {
         assert!(!drops.doubtful(at(0)));
         drops.read(64, 2000, at(2));
         assert!(drops.doubtful(at(2)) && !drops.doubtful(at(3)));
+    }
+
+    #[test]
+    fn the_count_goes_round() {
+        let (mut drops, now) = (Drops { seen: u32::MAX - 1, ..Drops::default() }, Timestamp::from_secs(1));
+        assert_eq!((drops.note(3, now), drops.note(u32::MAX, now)), (5, 0));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vpnprobe::net::raise_descriptor_limit;
@@ -19,6 +19,8 @@ use crate::harness::{Lab, long, until};
 const PEERS: u16 = 1000;
 /// Datagrams of nonsense in a flood.
 const FLOOD: usize = 2000;
+/// A peer that has not looked for so long may be too late.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// So many answers of all peers between two floods.
 const APART: u64 = 150;
 
@@ -27,6 +29,8 @@ struct Peers {
     stop: Arc<AtomicBool>,
     calm: Arc<AtomicBool>,
     floods: Arc<AtomicU64>,
+    /// Answers that may have waited for so long that their probe has given up: this machine was busy.
+    slow: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -42,14 +46,22 @@ impl Peers {
             (1..=PEERS).map(|peer| UdpSocket::bind((address(peer), 500)).unwrap()).collect()
         });
         sockets.iter().for_each(|socket| socket.set_nonblocking(true).unwrap());
-        let mut peers =
-            Self { stop: Arc::default(), calm: Arc::default(), floods: Arc::default(), thread: None };
+        let mut peers = Self {
+            stop: Arc::default(),
+            calm: Arc::default(),
+            floods: Arc::default(),
+            slow: Arc::default(),
+            thread: None,
+        };
         let (stop, calm, floods) =
             (Arc::clone(&peers.stop), Arc::clone(&peers.calm), Arc::clone(&peers.floods));
+        let slow = Arc::clone(&peers.slow);
         peers.thread = Some(std::thread::spawn(move || {
             let (mut bytes, mut answers) = ([0; 2048], 0_u64);
             let wait = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+            let mut looked = [Instant::now(); 2];
             while !stop.load(Ordering::Relaxed) {
+                looked = [Instant::now(), looked[0]];
                 let mut asked: Vec<_> =
                     sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
                 poll(&mut asked, Some(&wait)).unwrap();
@@ -62,6 +74,7 @@ impl Peers {
                         (0..FLOOD).for_each(|_| drop(socket.send_to(&[0x5a; 64], from)));
                     }
                     let _ = socket.send_to(&answer(&bytes), from);
+                    slow.fetch_add(u64::from(looked[1].elapsed() > PATIENCE), Ordering::Relaxed);
                 }
             }
         }));
@@ -120,16 +133,15 @@ fn what_the_kernel_drops_is_ours() {
     let probes = metrics.get("vpnprobe_probes_total", &[]);
     let excused = metrics.sum("vpnprobe_probe_unsent_total", &["fault=\"receive_overflow\""]).unwrap_or(0.0);
     let stalled = metrics.sum("vpnprobe_probe_unsent_total", &["fault=\"stalled\""]).unwrap_or(0.0);
-    // On a loaded machine a peer may answer too late: that is no drop, and no mistake.
-    let late = metrics.get("vpnprobe_late_replies_total", &[]);
-    let blamed = metrics.get("vpnprobe_probe_failures_total", &[]) - late;
+    let failures = metrics.get("vpnprobe_probe_failures_total", &[]);
+    let slow = peers.slow.load(Ordering::Relaxed);
     println!(
         "{probes} probes, {} floods: the kernel dropped {dropped}, {counted} are counted; {excused} answers were \
-         dropped, {stalled} came while we were starved, {late} after the timeout, and {blamed} were blamed on the network",
+         dropped, {stalled} came while we were starved, {slow} may have come from a peer that was starved, and {failures} were lost",
         peers.floods.load(Ordering::Relaxed)
     );
     assert!(excused > 10.0, "the floods drop no answers");
-    assert!(blamed <= 0.0, "{blamed}");
+    assert!(failures <= f64::from(u32::try_from(slow).unwrap()), "{failures} blamed on the network");
     assert_eq!(counted, dropped, "the kernel's count");
     daemon.stop();
 }
