@@ -113,7 +113,8 @@ fn five_hundred_targets_and_a_fault_a_minute() {
         busy * 100.0
     );
     assert!(grown < if minutes == 0 { 4.0 } else { hours.max(0.5) }, "{sizes:?}");
-    assert!(sizes.iter().all(|size| size.memory < 64.0 * MEBIBYTE), "{sizes:?}");
+    // A reload has both configurations for a moment; the allocator keeps what it had.
+    assert!(sizes.iter().all(|size| size.memory < 96.0 * MEBIBYTE), "{sizes:?}");
     assert!(last.descriptors <= warm.descriptors + 8 && last.threads <= warm.threads + 2, "{sizes:?}");
     for name in [
         "vpnprobe_probe_failures_total",
