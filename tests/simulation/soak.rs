@@ -263,7 +263,7 @@ fn soak() {
         early / 1_048_576.0,
         late / 1_048_576.0
     );
-    assert_eq!(failures, f64::from(u32::try_from(lost).unwrap()), "every loss is counted, once");
+    assert!((failures - f64::from(u32::try_from(lost).unwrap())).abs() < 0.5, "every loss is counted, once");
     assert!(told.began >= outages && told.began <= outages + TARGETS * 30, "{} outages", told.began);
     assert_eq!(told.began, told.ended);
     assert_eq!(told.flapping, 0);

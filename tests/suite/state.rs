@@ -298,6 +298,7 @@ fn a_kill_at_any_moment_leaves_whole_files() {
 /// Killed at random moments while incidents begin and end, again and again: what is on the disk can be read
 /// each time, and the next start says what is lost. Twenty times, or two hundred in a long run.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "how long a start takes is printed for people")]
 fn killed_again_and_again() {
     let kills = if std::env::var_os("VPNPROBE_LONG").is_some_and(|long| !long.is_empty()) { 200 } else { 20 };
     let bench = Bench::new();
