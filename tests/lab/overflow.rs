@@ -142,7 +142,7 @@ fn what_the_kernel_drops_is_ours() {
          dropped, {stalled} came while we were starved, {slow} may have come from a peer that was starved, and {failures} were lost",
         peers.floods.load(Ordering::Relaxed)
     );
-    assert!(excused > 10.0, "the floods drop no answers");
+    assert!(dropped > 1000.0, "the floods overflow nothing");
     assert!(failures <= f64::from(u32::try_from(slow).unwrap()), "{failures} blamed on the network");
     daemon.stop();
 }
