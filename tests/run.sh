@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the tests need (Debian packages; no service is started) and runs all of them.
 # usage: tests/run.sh [--long] [--only KIND]
-#   --long    the hour-long soak in place of ten minutes, a hundred times the fuzz inputs, a century of
-#             simulated targets, and the cuts around the edges of real sessions
+#   --long    the soaks of two hours in place of ten minutes, a hundred times the fuzz inputs, a century of
+#             simulated targets, 200 kills, 50 pairs of faults, a million probes of an overloaded host, and
+#             the cuts around the edges of real sessions
 #   KIND      style | unit | suite | promtool | lab | fuzz
 # Nothing skips itself: what cannot run has failed. As another user than root it asks sudo for the
 # packages and for the lab, whose servers live in network namespaces of their own.
@@ -17,6 +18,7 @@ PACKAGES=(
     libstrongswan-standard-plugins openvpn xl2tpd ocserv nginx-light unbound
     wireguard-go wireguard-tools softether-vpnserver xrdp coturn python3-venv python3-dev             # what is behind a concentrator
     ike-scan bind9-dnsutils                                             # clients that are not ours
+    strace faketime                                                     # faults of this host
     prometheus prometheus-alertmanager systemd                          # promtool, amtool, systemd-analyze
     jsonnet                                                             # the dashboards' source
 )
@@ -27,7 +29,7 @@ while (($#)); do
     case $1 in
         --long) export VPNPROBE_LONG=1 ;;
         --only) only=${2:?a kind}; shift ;;
-        *) sed -n '2,9s/^# //p' "$0"; exit 2 ;;
+        *) sed -n '2,10s/^# //p' "$0"; exit 2 ;;
     esac
     shift
 done
@@ -114,7 +116,8 @@ unit() {
 # The simulation of the detectors is short here; --long runs the whole of it.
 suite() {
     local failed=0
-    VPNPROBE_LONG='' tests --test suite --test simulation || failed=1
+    VPNPROBE_LONG=${VPNPROBE_LONG:-} tests --test suite || failed=1
+    VPNPROBE_LONG='' tests --test simulation || failed=1
     [[ -z ${VPNPROBE_LONG:-} ]] || cargo test --locked --release --test simulation -- --nocapture || failed=1
     return "$failed"
 }

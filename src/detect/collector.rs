@@ -157,7 +157,8 @@ pub struct Track {
     survivals: Vec<(usize, Survival)>,
     recorder: Recorder,
     sights: Sights,
-    answered: bool,
+    /// When the first probe that was answered was due; zero if that was before this process.
+    answered: Option<Timestamp>,
     downs: VecDeque<(Timestamp, Option<Timestamp>)>,
 }
 
@@ -173,7 +174,7 @@ impl Track {
             survivals: survivals(placed),
             recorder: Recorder::default(),
             sights: Sights::default(),
-            answered: false,
+            answered: None,
             downs: VecDeque::new(),
             placed: placed.clone(),
         }
@@ -213,7 +214,12 @@ impl Track {
     /// Whether a reply has ever come.
     #[must_use]
     pub const fn answered(&self) -> bool {
-        self.answered
+        self.answered.is_some()
+    }
+
+    /// Whether a reply came to a probe that was due before then.
+    pub(super) fn answered_before(&self, then: Timestamp) -> bool {
+        self.answered.is_some_and(|first| first < then)
     }
 
     /// The last few times it fell silent and came back, if it did.
@@ -228,7 +234,7 @@ impl Track {
             key: Key::from(&self.placed.about),
             at,
             watch: self.watch.kept(),
-            answered: self.answered,
+            answered: self.answered(),
             downs: self.downs.clone(),
             dpd: dpd.filter_map(|(place, known)| Some(KeptSurvival::new(profile(*place)?, known))).collect(),
         }
@@ -236,7 +242,7 @@ impl Track {
 
     fn resume(&mut self, kept: &Kept, now: Timestamp) {
         self.watch.resume(kept.watch.clone(), now);
-        self.answered = kept.answered;
+        self.answered = kept.answered.then_some(Timestamp::ZERO);
         self.downs = kept.downs.iter().rev().take(Self::DOWNS).rev().copied().collect();
         for (place, survival) in &mut self.survivals {
             let profile = self.placed.profiles.get(*place);
@@ -264,7 +270,9 @@ impl Track {
         let Self { feed, survivals, watch, downs, .. } = self;
         let series = sample.series;
         self.recorder.push(Mark::of(sample, bearing));
-        self.answered |= sample.report.outcome.received() == Some(true);
+        if self.answered.is_none() && sample.report.outcome.received() == Some(true) {
+            self.answered = Some(sample.due);
+        }
         if !survivals.is_empty() {
             feed.push(sample, |at, received| {
                 if received.is_none() {

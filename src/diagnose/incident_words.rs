@@ -255,6 +255,40 @@ const DETAILS: &[(&str, &str)] = &[
         "nothing of it has ever answered here: a wrong address, port or key in the configuration looks the same as a box that is down",
         "一度も応答がありません。設定のアドレス、ポート、鍵の誤りと、装置の停止は区別できません",
     ),
+    (
+        "more traces before it: they tell another path from load balancing",
+        "停止前のトレースが不足しています。十分にあれば、経路の変更と負荷分散を区別できます",
+    ),
+    (
+        "the path ends on the way: what it is once it is back tells a change from a loss",
+        "経路は途中で途切れています。復旧後の経路が分かれば、経路の変更と損失を区別できます",
+    ),
+    (
+        "it is another one {}, path {} before and {} since: last seen as it was {}, first as it is {}",
+        "{}別の経路です（以前の経路 {}、現在の経路 {}。以前の経路を最後に確認したのは{}、現在の経路を最初に確認したのは{}）",
+    ),
+    (
+        "{} traces in a row show that, which load balancing does not explain",
+        "連続した{}回のトレースで確認。負荷分散では説明できません",
+    ),
+    (
+        "it changed {}, between {} and {}: at another time",
+        "{}変わりましたが、{}から{}の間で、停止とは別の時です",
+    ),
+    ("something new was seen {} {}", "{}新しいものが見えました（{}）"),
+    ("load balancing is not ruled out", "負荷分散の可能性があります"),
+    ("traced to its end {}, the same as before", "{}、終端まで以前と同じ経路でした"),
+    ("no hop of {} answered {}", "{}ホップのいずれも応答なし（{}）"),
+    (
+        "the same as before up to hop {} of {} routers, nothing answered beyond, {}",
+        "{}ホップ目まで以前と同じ（ルーターは全{}台）、その先は応答なし（{}）",
+    ),
+    ("it was not traced in that time", "その間にトレースは行われていません"),
+    ("in its number of hops", "ホップ数が"),
+    ("from hop {} on", "{}ホップ目から"),
+    ("{} s before it fell", "停止の{}秒前"),
+    ("{} s after it fell", "停止の{}秒後"),
+    ("{}, at {}: from {} to {}", "{}、{}: {} から {} へ"),
 ];
 
 /// The detail of a clue: what has no row stays as it is.
@@ -262,11 +296,15 @@ pub(super) fn detail(text: &str, lang: Lang) -> String {
     if lang == Lang::En {
         return text.to_owned();
     }
-    let part = |part: &str| {
-        let row = DETAILS.iter().find_map(|(en, ja)| Some(fill(ja, &parts(part, en)?)));
-        row.unwrap_or_else(|| part.to_owned())
-    };
-    text.split("; ").map(part).collect::<Vec<_>>().join("、")
+    if let Some((ja, slots)) = DETAILS.iter().find_map(|(en, ja)| Some((ja, parts(text, en)?))) {
+        // What stands at a place may be a phrase of its own; it is shorter than what it stands in.
+        let slots: Vec<_> = slots.iter().map(|slot| detail(slot, lang)).collect();
+        return fill(ja, &slots);
+    }
+    match text.split_once("; ") {
+        Some((first, rest)) => format!("{}、{}", detail(first, lang), detail(rest, lang)),
+        None => text.to_owned(),
+    }
 }
 
 /// What stands at the places of a pattern, if the text fits it.
@@ -285,7 +323,7 @@ fn parts<'a>(text: &'a str, pattern: &str) -> Option<Vec<&'a str>> {
     rest.is_empty().then_some(found)
 }
 
-fn fill(pattern: &str, slots: &[&str]) -> String {
+fn fill(pattern: &str, slots: &[String]) -> String {
     let mut fixed = pattern.split("{}");
     let mut text = fixed.next().unwrap_or_default().to_owned();
     for (slot, next) in slots.iter().zip(fixed) {

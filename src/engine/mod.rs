@@ -261,7 +261,7 @@ impl Engine {
             self.tick(now);
             self.look(&mut happenings);
             if now >= self.saved.1 {
-                self.save();
+                self.save(false);
             }
             self.sessions.begin(&mut self.driver, &mut self.budget, &mut happenings);
             self.insides.begin(&mut self.driver, &mut self.budget, &mut happenings);
@@ -498,12 +498,14 @@ impl Engine {
         self.heed();
     }
 
-    /// Hands over all that is known.
-    fn save(&mut self) {
+    /// Hands over all that is known; `ended` if nothing more will be.
+    fn save(&mut self, ended: bool) {
         let Some(feed) = &self.feed else { return };
         let Some(pause) = feed.pause() else { return };
         let (now, wall) = (self.driver.clock().now(), self.driver.clock().wall());
-        feed.state(Snapshot::new(now, wall, self.collector.keep(now), self.budget.keep()));
+        let mut snapshot = Snapshot::new(now, wall, self.collector.keep(now), self.budget.keep());
+        snapshot.ended = ended;
+        feed.state(snapshot);
         self.saved = (now, now + pause);
     }
 
@@ -651,7 +653,7 @@ impl Engine {
     fn stop(mut self) -> io::Result<()> {
         let mut happenings = Vec::new();
         // Before the clean-up: the file is written meanwhile.
-        self.save();
+        self.save(true);
         self.feed = None;
         self.sessions.stop(&mut self.driver, &mut happenings);
         self.nats.stop(&mut self.driver, &mut happenings);

@@ -14,6 +14,7 @@ use std::time::Duration;
 use socket2::Socket;
 
 use super::clock::SystemClock;
+use super::drops::{Drops, Table};
 use super::fault;
 use super::poller::{Poller, Ready, Waker};
 use super::socket::{self, Receiver};
@@ -110,28 +111,6 @@ struct FlowState {
     drops: Drops,
 }
 
-/// Overflow of one socket: what the kernel counted, and how many losses it may still explain.
-#[derive(Default)]
-struct Drops {
-    seen: u32,
-    unexplained: u64,
-}
-
-impl Drops {
-    fn note(&mut self, count: u32) -> u64 {
-        let new = u64::from(count.wrapping_sub(self.seen));
-        self.seen = count;
-        self.unexplained += new;
-        new
-    }
-
-    fn explain(&mut self) -> bool {
-        let explains = self.unexplained > 0;
-        self.unexplained = self.unexplained.saturating_sub(1);
-        explains
-    }
-}
-
 struct SharedIcmp {
     egress: Arc<Egress>,
     v6: bool,
@@ -151,6 +130,7 @@ enum Channel {
         port: u16,
         connected: bool,
         headed: bool,
+        drops: Drops,
     },
     Tcp {
         socket: Socket,
@@ -247,6 +227,8 @@ pub struct Driver {
     stall: (Timestamp, Timestamp),
     /// When the last turn ended.
     turned: Timestamp,
+    /// What the kernel dropped at all sockets, when it was last asked.
+    dropped: Table,
 }
 
 impl Driver {
@@ -282,6 +264,7 @@ impl Driver {
             distrust_until: Timestamp::ZERO,
             stall: (Timestamp::ZERO, Timestamp::ZERO),
             turned: mono,
+            dropped: Table::default(),
         })
     }
 
@@ -528,7 +511,11 @@ impl Driver {
         }
         self.ready = ready;
         self.hand_out_pending(out);
-        self.run_timers(self.clock.now(), out);
+        let read = self.clock.now();
+        if read.since(now) >= STALL {
+            self.stall = (now, read); // what arrived while we were so slow to read is not read yet
+        }
+        self.run_timers(read, out);
         self.hand_out_pending(out);
         self.turned = self.clock.now();
         Ok(())

@@ -12,6 +12,7 @@
 
 pub mod clock;
 pub mod driver;
+mod drops;
 mod fault;
 mod host;
 mod icmp;
@@ -24,5 +25,5 @@ mod socket;
 pub mod way;
 
 pub use driver::{Driver, FlowId, Happening, IcmpAccess, Tag};
-pub use host::{listen, raise_descriptor_limit};
+pub use host::{has_room, listen, raise_descriptor_limit};
 pub use poller::Waker;

@@ -16,6 +16,7 @@ use nix::sys::socket::{
 use rustix::net;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::host::beside_reserved;
 use crate::config::Egress;
 use crate::probe::IcmpError;
 use crate::probe::icmp::icmp_error;
@@ -35,9 +36,20 @@ pub(super) fn udp(peer: SocketAddr, connected: bool, egress: &Egress) -> io::Res
     // Also unconnected a socket here has one peer only, so an ICMP error cannot hit another's send.
     report_errors(&socket, peer.is_ipv6())?;
     if connected {
-        socket.connect(&peer.into())?;
+        aim(&socket, peer)?;
     }
     Ok(socket)
+}
+
+/// Connects a datagram socket, which sends nothing. EACCES is a route that is prohibited here, and no lack of
+/// rights as at opening.
+fn aim(socket: &Socket, peer: SocketAddr) -> io::Result<()> {
+    match socket.connect(&peer.into()) {
+        Err(error) if error.raw_os_error() == Some(nix::errno::Errno::EACCES as i32) => {
+            Err(nix::errno::Errno::ENETUNREACH.into())
+        }
+        result => result,
+    }
 }
 
 /// A TCP socket out of `egress` whose connection to `peer` has been started. `limited`: its hop limit, and
@@ -55,6 +67,9 @@ pub(super) fn tcp(peer: SocketAddr, egress: &Egress, limited: Option<(u8, u16)>)
     socket.set_tcp_nodelay(true)?;
     match socket.connect(&peer.into()) {
         Err(error) if error.raw_os_error() == Some(nix::errno::Errno::EINPROGRESS as i32) => Ok(socket),
+        Err(error) if error.raw_os_error() == Some(nix::errno::Errno::EACCES as i32) => {
+            Err(nix::errno::Errno::ENETUNREACH.into())
+        }
         Err(error) => Err(error),
         Ok(()) => Ok(socket),
     }
@@ -78,9 +93,10 @@ pub(super) fn icmp(v6: bool, raw: bool, egress: &Egress) -> io::Result<Socket> {
     prepare(&socket, any, egress, SHARED_RECEIVE_BUFFER)?;
     if raw {
         socket.attach_filter(if v6 { super::icmp::FILTER_V6 } else { super::icmp::FILTER_V4 })?;
-    } else {
-        report_errors(&socket, v6)?;
     }
+    // A raw socket gets ICMP errors as packets anyway; without this option the kernel would not tell that
+    // its send queue was full.
+    report_errors(&socket, v6)?;
     Ok(socket)
 }
 
@@ -106,7 +122,7 @@ pub(super) fn whole(peer: SocketAddr, egress: &Egress) -> io::Result<(Socket, bo
     } else {
         net::sockopt::set_ip_mtu_discover(&socket, net::sockopt::Ipv4PathMtuDiscovery::PROBE)?;
     }
-    socket.connect(&peer.into())?;
+    aim(&socket, peer)?;
     Ok((socket, raw && !v6))
 }
 
@@ -127,6 +143,7 @@ pub(super) fn local_address(socket: &Socket) -> Option<SocketAddr> {
 /// A socket in the network namespace of `egress`. A socket stays where it was made, whoever uses it.
 fn new(egress: &Egress, domain: Domain, kind: Type, protocol: Protocol) -> io::Result<Socket> {
     within(egress.namespace.as_deref(), || Socket::new(domain, kind, Some(protocol)))
+        .and_then(beside_reserved)
 }
 
 /// Does something in the network namespace of that name, or here without one. Needs `CAP_SYS_ADMIN`.

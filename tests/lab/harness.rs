@@ -184,15 +184,25 @@ impl Lab {
 
     /// The same in another namespace, started through another program (`setpriv …`).
     pub fn serve_as(&self, role: &'static str, through: &[&str], yaml: &str) -> Daemon<'_> {
+        self.serve_with(role, through, &[], yaml)
+    }
+
+    /// The same with more arguments.
+    pub fn serve_with(&self, role: &'static str, through: &[&str], more: &[&str], yaml: &str) -> Daemon<'_> {
         let config = self.config("serve.yml", yaml);
         let log = File::create(self.path("serve.log")).unwrap();
         let mut words: Vec<&str> = through.to_vec();
         words.push(VPNPROBE);
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &format!("{}-{role}", self.name)]).args(words);
-        command.arg("serve").arg("--config.file").arg(&config).args(["--web.listen-address", WEB]);
+        command.arg("serve").arg("--config.file").arg(&config).args(["--web.listen-address", WEB]).args(more);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        Daemon { lab: self, role, started: Instant::now(), child: command.spawn().unwrap() }
+        self.attach(role, command.spawn().unwrap())
+    }
+
+    /// A daemon that was started by hand.
+    pub fn attach(&self, role: &'static str, child: Child) -> Daemon<'_> {
+        Daemon { lab: self, role, started: Instant::now(), child }
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod causes;
 mod paths;
+mod soak;
 mod traces;
 
 use std::time::{Duration, Instant};

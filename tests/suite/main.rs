@@ -11,5 +11,6 @@ mod prometheus;
 mod ready;
 mod replay;
 mod service;
+mod slow;
 mod state;
 mod unit;

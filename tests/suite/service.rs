@@ -18,7 +18,7 @@ const VPNPROBE: &str = env!("CARGO_BIN_EXE_vpnprobe");
 const RIGHT: &str = "$2b$04$cByGL0VMgM.VOy9xldCFMuiLd6DjvCcNirUHmU7NPIG/WQfOKYWpK";
 
 /// A folder with a configuration, and a certificate and key in `name.crt` and `name.key`.
-fn folder() -> tempfile::TempDir {
+pub fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let config = "targets: {here: {address: 127.0.0.1, probes: {icmp: {interval: 100ms}}}}\n";
     fs::write(folder.path().join("vpnprobe.yml"), config).unwrap();
@@ -50,14 +50,14 @@ fn certificate(folder: &Path, name: &str) {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
-struct Daemon {
-    child: Child,
-    port: u16,
+pub struct Daemon {
+    pub child: Child,
+    pub port: u16,
     log: PathBuf,
 }
 
 impl Daemon {
-    fn start(folder: &Path, more: &[&str]) -> Self {
+    pub fn start(folder: &Path, more: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = folder.join("log");
         let child = Command::new(VPNPROBE)

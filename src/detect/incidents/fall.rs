@@ -71,16 +71,11 @@ impl Fall {
                     current.filter(|verdict| verdict.sure).map(|verdict| verdict.began).max()?,
                 )
             }
-            News::Over(_, verdict) if verdict.sure && answered_before(track, verdict.began) => {
+            News::Over(_, verdict) if verdict.sure && track.answered_before(verdict.began) => {
                 let until = Some(verdict.last_loss);
                 Some(Self { kind: IncidentKind::Dpd, began: verdict.began, since: verdict.began, until })
             }
             _ => None,
         }
     }
-}
-
-/// Whether an answer came before, as far as is remembered. What lasted longer than that was told long ago.
-fn answered_before(track: &Track, began: Timestamp) -> bool {
-    track.recorder().iter().any(|mark| mark.at < began && mark.received() == Some(true))
 }

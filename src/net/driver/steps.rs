@@ -54,7 +54,7 @@ impl Driver {
             Transport::Udp { port, connected } => {
                 socket::udp(SocketAddr::new(peer, port), connected, &egress).and_then(|socket| {
                     self.poller.add(&socket, Owner::Run(index).key(), false)?;
-                    Ok(Channel::Udp { socket, port, connected, headed: false })
+                    Ok(Channel::Udp { socket, port, connected, headed: false, drops: Drops::default() })
                 })
             }
             Transport::Tcp { port } => {
@@ -74,7 +74,7 @@ impl Driver {
             Transport::Whole { port } => {
                 socket::whole(SocketAddr::new(peer, port), &egress).and_then(|(socket, headed)| {
                     self.poller.add(&socket, Owner::Run(index).key(), false)?;
-                    Ok(Channel::Udp { socket, port, connected: true, headed })
+                    Ok(Channel::Udp { socket, port, connected: true, headed, drops: Drops::default() })
                 })
             }
             Transport::None => Ok(Channel::Closed),
@@ -157,7 +157,7 @@ impl Driver {
         if report.outcome == Outcome::Lost(Reason::NoAnswer) {
             if stalled {
                 report.outcome = Outcome::Unsent(Fault::Stalled);
-            } else if self.drops_of(run).is_some_and(Drops::explain) {
+            } else if self.overflowed(run, now, out) {
                 report.outcome = Outcome::Unsent(Fault::ReceiveOverflow);
             }
         }
@@ -179,14 +179,39 @@ impl Driver {
         out.push(Happening::Done { tag: run.tag, sent: run.sent, done: now, report });
     }
 
-    pub(super) fn drops_of(&mut self, run: &Run) -> Option<&mut Drops> {
-        match run.channel {
-            Channel::Icmp(index) => self.icmp.get_mut(index).map(|shared| &mut shared.drops),
-            Channel::Pinned => {
-                self.flows.get_mut(run.flow.0 as usize).and_then(Option::as_mut).map(|state| &mut state.drops)
+    fn drops_of<'a>(&'a mut self, run: &'a mut Run) -> Option<(&'a mut Drops, &'a Socket)> {
+        match &mut run.channel {
+            Channel::Icmp(index) => {
+                let shared = self.icmp.get_mut(*index)?;
+                Some((&mut shared.drops, shared.socket.as_ref()?))
             }
-            _ => None,
+            Channel::Pinned => {
+                let state = self.flows.get_mut(run.flow.0 as usize).and_then(Option::as_mut)?;
+                state.pinned.as_ref().map(|socket| (&mut state.drops, socket))
+            }
+            Channel::Udp { socket, drops, .. } => Some((drops, socket)),
+            Channel::Closed | Channel::Tcp { .. } => None,
         }
+    }
+
+    /// Whether an answer may have been dropped at our own socket.
+    fn overflowed(&mut self, run: &mut Run, now: Timestamp, out: &mut Vec<Happening>) -> bool {
+        let turn = self.woke;
+        let mut table = std::mem::take(&mut self.dropped);
+        let began = run.began;
+        let explained = self.drops_of(run).is_some_and(|(drops, socket)| {
+            if drops.explain(began) {
+                return true;
+            }
+            let told = if drops.doubtful(began) { table.dropped(socket, turn, now) } else { None };
+            let new = told.map_or(0, |count| drops.note(count, now));
+            if new > 0 {
+                out.push(Happening::Overflow(new));
+            }
+            drops.explain(began)
+        });
+        self.dropped = table;
+        explained
     }
 
     /// Ends a run: a datagram flow lingers, to tell late replies and duplicates from strangers.
@@ -337,7 +362,13 @@ impl Driver {
         };
         if let Some(socket) = socket {
             let now = self.errors_now();
+            let before = self.pending.len();
             queue_errors(&mut self.errors, socket, owner, now, &mut self.pending);
+            if let Owner::Icmp(index) = owner
+                && self.icmp.get(index).is_some_and(|shared| shared.raw)
+            {
+                self.pending.truncate(before); // they come as packets, too
+            }
         }
     }
 }
