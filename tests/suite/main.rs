@@ -10,6 +10,7 @@ mod metrics;
 mod prometheus;
 mod ready;
 mod replay;
+mod secrets;
 mod service;
 mod state;
 mod unit;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use nix::unistd::Pid;
 use vpnprobe::export::client::{self, Access, Url};
 use vpnprobe::export::http::Guard;
 use vpnprobe::net::sandbox;
@@ -26,7 +27,7 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-fn certificate(folder: &Path, name: &str) {
+pub fn certificate(folder: &Path, name: &str) {
     let (crt, key) = (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key")));
     let made = Command::new("openssl")
         .args([
@@ -50,14 +51,15 @@ fn certificate(folder: &Path, name: &str) {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
-struct Daemon {
+/// A daemon in a folder, whose `vpnprobe.yml` it runs with.
+pub struct Daemon {
     child: Child,
     port: u16,
     log: PathBuf,
 }
 
 impl Daemon {
-    fn start(folder: &Path, more: &[&str]) -> Self {
+    pub fn start(folder: &Path, more: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = folder.join("log");
         let child = Command::new(VPNPROBE)
@@ -81,11 +83,19 @@ impl Daemon {
         panic!("does not listen: {}", daemon.log());
     }
 
-    fn log(&self) -> String {
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().try_into().unwrap())
+    }
+
+    pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
 
-    fn get(&self, scheme: &str, access: &Access, path: &str) -> Result<String, String> {
+    pub fn get(&self, scheme: &str, access: &Access, path: &str) -> Result<String, String> {
         let url: Url = format!("{scheme}://localhost:{}", self.port).parse().unwrap();
         client::get(&url, access, path).map(|body| String::from_utf8(body).unwrap())
     }
