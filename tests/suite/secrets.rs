@@ -205,7 +205,7 @@ fn no_secret_is_told() {
             BASE64_STANDARD.encode(bytes::<32>(7))
         ),
     );
-    let config = Config::load(&cage.at("vpnprobe.yml")).unwrap_or_else(|problems| panic!("{problems}"));
+    let config = Config::load(&cage.at("vpnprobe.yml"), []).unwrap_or_else(|problems| panic!("{problems}"));
     cage.look("Debug of the configuration", format!("{config:?} {config:#?}"));
 
     for format in ["text", "json"] {
