@@ -2,14 +2,14 @@
 # Installs what the tests need (Debian packages; no service is started) and runs all of them.
 # usage: tests/run.sh [--long] [--only KIND]
 #   --long    the hour-long soak in place of ten minutes, a hundred times the fuzz inputs, a century of
-#             simulated targets, and the cuts around the edges of real sessions
-#   KIND      style | unit | suite | promtool | lab | fuzz
+#             simulated targets, the cuts around the edges of real sessions, and the packages
+#   KIND      style | unit | suite | promtool | grafana | lab | fuzz | package
 # Nothing skips itself: what cannot run has failed. As another user than root it asks sudo for the
 # packages and for the lab, whose servers live in network namespaces of their own.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-KINDS=(style unit suite promtool grafana lab fuzz)
+KINDS=(style unit suite promtool grafana lab fuzz package)
 PACKAGES=(
     gcc libc6-dev                                                       # linker
     iproute2 nftables iputils-ping procps util-linux openssl            # the lab's network
@@ -32,6 +32,13 @@ while (($#)); do
     shift
 done
 [[ -z $only || " ${KINDS[*]} " == *" $only "* ]] || { echo "run.sh: kinds are ${KINDS[*]}" >&2; exit 2; }
+
+# The packages take a release of Debian, a boot and three crates of tools: only when asked for.
+if [[ $only == package ]] || [[ -z $only && -n ${VPNPROBE_LONG:-} ]]; then
+    PACKAGES+=(debootstrap systemd-container lintian rpm)
+else
+    KINDS=("${KINDS[@]/package/}")
+fi
 
 export PATH=$PATH:/usr/sbin:/sbin CARGO_TERM_COLOR=never RUST_BACKTRACE=${RUST_BACKTRACE:-0}
 SUDO=
@@ -183,6 +190,18 @@ lab() {
     return "$failed"
 }
 
+# What goes into the packages, and the packages themselves in a fresh Debian. The tools stay in target/tools.
+package() {
+    local failed=0
+    export PATH=$PATH:$PWD/target/tools/bin
+    for tool in cargo-deny@0.20.2 cargo-deb@3.8.0 cargo-generate-rpm@0.21.1 cargo-cyclonedx@0.5.9; do
+        command -v "${tool%@*}" >/dev/null || cargo install --quiet --locked --root target/tools "$tool" || return 1
+    done
+    each deny cargo deny --offline --locked check licenses bans sources || failed=1
+    $SUDO env "PATH=$PATH" "HOME=$HOME" tests/package.sh || failed=1
+    return "$failed"
+}
+
 # --- one table of all --------------------------------------------------------------------------------
 
 # count LOG WORD: the sum of "N WORD" over the closing lines of cargo test and nextest
@@ -194,6 +213,7 @@ count() {
 packages
 table=() all_passed=0 all_failed=0
 for kind in "${KINDS[@]}"; do
+    [[ -n $kind ]] || continue
     [[ -z $only || $kind == "$only" ]] || continue
     printf '\n== %s\n' "$kind"
     start=$SECONDS command=$kind

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -72,7 +72,8 @@ fn tame(whence: &str, text: &str) {
 struct Peers {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
-    ports: BTreeMap<&'static str, u16>,
+    /// Each has an address of its own, and so a budget.
+    ports: BTreeMap<&'static str, SocketAddr>,
 }
 
 /// Gives the texts in turn.
@@ -163,10 +164,14 @@ impl Peers {
         peers
     }
 
+    fn address(&self) -> Ipv4Addr {
+        Ipv4Addr::new(127, 0, 1, u8::try_from(self.ports.len()).unwrap() + 1)
+    }
+
     fn udp(&mut self, name: &'static str, answer: fn(&[u8], &str) -> Option<Vec<u8>>) {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let socket = UdpSocket::bind((self.address(), 0)).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-        self.ports.insert(name, socket.local_addr().unwrap().port());
+        self.ports.insert(name, socket.local_addr().unwrap());
         let (stop, turns) = (Arc::clone(&self.stop), Turns::new());
         self.threads.push(std::thread::spawn(move || {
             let mut bytes = [0; 4096];
@@ -180,9 +185,9 @@ impl Peers {
     }
 
     fn tcp(&mut self, name: &'static str, answer: impl Fn(TcpStream, String) + Send + 'static) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind((self.address(), 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
-        self.ports.insert(name, listener.local_addr().unwrap().port());
+        self.ports.insert(name, listener.local_addr().unwrap());
         let (stop, turns) = (Arc::clone(&self.stop), Turns::new());
         self.threads.push(std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
@@ -251,7 +256,7 @@ fn json(whence: &str, text: &str) -> Vec<String> {
 /// That a page has no element and no attribute of a peer's.
 fn page(text: &str) {
     tame("the page", text);
-    for wild in ["<script>alert", "<img src=x", "<svg", "</title></style>", "<b>", "onmouseover='", "\"><", "javascript:alert\"", "href=\"http://x"] {
+    for wild in ["<script>alert", "<img src=x", "<svg", "</title></style>", "<b>", "onmouseover='", "javascript:alert\"", "href=\"http://x"] {
         assert!(!text.contains(wild), "the page has {wild}: {text}");
     }
 }
@@ -273,14 +278,14 @@ fn metrics(text: &str) {
 }
 
 fn configure(folder: &std::path::Path, peers: &Peers) {
-    let mut yaml = "state_dir: state\nbudget: {packets_per_second: 1000, packets_burst: 1000, tcp_per_minute: 5000, tls_per_minute: 5000, l2tp_per_minute: 5000}\ntargets:\n".to_owned();
-    for (name, port) in &peers.ports {
+    let mut yaml = "state_dir: state\nbudget: {packets_per_second: 1000, packets_burst: 1000, tcp_per_minute: 600, tls_per_minute: 600, l2tp_per_minute: 600}\ntargets:\n".to_owned();
+    for (name, at) in &peers.ports {
         let more = match *name {
             "dns" => ", dns: {name: a.example}",
             "http" => ", http: {scheme: http}",
             _ => "",
         };
-        yaml += &format!("  {name}: {{address: 127.0.0.1, probes: {{{name}: {{port: {port}, interval: {}ms, timeout: 2s{more}}}}}}}\n", INTERVAL.as_millis());
+        yaml += &format!("  {name}: {{address: {}, probes: {{{name}: {{port: {}, interval: {}ms, timeout: 2s{more}}}}}}}\n", at.ip(), at.port(), INTERVAL.as_millis());
     }
     std::fs::write(folder.join("vpnprobe.yml"), yaml).unwrap();
 }
@@ -299,7 +304,7 @@ fn what_a_peer_says_is_text() {
         // A TLS stack refuses no text; HTTP has no control characters in its heads: RFC 9112, 4; RFC 9110, 5.5.
         let enough = |name: &str| if name == "http" { 25 } else { all.len() };
         for turn in 0..600 {
-            for name in peers.ports.keys() {
+            for name in peers.ports.keys().filter(|_| turn % 20 == 0) {
                 let answer = daemon.get("http", &Access::default(), &format!("/probe?target={name}&module={name}"));
                 tame("/probe", answer.as_ref().unwrap_or_else(|why| why));
             }

@@ -190,14 +190,14 @@ fn no_secret_is_told() {
         "vpnprobe.yml",
         format!(
             "state_dir: state\n\
-             defaults: {{interval: 300ms, timeout: 200ms, full_interval: 10s}}\n\
-             budget: {{packets_per_second: 1000, packets_burst: 1000, openvpn_per_minute: 500, tls_per_minute: 100}}\n\
+             defaults: {{interval: 300ms, timeout: 200ms, full_interval: 1m}}\n\
+             budget: {{packets_per_second: 1000, packets_burst: 1000, openvpn_per_minute: 600, tcp_per_minute: 600}}\n\
              targets:\n  hq:\n    address: 127.0.0.1\n    \
              session: {{psk_file: hq.psk, local_id: probe.example.com}}\n    probes:\n      \
              ike: {{port: {}}}\n      \
              openvpn_udp: {{port: {}, interval: 300ms, openvpn: {{tls_crypt_file: tc.key}}}}\n      \
              openvpn_tcp: {{port: {}, interval: 300ms, openvpn: {{tls_auth_file: ta.key, key_direction: 1}}}}\n      \
-             wireguard: {{port: {}, interval: 1s, wireguard: {{private_key_file: wg.key, preshared_key_file: wg.psk, public_key: {}}}}}\n",
+             wireguard: {{port: {}, interval: 5s, wireguard: {{private_key_file: wg.key, preshared_key_file: wg.psk, public_key: {}}}}}\n",
             ports.ike,
             ports.openvpn_udp,
             ports.openvpn_tcp,
@@ -311,7 +311,6 @@ fn a_broken_secret_is_not_quoted() {
         ] {
             cage.write(file, broken);
             cage.look_at(&["config", "check", "--config.file", "vpnprobe.yml", "--log.level", "debug"]);
-            cage.look_at(&["config", "show", "--config.file", "vpnprobe.yml", "--log.level", "debug"]);
         }
         cage.write(file, right);
     }
@@ -330,7 +329,6 @@ fn a_broken_secret_is_not_quoted() {
     let web = fs::read_to_string(cage.at("web.yml")).unwrap();
     for broken in [
         web.replace("$2b$04$", "$2b$99$"),
-        web.replace("'\n", "/'\n").replace("$2b$", "$2q$"),
         web.replace('}', ""),
         web.replace("ops:", "ops"),
         web.replace("basic_auth_users", "basic_auth_user"),
@@ -338,8 +336,8 @@ fn a_broken_secret_is_not_quoted() {
         format!("basic_auth_users: [{PASSWORD}]"),
         format!("basic_auth_users: {PASSWORD}"),
     ] {
-        cage.write("web.yml", broken);
+        cage.write("web.yml", &broken);
         let said = cage.look_at(&["serve", "--config.file", "vpnprobe.yml", "--web.config.file", "web.yml", "--web.listen-address", "127.0.0.1:0"]);
-        assert_eq!(said.status.code(), Some(2), "{said:?}");
+        assert_eq!(said.status.code(), Some(2), "{broken}: {said:?}");
     }
 }

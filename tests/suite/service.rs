@@ -16,10 +16,10 @@ use vpnprobe::net::sandbox;
 
 const VPNPROBE: &str = env!("CARGO_BIN_EXE_vpnprobe");
 /// bcrypt of "right", cost 4.
-const RIGHT: &str = "$2b$04$cByGL0VMgM.VOy9xldCFMuiLd6DjvCcNirUHmU7NPIG/WQfOKYWpK";
+pub const RIGHT: &str = "$2b$04$cByGL0VMgM.VOy9xldCFMuiLd6DjvCcNirUHmU7NPIG/WQfOKYWpK";
 
 /// A folder with a configuration, and a certificate and key in `name.crt` and `name.key`.
-fn folder() -> tempfile::TempDir {
+pub fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let config = "targets: {here: {address: 127.0.0.1, probes: {icmp: {interval: 100ms}}}}\n";
     fs::write(folder.path().join("vpnprobe.yml"), config).unwrap();
