@@ -187,7 +187,9 @@ impl WebFile {
             let hash = hash.unwrap_or_default();
             let shown = shown(&name);
             let cost = cost(&hash).map_err(|rule| {
-                format!(": basic_auth_users.{shown}: {rule}; make a bcrypt hash with: htpasswd -nBC 10 {shown}")
+                format!(
+                    ": basic_auth_users.{shown}: {rule}; make a bcrypt hash with: htpasswd -nBC 10 {shown}"
+                )
             })?;
             if cost >= SLOW_COST {
                 file.warnings

@@ -22,7 +22,8 @@ use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme, SupportedCipherSuite,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    SupportedCipherSuite,
 };
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
@@ -442,7 +443,8 @@ impl<'a> Path<'a> {
             // certificate used as the server's own is what many appliances come with.
             return (vec![self.leaf.clone()], Some(true));
         }
-        let Ok(verifier) = WebPkiServerVerifier::builder_with_provider(anchors, judging_provider()).build() else {
+        let Ok(verifier) = WebPkiServerVerifier::builder_with_provider(anchors, judging_provider()).build()
+        else {
             return (all().cloned().collect(), None);
         };
         let intermediates: Vec<_> = self.issuers.iter().map(|c| c.der.clone()).collect();

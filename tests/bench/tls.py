@@ -5,10 +5,10 @@ usage: tests/bench/tls.py [--seconds 20] [--repeats 3]
 Needs root, target/release/vpnprobe, and Debian's prometheus-blackbox-exporter, nginx-light and openssl.
 
 Both probe the same nginx over TLS 1.3 on the loopback of a network namespace, 50 handshakes a second, taking
-turns. The
-server sends a leaf and an intermediate; both are given the root and the name. Nothing is resumed. CPU is user
-and system time of the prober's process alone, by the scheduler's own count, over what nginx says it accepted.
-blackbox_exporter is asked over HTTP for each probe, as Prometheus does: that is a part of what it costs.
+turns. The server sends a leaf and an intermediate; both are given the root and the name. Nothing is resumed.
+CPU is user and system time of the prober's process alone, by the scheduler's own count, over what nginx says
+it accepted. blackbox_exporter is asked over HTTP for each probe, as Prometheus does: that is a part of what
+it costs.
 Prints a Markdown table: medians, and in brackets the smallest and the largest.
 """
 import argparse, http.client, os, platform, re, signal, statistics, subprocess, sys, tempfile, threading, time

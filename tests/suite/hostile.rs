@@ -27,15 +27,57 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// The corpus: what terminals, pages, labels, JSON, logs and monitoring take for their own.
 fn corpus() -> Vec<String> {
     let mut texts: Vec<String> = [
-        "\x1b[31mred", "\x1b[2J\x1b[H", "\x1b]0;title\x07", "\x1b]8;;http://x\x1b\\link", "\x1bP$q\"p\x1b\\", "\u{9b}31m", "\x08\x08\x08gone",
-        "\r\n2026-11-22T00:00:00Z ERROR forged", "\nforged 1", "\rforged", "\x0b\x0c", "\0nul", "\x7f", "\u{85}next",
-        "\u{2028}line\u{2029}paragraph", "\u{202e}txt.exe", "\u{2066}a\u{2069}\u{200f}\u{200e}", "\u{61c}mark", "\u{200b}\u{200d}\u{2060}\u{feff}none",
-        "\u{e0041}\u{e0042}tags", "\u{fff9}a\u{fffa}b\u{fffb}", "\u{ad}soft",
-        "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "\"><svg onload=alert(1)>", "' onmouseover='alert(1)", "</title></style><b>", "<!--", "]]>",
-        "&lt;b&gt;", "&#x3c;b", "javascript:alert(1)",
-        "\"} 1\nforged_metric 1", "\\\" \\n \\", "# HELP forged x", "{label=\"x\"}",
-        "\",\"forged\":\"x", "\\u0000\\ud800", "{{ 7*7 }}", "{% raw %}", "${7*7}", "$(id)`id`", "%s%n%x", "../../etc/passwd",
-        "OK | a=1;2;3;4", "|'a b'=1", "a;b,c", "=cmd()", "@here <!channel>", "[x](http://x)", "```",
+        "\x1b[31mred",
+        "\x1b[2J\x1b[H",
+        "\x1b]0;title\x07",
+        "\x1b]8;;http://x\x1b\\link",
+        "\x1bP$q\"p\x1b\\",
+        "\u{9b}31m",
+        "\x08\x08\x08gone",
+        "\r\n2026-11-22T00:00:00Z ERROR forged",
+        "\nforged 1",
+        "\rforged",
+        "\x0b\x0c",
+        "\0nul",
+        "\x7f",
+        "\u{85}next",
+        "\u{2028}line\u{2029}paragraph",
+        "\u{202e}txt.exe",
+        "\u{2066}a\u{2069}\u{200f}\u{200e}",
+        "\u{61c}mark",
+        "\u{200b}\u{200d}\u{2060}\u{feff}none",
+        "\u{e0041}\u{e0042}tags",
+        "\u{fff9}a\u{fffa}b\u{fffb}",
+        "\u{ad}soft",
+        "<script>alert(1)</script>",
+        "<img src=x onerror=alert(1)>",
+        "\"><svg onload=alert(1)>",
+        "' onmouseover='alert(1)",
+        "</title></style><b>",
+        "<!--",
+        "]]>",
+        "&lt;b&gt;",
+        "&#x3c;b",
+        "javascript:alert(1)",
+        "\"} 1\nforged_metric 1",
+        "\\\" \\n \\",
+        "# HELP forged x",
+        "{label=\"x\"}",
+        "\",\"forged\":\"x",
+        "\\u0000\\ud800",
+        "{{ 7*7 }}",
+        "{% raw %}",
+        "${7*7}",
+        "$(id)`id`",
+        "%s%n%x",
+        "../../etc/passwd",
+        "OK | a=1;2;3;4",
+        "|'a b'=1",
+        "a;b,c",
+        "=cmd()",
+        "@here <!channel>",
+        "[x](http://x)",
+        "```",
     ]
     .map(str::to_owned)
     .to_vec();
@@ -64,7 +106,10 @@ fn tame(whence: &str, text: &str) {
     }
     // What would begin a line of its own, had its line feed survived.
     for line in text.lines() {
-        assert!(!line.starts_with("forged") && !line.contains("Z ERROR forged") || line.contains(MARK), "{whence}: {line}");
+        assert!(
+            !line.starts_with("forged") && !line.contains("Z ERROR forged") || line.contains(MARK),
+            "{whence}: {line}"
+        );
     }
 }
 
@@ -101,7 +146,10 @@ impl Peers {
             let mut answer = asked.clone();
             answer.kind = stun::message::ERROR;
             let code = [&[0, 0, 4, 20][..], text.as_bytes()].concat();
-            answer.attributes = vec![(stun::attribute::SOFTWARE, text.as_bytes().to_vec()), (stun::attribute::ERROR_CODE, code)];
+            answer.attributes = vec![
+                (stun::attribute::SOFTWARE, text.as_bytes().to_vec()),
+                (stun::attribute::ERROR_CODE, code),
+            ];
             answer.fingerprint = true;
             let mut bytes = Vec::new();
             answer.encode(&mut bytes);
@@ -109,7 +157,13 @@ impl Peers {
         });
         peers.udp("l2tp", |question, text| {
             let asked = l2tp::Message::decode(question).ok()?;
-            let avp = |attribute, value: &[u8]| l2tp::Avp { mandatory: false, hidden: false, vendor: 0, attribute, value: value.to_vec() };
+            let avp = |attribute, value: &[u8]| l2tp::Avp {
+                mandatory: false,
+                hidden: false,
+                vendor: 0,
+                attribute,
+                value: value.to_vec(),
+            };
             let tunnel_id = asked.number(l2tp::attribute::ASSIGNED_TUNNEL_ID)?;
             let mut answer = l2tp::Message { tunnel_id, nr: asked.ns + 1, ..l2tp::Message::default() };
             answer.avps = vec![
@@ -138,7 +192,9 @@ impl Peers {
             answer.extend(label);
             answer.push(0);
             // RFC 6891, 6.1.2; RFC 8914, 2: why, in words; RFC 5001, 2.3: which server.
-            let option = |code: u8| [&[0, code, 0][..], &[u8::try_from(text.len()).unwrap_or(0)], text.as_bytes()].concat();
+            let option = |code: u8| {
+                [&[0, code, 0][..], &[u8::try_from(text.len()).unwrap_or(0)], text.as_bytes()].concat()
+            };
             let why = [&[0, 15, 0, u8::try_from(text.len() + 2).ok()?, 0, 0][..], text.as_bytes()].concat();
             let options = [why, option(3)].concat();
             answer.extend([0, 0, 41, 4, 208, 0, 0, 0, 0]);
@@ -152,12 +208,15 @@ impl Peers {
                 return;
             }
             // A line feed in a head is its end: the text is at the end of its line.
-            let answer = format!("HTTP/1.1 404 {text}\r\nlocation: {text}\r\nserver: {text}\r\ncontent-length: 0\r\n\r\n");
+            let answer = format!(
+                "HTTP/1.1 404 {text}\r\nlocation: {text}\r\nserver: {text}\r\ncontent-length: 0\r\n\r\n"
+            );
             let _ = stream.write_all(answer.as_bytes());
         });
         let certificates: Mutex<BTreeMap<String, Arc<ServerConfig>>> = Mutex::default();
         peers.tcp("tls", move |mut stream, text| {
-            let config = certificates.lock().unwrap().entry(text.clone()).or_insert_with(|| certified(&text)).clone();
+            let config =
+                certificates.lock().unwrap().entry(text.clone()).or_insert_with(|| certified(&text)).clone();
             let mut connection = ServerConnection::new(config).unwrap();
             while connection.is_handshaking() && connection.complete_io(&mut stream).is_ok() {}
         });
@@ -220,7 +279,10 @@ fn certified(text: &str) -> Arc<ServerConfig> {
         parameters.distinguished_name.push(kind, text);
     }
     let ascii = text.chars().filter(char::is_ascii).collect::<String>();
-    parameters.subject_alt_names = vec![SanType::DnsName(ascii.as_str().try_into().unwrap()), SanType::URI(ascii.as_str().try_into().unwrap())];
+    parameters.subject_alt_names = vec![
+        SanType::DnsName(ascii.as_str().try_into().unwrap()),
+        SanType::URI(ascii.as_str().try_into().unwrap()),
+    ];
     let key = KeyPair::generate().unwrap();
     let certificate = parameters.self_signed(&key).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -256,7 +318,16 @@ fn json(whence: &str, text: &str) -> Vec<String> {
 /// That a page has no element and no attribute of a peer's.
 fn page(text: &str) {
     tame("the page", text);
-    for wild in ["<script>alert", "<img src=x", "<svg", "</title></style>", "<b>", "onmouseover='", "javascript:alert\"", "href=\"http://x"] {
+    for wild in [
+        "<script>alert",
+        "<img src=x",
+        "<svg",
+        "</title></style>",
+        "<b>",
+        "onmouseover='",
+        "javascript:alert\"",
+        "href=\"http://x",
+    ] {
         assert!(!text.contains(wild), "the page has {wild}: {text}");
     }
 }
@@ -285,7 +356,12 @@ fn configure(folder: &std::path::Path, peers: &Peers) {
             "http" => ", http: {scheme: http}",
             _ => "",
         };
-        yaml += &format!("  {name}: {{address: {}, probes: {{{name}: {{port: {}, interval: {}ms, timeout: 2s{more}}}}}}}\n", at.ip(), at.port(), INTERVAL.as_millis());
+        yaml += &format!(
+            "  {name}: {{address: {}, probes: {{{name}: {{port: {}, interval: {}ms, timeout: 2s{more}}}}}}}\n",
+            at.ip(),
+            at.port(),
+            INTERVAL.as_millis()
+        );
     }
     std::fs::write(folder.join("vpnprobe.yml"), yaml).unwrap();
 }
@@ -298,7 +374,9 @@ fn what_a_peer_says_is_text() {
     let all: BTreeSet<usize> = (0..corpus().len()).collect();
     for format in ["text", "json"] {
         let daemon = Daemon::start(folder.path(), &["--log.level=debug", "--log.format", format]);
-        let get = |path: &str| daemon.get("http", &Access::default(), path).unwrap_or_else(|why| panic!("{path}: {why}"));
+        let get = |path: &str| {
+            daemon.get("http", &Access::default(), path).unwrap_or_else(|why| panic!("{path}: {why}"))
+        };
         let mut seen: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
         let (mut on_page, mut in_labels) = (BTreeSet::new(), BTreeSet::new());
         // HTTP has no control characters in its heads (RFC 9112, 4; RFC 9110, 5.5), and of L2TP's tunnels the
@@ -306,14 +384,19 @@ fn what_a_peer_says_is_text() {
         let enough = |name: &str| if matches!(name, "http" | "l2tp") { 25 } else { all.len() };
         for turn in 0..600 {
             for name in peers.ports.keys().filter(|_| turn % 20 == 0) {
-                let answer = daemon.get("http", &Access::default(), &format!("/probe?target={name}&module={name}"));
+                let answer =
+                    daemon.get("http", &Access::default(), &format!("/probe?target={name}&module={name}"));
                 tame("/probe", answer.as_ref().unwrap_or_else(|why| why));
             }
             let status = get("/api/v1/status");
             json("/api/v1/status", &status);
             let document: Value = serde_json::from_str(&status).unwrap();
             for target in document["targets"].as_array().unwrap() {
-                let name = peers.ports.keys().find(|name| target["target"] == **name || target["name"] == **name).unwrap();
+                let name = peers
+                    .ports
+                    .keys()
+                    .find(|name| target["target"] == **name || target["name"] == **name)
+                    .unwrap();
                 let mut found = Vec::new();
                 strings(target, &mut found);
                 seen.entry(name).or_default().extend(found.iter().flat_map(|text| arrived(text)));
@@ -332,13 +415,23 @@ fn what_a_peer_says_is_text() {
             if peers.ports.keys().all(|name| seen.get(name).is_some_and(|seen| seen.len() >= enough(name))) {
                 break;
             }
-            assert!(turn < 599, "{:?}", seen.iter().map(|(name, seen)| (name, seen.len())).collect::<Vec<_>>());
+            assert!(
+                turn < 599,
+                "{:?}",
+                seen.iter().map(|(name, seen)| (name, seen.len())).collect::<Vec<_>>()
+            );
         }
         eprintln!("page {} labels {}", on_page.len(), in_labels.len());
         // What a client asks is no less foreign.
         for text in corpus() {
             let asked: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
-            for path in [format!("/probe?target={asked}&module=icmp"), format!("/probe?target=dns&module={asked}"), format!("/{asked}"), format!("/api/v1/incidents/{asked}"), format!("/api/v1/incidents?target={asked}&since={asked}")] {
+            for path in [
+                format!("/probe?target={asked}&module=icmp"),
+                format!("/probe?target=dns&module={asked}"),
+                format!("/{asked}"),
+                format!("/api/v1/incidents/{asked}"),
+                format!("/api/v1/incidents?target={asked}&since={asked}"),
+            ] {
                 match daemon.get("http", &Access::default(), &path) {
                     Ok(said) | Err(said) => tame(&path, &said),
                 }

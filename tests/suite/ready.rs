@@ -178,20 +178,31 @@ fn a_daemon_behind_tls_and_a_password_is_asked() {
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let config = "targets: {here: {address: 127.0.0.1, capacity: {down: 1Gbps, up: 1Gbps, max_sessions: 100, protocol: ipsec_natt}, probes: {icmp: {interval: 100ms}}}}\n";
     std::fs::write(at("vpnprobe.yml"), config).unwrap();
-    let web = "tls_server_config: {cert_file: server.crt, key_file: server.key}\nbasic_auth_users: {ops: 'HASH'}\n";
+    let web =
+        "tls_server_config: {cert_file: server.crt, key_file: server.key}\nbasic_auth_users: {ops: 'HASH'}\n";
     std::fs::write(at("web.yml"), web.replace("HASH", RIGHT)).unwrap();
     std::fs::write(at("right"), "right\n").unwrap();
     std::fs::write(at("wrong"), "wrong\n").unwrap();
     let daemon = Daemon::start(folder.path(), &["--web.config.file", &at("web.yml")]);
     let url = format!("https://localhost:{}", daemon.port());
     let ask = |more: &[&str]| {
-        let usual =
-            ["ready", "--people", "3", "--profile", "audio", "--format", "json", "--config.file", &at("vpnprobe.yml")];
+        let usual = [
+            "ready",
+            "--people",
+            "3",
+            "--profile",
+            "audio",
+            "--format",
+            "json",
+            "--config.file",
+            &at("vpnprobe.yml"),
+        ];
         vpnprobe(&[&usual[..], more].concat())
     };
     let file = [at("server.crt"), at("right"), at("wrong")];
     let [ca, right, wrong] = file.each_ref().map(String::as_str);
-    let login = |password| ["--url", &url, "--url.ca-file", ca, "--url.user", "ops", "--url.password-file", password];
+    let login =
+        |password| ["--url", &url, "--url.ca-file", ca, "--url.user", "ops", "--url.password-file", password];
     let found = document(&ask(&login(right)));
     assert_eq!((&found["daemon"]["url"], &found["daemon"]["answered"]), (&url.as_str().into(), &true.into()));
     assert!(found["checks"].as_array().unwrap().iter().any(|check| check["check"] == "state"), "{found:#}");
@@ -200,7 +211,10 @@ fn a_daemon_behind_tls_and_a_password_is_asked() {
         (&login(wrong)[..], "asks for a name and a password"),
         (&login(right)[..4], "asks for a name and a password"),
         (&["--url", &url, "--url.user", "ops", "--url.password-file", right], "not who it should be"),
-        (&["--url", &plain, "--url.user", "ops", "--url.password-file", right], "does not answer as a daemon does"),
+        (
+            &["--url", &plain, "--url.user", "ops", "--url.password-file", right],
+            "does not answer as a daemon does",
+        ),
     ] {
         let output = ask(more);
         let found = document(&output);

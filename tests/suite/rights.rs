@@ -25,7 +25,13 @@ fn powerless(config: &str) -> (tempfile::TempDir, Command) {
 #[test]
 fn a_way_out_that_needs_a_right_is_refused_with_the_command() {
     for (egress, why, right, drop_in, command) in [
-        ("mark: 7", "mark needs", "CAP_NET_ADMIN", "systemd/mark.conf", "setcap cap_net_raw,cap_net_admin+ep"),
+        (
+            "mark: 7",
+            "mark needs",
+            "CAP_NET_ADMIN",
+            "systemd/mark.conf",
+            "setcap cap_net_raw,cap_net_admin+ep",
+        ),
         (
             "namespace: none",
             "namespace needs",
@@ -45,14 +51,18 @@ fn a_way_out_that_needs_a_right_is_refused_with_the_command() {
             assert!(text.contains(part), "{part} is not in: {text}");
         }
         let file = format!("{}/{drop_in}", env!("CARGO_MANIFEST_DIR"));
-        assert!(fs::read_to_string(&file).unwrap().contains(&format!("AmbientCapabilities={right}")), "{file}");
+        assert!(
+            fs::read_to_string(&file).unwrap().contains(&format!("AmbientCapabilities={right}")),
+            "{file}"
+        );
     }
 }
 
 /// Everything else goes on without, and what is missing for ping is said.
 #[test]
 fn what_is_not_allowed_is_said_with_the_command() {
-    let (_folder, mut daemon) = powerless("targets: {hq: {address: 127.0.0.1, probes: {icmp: {}, dns: {}}}}\n");
+    let (_folder, mut daemon) =
+        powerless("targets: {hq: {address: 127.0.0.1, probes: {icmp: {}, dns: {}}}}\n");
     let child = daemon.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let mut child = Ended(child);
     let (mut log, mut byte) = (Vec::new(), [0; 512]);

@@ -36,7 +36,8 @@ impl Canary {
         let mut needles = Vec::new();
         for piece in secret.windows(LENGTH) {
             let hex = |upper: bool| -> String {
-                let digits = piece.iter().map(|b| if upper { format!("{b:02X}") } else { format!("{b:02x}") });
+                let digits =
+                    piece.iter().map(|b| if upper { format!("{b:02X}") } else { format!("{b:02x}") });
                 digits.collect()
             };
             let list = format!("{piece:?}");
@@ -211,15 +212,23 @@ fn no_secret_is_told() {
     for format in ["text", "json"] {
         let file = |name: &str| cage.at(name).to_str().unwrap().to_owned();
         let (web, journal) = (file("web.yml"), file("journal"));
-        let more = ["--web.config.file", &web, "--journal", &journal, "--log.level=debug", "--log.format", format];
+        let more =
+            ["--web.config.file", &web, "--journal", &journal, "--log.level=debug", "--log.format", format];
         let daemon = Daemon::start(cage.path(), &more);
-        let access =
-            Access { ca_file: Some(cage.at("server.crt")), login: Some(("ops".to_owned(), cage.at("password"))) };
-        let get = |path: &str| daemon.get("https", &access, path).unwrap_or_else(|why| panic!("{path}: {why}"));
+        let access = Access {
+            ca_file: Some(cage.at("server.crt")),
+            login: Some(("ops".to_owned(), cage.at("password"))),
+        };
+        let get =
+            |path: &str| daemon.get("https", &access, path).unwrap_or_else(|why| panic!("{path}: {why}"));
         // Until the one answers who has our key, and the other has been asked.
         for turn in 0.. {
             let metrics = get("/metrics");
-            let up = |line: &str| line.contains("probe=\"openvpn_udp\"") && line.starts_with("vpnprobe_probe_up{") && line.ends_with(" 1");
+            let up = |line: &str| {
+                line.contains("probe=\"openvpn_udp\"")
+                    && line.starts_with("vpnprobe_probe_up{")
+                    && line.ends_with(" 1")
+            };
             if metrics.lines().any(up) && metrics.contains("probe=\"wireguard\"") {
                 break;
             }
@@ -227,8 +236,16 @@ fn no_secret_is_told() {
             std::thread::sleep(Duration::from_millis(100));
         }
         for path in [
-            "/metrics", "/", "/config", "/api/v1/status", "/api/v1/path", "/api/v1/incidents", "/sd",
-            "/probe?target=hq&module=openvpn_udp", "/probe?target=hq&module=openvpn_tcp", "/probe?target=hq&module=wireguard",
+            "/metrics",
+            "/",
+            "/config",
+            "/api/v1/status",
+            "/api/v1/path",
+            "/api/v1/incidents",
+            "/sd",
+            "/probe?target=hq&module=openvpn_udp",
+            "/probe?target=hq&module=openvpn_tcp",
+            "/probe?target=hq&module=wireguard",
         ] {
             match daemon.get("https", &access, path) {
                 Ok(text) | Err(text) => cage.look(path, text),
@@ -236,7 +253,8 @@ fn no_secret_is_told() {
         }
         let url = format!("https://localhost:{}", daemon.port());
         let (ca, password) = (file("server.crt"), file("password"));
-        let login = ["--url", &url, "--url.ca-file", &ca, "--url.user", "ops", "--url.password-file", &password];
+        let login =
+            ["--url", &url, "--url.ca-file", &ca, "--url.user", "ops", "--url.password-file", &password];
         let told = cage.look_at(&[&["incidents", "list"][..], &login].concat());
         assert!(told.status.success(), "{told:?}");
         cage.look_at(&[&["ready", "--people", "3"][..], &login].concat());
@@ -267,8 +285,11 @@ fn no_secret_is_told() {
         }
     }
     for what in [
-        &["config", "check"][..], &["config", "show"], &["check", "--target", "hq"],
-        &["check", "--target", "hq", "--format", "json"], &["check", "--target", "hq", "--ticket"],
+        &["config", "check"][..],
+        &["config", "show"],
+        &["check", "--target", "hq"],
+        &["check", "--target", "hq", "--format", "json"],
+        &["check", "--target", "hq", "--ticket"],
     ] {
         let level = ["--log.level", "debug", "--config.file", "vpnprobe.yml"];
         cage.look_at(&[what, &level].concat());
@@ -287,8 +308,18 @@ fn a_broken_secret_is_not_quoted() {
         ("tc.key", probe("probes: {openvpn_udp: {openvpn: {tls_crypt_file: tc.key}}}")),
         ("tc.key", probe("probes: {openvpn_udp: {openvpn: {tls_crypt_v2_file: tc.key}}}")),
         ("ta.key", probe("probes: {openvpn_udp: {openvpn: {tls_auth_file: ta.key}}}")),
-        ("wg.key", probe(&format!("probes: {{wireguard: {{wireguard: {{private_key_file: wg.key, public_key: {public}}}}}}}"))),
-        ("wg.psk", probe(&format!("probes: {{wireguard: {{wireguard: {{private_key_file: wg.key, preshared_key_file: wg.psk, public_key: {public}}}}}}}"))),
+        (
+            "wg.key",
+            probe(&format!(
+                "probes: {{wireguard: {{wireguard: {{private_key_file: wg.key, public_key: {public}}}}}}}"
+            )),
+        ),
+        (
+            "wg.psk",
+            probe(&format!(
+                "probes: {{wireguard: {{wireguard: {{private_key_file: wg.key, preshared_key_file: wg.psk, public_key: {public}}}}}}}"
+            )),
+        ),
         ("hq.psk", probe("probes: {tls: {tls: {ca_file: hq.psk}}}")),
         ("server.key", probe("probes: {tls: {tls: {ca_file: server.key}}}")),
     ] {
@@ -337,7 +368,15 @@ fn a_broken_secret_is_not_quoted() {
         format!("basic_auth_users: {PASSWORD}"),
     ] {
         cage.write("web.yml", &broken);
-        let said = cage.look_at(&["serve", "--config.file", "vpnprobe.yml", "--web.config.file", "web.yml", "--web.listen-address", "127.0.0.1:0"]);
+        let said = cage.look_at(&[
+            "serve",
+            "--config.file",
+            "vpnprobe.yml",
+            "--web.config.file",
+            "web.yml",
+            "--web.listen-address",
+            "127.0.0.1:0",
+        ]);
         assert_eq!(said.status.code(), Some(2), "{broken}: {said:?}");
     }
 }
