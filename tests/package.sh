@@ -7,10 +7,12 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-tree=$(mktemp -d) machine=vp$$ failed=0
+work=$(mktemp -d) machine=vp$$ failed=0
+tree=$work/tree
+mkdir "$tree"
 cleanup() {
     [[ -z ${boot:-} ]] || { kill "$boot" 2>/dev/null || :; wait "$boot" 2>/dev/null || :; }
-    rm -rf "$tree"
+    rm -rf "$work"
 }
 trap cleanup EXIT
 
@@ -26,7 +28,7 @@ active() { inside systemctl is-active -q vpnprobe; }
 
 # get PATH: what the daemon says, asked from inside
 get() {
-    inside bash -c 'exec 3<>/dev/tcp/127.0.0.1/10069; printf "GET %s HTTP/1.0\r\nhost: localhost\r\n\r\n" "$0" >&3; cat <&3' "$1"
+    inside bash -c 'exec 3<>/dev/tcp/127.0.0.1/10069; printf "GET %s HTTP/1.0\r\nhost: localhost\r\n\r\n" "$0" >&3; cat <&3' "$1" 2>/dev/null
 }
 
 # until_ SECONDS COMMAND...: whether it succeeds in time
@@ -40,14 +42,14 @@ files() { (cd "$tree" && find . -xdev \( -path ./proc -o -path ./sys -o -path ./
 # --- the packages ---------------------------------------------------------------------------------------
 
 profile=${1:-debug}
-packaging/build.sh "$profile" >"$tree/log" 2>&1 || { cat "$tree/log"; exit 1; }
+packaging/build.sh "$profile" >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 deb=$(echo target/packages/*.deb) rpm=$(echo target/packages/*.rpm)
 
 lint() { lintian --allow-root --fail-on error,warning "$deb"; }
 
 payload() { # the same files in both, but where the distributions differ
-    diff <(dpkg-deb -c "$deb" | awk '$1 !~ /^d/ {print substr($6, 2)}' | sort) <(rpm -qlp "$rpm" | sort) >"$tree/diff" && return
-    ! grep -vE '^([0-9,acd]+|---|[<>] /usr/(lib/systemd/system|share/(doc|lintian|bash-completion|zsh|fish|man))/.*|[<>] /lib/systemd/system/.*)$' "$tree/diff"
+    diff <(dpkg-deb -c "$deb" | awk '$1 !~ /^d/ {print substr($6, 2)}' | sort) <(rpm -qlp "$rpm" | sort) >"$work/diff" && return
+    ! grep -vE '^([0-9,acd]+|---|[<>] /usr/(lib/systemd/system|share/(doc|lintian|bash-completion|zsh|fish|man))/.*|[<>] /lib/systemd/system/.*)$' "$work/diff"
 }
 
 each lintian lint
@@ -56,19 +58,20 @@ rpm -qlp "$rpm"
 
 # --- a fresh Debian -------------------------------------------------------------------------------------
 
-rm -rf "${tree:?}"/*
-debootstrap --variant=minbase --include=systemd,dbus,iproute2,procps bookworm "$tree" http://deb.debian.org/debian >"$tree.log" 2>&1 ||
-    { tail -n 20 "$tree.log"; exit 1; }
-rm "$tree.log"
+debootstrap --variant=minbase --include=systemd,dbus,iproute2,procps bookworm "$tree" http://deb.debian.org/debian >"$work/log" 2>&1 ||
+    { tail -n 20 "$work/log"; exit 1; }
 systemd-nspawn -q -D "$tree" -M "$machine" --register=no --keep-unit --private-network --console=pipe --capability=all \
     --system-call-filter="landlock_create_ruleset landlock_add_rule landlock_restrict_self bpf" -b </dev/null >/dev/null 2>&1 &
 boot=$!
 leader=
 booted() { leader=$(pgrep -P "$boot") && { inside systemctl is-system-running 2>/dev/null || :; } | grep -E 'running|degraded' >/dev/null; }
 each boot until_ 60 booted
-files >"$tree/tmp/before"
+files >"$work/before"
 
-install_() { cp "$1" "$tree/tmp/new.deb" && inside dpkg -i /tmp/new.deb >"$tree/tmp/log" 2>&1 || { cat "$tree/tmp/log"; return 1; }; }
+install_() { # /tmp is another one inside
+    cp "$1" "$tree/srv/new.deb" && inside dpkg -i /srv/new.deb >"$work/log" 2>&1 || { cat "$work/log"; return 1; }
+    rm "$tree/srv/new.deb"
+}
 
 fresh() { # enabled, not started; the man page and the completions are there
     install_ "$deb" && inside systemctl is-enabled -q vpnprobe && ! active &&
@@ -77,11 +80,11 @@ fresh() { # enabled, not started; the man page and the completions are there
 
 starts() {
     printf 'targets: {here: {address: 127.0.0.1, probes: {icmp: {interval: 500ms}}}}\n' >"$tree/etc/vpnprobe/vpnprobe.yml"
-    inside systemctl start vpnprobe && active || { inside journalctl -u vpnprobe --no-pager; return 1; }
+    inside systemctl start vpnprobe && active || { inside journalctl -u vpnprobe --no-pager -n 30; return 1; }
 }
 
 up() { get /metrics | grep '^vpnprobe_probe_up{.*} 1' >/dev/null; }
-pings() { until_ 20 up || { inside journalctl -u vpnprobe --no-pager; return 1; }; }
+pings() { until_ 20 up || { inside journalctl -u vpnprobe --no-pager -n 30; return 1; }; }
 
 rights() { # nothing left, in all threads, and locked in
     local pid
@@ -136,13 +139,13 @@ denied() { # without the drop-in the start is refused, by name, with the command
 }
 
 upgrades() { # the configuration stays as it was changed, and what runs is the new one
-    local next=$tree/tmp/next
+    local next=$work/next
     printf 'targets: {kept: {address: 127.0.0.1, probes: {icmp: {interval: 500ms}}}}\n' >"$tree/etc/vpnprobe/vpnprobe.yml"
     inside systemctl reset-failed vpnprobe && inside systemctl restart vpnprobe && active || return 1
     local before
     before=$(inside systemctl show -P MainPID vpnprobe)
     dpkg-deb -R "$deb" "$next" && sed -i 's/^Version: .*/Version: 99.0/' "$next/DEBIAN/control" &&
-        dpkg-deb --root-owner-group -b "$next" "$tree/tmp/next.deb" >/dev/null && rm -r "$next" && install_ "$tree/tmp/next.deb" &&
+        dpkg-deb --root-owner-group -b "$next" "$next.deb" >/dev/null && rm -r "$next" && install_ "$next.deb" &&
         grep -q kept "$tree/etc/vpnprobe/vpnprobe.yml" && active && [[ $(inside systemctl show -P MainPID vpnprobe) != "$before" ]] && pings
 }
 
@@ -155,7 +158,7 @@ purges() { # nothing is left
     rm -f "$tree/root/hq.psk"
     inside ip netns del inner
     # The lists of dpkg, and where systemd keeps what any DynamicUser= keeps.
-    diff <(grep -vE '^\./var/lib/dpkg' "$tree/tmp/before") <(files | grep -vE '^\./var/lib/(dpkg|private$)')
+    diff <(grep -vE '^\./var/lib/dpkg' "$work/before") <(files | grep -vE '^\./var/lib/(dpkg|private$)')
 }
 
 each fresh fresh
