@@ -157,8 +157,9 @@ purges() { # nothing is left
     inside dpkg -P vpnprobe >/dev/null 2>&1
     rm -f "$tree/root/hq.psk"
     inside ip netns del inner
-    # The lists of dpkg, and where systemd keeps what any DynamicUser= keeps.
-    diff <(grep -vE '^\./var/lib/dpkg' "$work/before") <(files | grep -vE '^\./var/lib/(dpkg|private$)')
+    # But the lists of dpkg, and where systemd keeps what any DynamicUser= keeps.
+    local own='^\./var/lib/(dpkg|private$)'
+    diff <(grep -vE "$own" "$work/before") <(files | grep -vE "$own")
 }
 
 each fresh fresh
