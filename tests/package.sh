@@ -111,8 +111,8 @@ reloads() {
 
 credentials() {
     mkdir -p "$tree/etc/systemd/system/vpnprobe.service.d"
-    printf '[Service]\nLoadCredential=hq.psk:/root/hq.psk\nWatchdogSec=2s\n' >"$tree/etc/systemd/system/vpnprobe.service.d/test.conf"
-    (umask 077 && echo 'of no worth' >"$tree/root/hq.psk")
+    printf '[Service]\nLoadCredential=hq.psk:/srv/hq.psk\nWatchdogSec=2s\n' >"$tree/etc/systemd/system/vpnprobe.service.d/test.conf"
+    (umask 077 && echo 'of no worth' >"$tree/srv/hq.psk")
     printf 'targets: {there: {address: 127.0.0.1, vpn: [ipsec], session: {psk_file: /run/credentials/vpnprobe.service/hq.psk, local_id: a}}}\n' >"$tree/etc/vpnprobe/vpnprobe.yml"
     inside systemctl daemon-reload && inside systemctl restart vpnprobe && until_ 20 up
 }
@@ -155,7 +155,7 @@ removes() { # stopped and gone, the configuration stays
 
 purges() { # nothing is left
     inside dpkg -P vpnprobe >/dev/null 2>&1
-    rm -f "$tree/root/hq.psk"
+    rm -f "$tree/srv/hq.psk"
     inside ip netns del inner
     # But the lists of dpkg, and where systemd keeps what any DynamicUser= keeps.
     local own='^\./var/lib/(dpkg|private$)'
