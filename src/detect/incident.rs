@@ -266,6 +266,9 @@ pub struct Incident {
     /// Whether it was closed while a part of the target was still down, since nothing changed any more.
     #[serde(default)]
     pub lasting: bool,
+    /// Whether nothing of the target had ever answered when it began: no fall was seen.
+    #[serde(default)]
+    pub never_answered: bool,
     /// The series of the target.
     #[serde(default)]
     pub series: Vec<SeriesRecord>,

@@ -5,8 +5,9 @@
 //! ```
 //!
 //! A fall is an outage, a refusal, flapping, or a sure teardown, of a series that was well before. One
-//! that was never well opens nothing: nothing is known of what it fell from. After the fall slower
-//! series get the time to speak before the cause is judged; then the cause is fixed. An incident that
+//! that was never well opens nothing by itself: nothing is known of what it fell from. But a target of
+//! which nothing has ever answered, once every probe has had its time, is an outage that is told as such
+//! ([`never`]). After the fall slower series get the time to speak before the cause is judged; then the cause is fixed. An incident that
 //! holds only a part of its target, and in which nothing changes any more, is closed as `lasting`, so
 //! that it does not swallow the next one.
 //! Invariant: time comes in by ticks and samples only.
@@ -26,11 +27,13 @@ use crate::time::{Timestamp, WallTime};
 
 mod fall;
 mod kept;
+mod never;
 mod open;
 mod record;
 
 use fall::{Fall, News};
 pub use kept::KeptIncident;
+use never::Suspect;
 use open::Open;
 
 /// Other targets that are asked what they saw.
@@ -53,6 +56,8 @@ pub(super) struct Incidents {
     open: BTreeMap<String, Box<Open>>,
     /// Those of the process before this one, until their targets are there.
     waiting: BTreeMap<String, KeptIncident>,
+    /// Silent targets of which nothing is known to have ever answered.
+    suspects: BTreeMap<String, Suspect>,
     clock: (Timestamp, WallTime),
     number: u64,
     /// Samples held by all that are open.
@@ -93,6 +98,7 @@ impl Incidents {
             all.retain(|other| *other != series);
             if all.is_empty() {
                 self.targets.remove(target);
+                self.suspects.remove(target);
             }
         }
     }
@@ -112,7 +118,9 @@ impl Incidents {
         let Some(all) = self.targets.get(target) else { return };
         let new = !self.open.contains_key(target);
         if new {
-            let Some(fall) = Fall::of(track, &news) else { return };
+            let Some(fall) = Fall::of(track, &news) else {
+                return self.suspect(tracks, series, &news, now);
+            };
             if !tells(tracks, all, track.about()) {
                 return;
             }
@@ -134,12 +142,14 @@ impl Incidents {
     /// Judges and closes what is due.
     pub(super) fn tick(&mut self, tracks: &Tracks, now: Timestamp, wall: WallTime, out: &mut Vec<Found>) {
         self.clock = (now, wall);
+        self.convict(tracks, now, out);
         let due = self.open.iter().filter(|(_, open)| open.next <= now).take(AT_ONCE);
         let due: Vec<_> = due.map(|(target, _)| target.clone()).collect();
         for target in due {
             self.look(&target, tracks, now, out);
         }
         let next = self.open.values().map(|open| open.next).min().unwrap_or(Timestamp::FAR);
+        let next = self.suspects.values().map(|suspect| suspect.at).min().map_or(next, |at| next.min(at));
         self.deadline = next.min(now + WALL);
     }
 
@@ -178,7 +188,8 @@ impl Incidents {
         };
         let me = parties.get(fallen).map(|party| party.about);
         let others = me.map(|me| self.others(target, me, tracks, window)).unwrap_or_default();
-        cause::judge(&parties, fallen, &others, open.serving)
+        let judged = cause::judge(&parties, fallen, &others, open.serving);
+        if open.never { never::qualify(judged) } else { judged }
     }
 
     /// What other targets by the same way out say: the fastest probe of each protocol of each.

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use super::{Lang, StepReason, StepResult};
+use super::{Lang, Status, StepReason, StepResult};
 use crate::words;
 
 words! {
@@ -137,11 +137,14 @@ pub fn named(id: &str) -> Option<&'static Entry> {
     ENTRIES.iter().find(|entry| entry.id == id)
 }
 
-/// What to do about a step: by the sentence it says first, else by its reason.
+/// What to do about a step: by the sentence it says first (of one that works: by any), else by its reason.
 #[must_use]
 pub fn of(step: &StepResult) -> Option<&'static Entry> {
-    let note = step.said.first().map(|said| format!("{:?}", said.note));
-    let by_note = ENTRIES.iter().find(|entry| note.as_ref().is_some_and(|note| entry.notes.contains(note)));
+    let telling = if step.status == Status::Ok { usize::MAX } else { 1 };
+    let by_note = step.said.iter().take(telling).find_map(|said| {
+        let note = format!("{:?}", said.note);
+        ENTRIES.iter().find(|entry| entry.notes.contains(&note))
+    });
     by_note.or_else(|| {
         let at = format!("{} {}", step.step, step.reason.map(StepReason::as_str)?);
         let exact = ENTRIES.iter().find(|entry| entry.at.contains(&at));
@@ -236,5 +239,7 @@ fn find<'a>(line: &'a str, part: &str) -> Option<&'a str> {
     None
 }
 
+#[cfg(test)]
+mod coverage;
 #[cfg(test)]
 mod tests;

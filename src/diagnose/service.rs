@@ -52,7 +52,12 @@ impl Unit<'_> {
             _ => {
                 let load = all.iter().any(|heard| heard.all.iter().any(|seen| under_load(seen)));
                 let remark = load.then(|| self.say(Note::UnderLoad));
-                self.together(&all, remark, (Note::IkeSilent, Note::IkeSilentUnknown))
+                let judged = self.together(&all, remark, (Note::IkeSilent, Note::IkeSilentUnknown));
+                // It is up, and it is busy.
+                match judged.status {
+                    Status::Ok if load => judged.because(Reason::FullOrThrottled),
+                    _ => judged,
+                }
             }
         };
         Some(judged.on(evidence))

@@ -48,7 +48,7 @@ pub(super) fn observed(kind: &str, outcome: Outcome) -> Observed {
     }
 }
 
-fn survey(seen: &[(&str, Outcome)]) -> Survey {
+pub(super) fn survey(seen: &[(&str, Outcome)]) -> Survey {
     Survey {
         time: WallTime::from_unix_secs(1_795_305_600),
         host: "vpn.example.jp".to_owned(),
@@ -62,7 +62,7 @@ fn survey(seen: &[(&str, Outcome)]) -> Survey {
 }
 
 /// `vpn` words; `+key` an `OpenVPN` key, `+own` the site's own IKE proposals.
-fn declared(words: &str) -> Declared {
+pub(super) fn declared(words: &str) -> Declared {
     let mut declared = Declared { target: "hq".to_owned(), ..Declared::default() };
     for word in words.split_whitespace() {
         match word {

@@ -34,7 +34,9 @@ use crate::schedule::{Schedule, Slot};
 use crate::store::{Feed, Snapshot};
 use crate::time::{Clock, Timestamp};
 
+mod case;
 pub mod flows;
+mod inside;
 pub mod members;
 mod pairs;
 pub mod paths;
@@ -44,9 +46,11 @@ mod session;
 pub mod survey;
 mod told;
 pub mod trace;
+mod unsent;
 mod yardstick;
 
 use flows::Flows;
+use inside::Insides;
 use members::Members;
 use pairs::Pairs;
 use paths::Paths;
@@ -54,6 +58,7 @@ use place::FIRST_RARE;
 use rare::Appointments;
 use session::Sessions;
 use told::Told;
+use unsent::Held;
 
 /// The longest sleep: commands and the sign of life wait no longer.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -158,8 +163,10 @@ pub struct Engine {
     saved: (Timestamp, Timestamp),
     asked: u64,
     sessions: Sessions,
+    insides: Insides,
     pairs: Pairs,
     paths: Paths,
+    held: Held,
 }
 
 impl Engine {
@@ -193,8 +200,10 @@ impl Engine {
             saved: (Timestamp::ZERO, Timestamp::FAR),
             asked: 0,
             sessions: Sessions::new(),
+            insides: Insides::default(),
             pairs: Pairs::default(),
             paths: Paths::default(),
+            held: Held::default(),
         }
     }
 
@@ -249,10 +258,12 @@ impl Engine {
                 self.save();
             }
             self.sessions.begin(&mut self.driver, &mut self.budget, &mut happenings);
+            self.insides.begin(&mut self.driver, &mut self.budget, &mut happenings);
             self.take(&mut happenings);
             let mut until = now + LONGEST_SLEEP;
             until = self.schedule.next_due().map_or(until, |due| until.min(due));
             until = until.min(self.rare.next()).min(self.sessions.next()).min(self.collector.deadline());
+            until = until.min(self.insides.next());
             until = until.min(self.saved.1);
             self.driver.turn(until, &mut happenings)?;
             self.take(&mut happenings);
@@ -357,6 +368,9 @@ impl Engine {
                 Happening::Done { tag, .. } if Sessions::owns(tag.series) => {
                     self.sessions.ended(tag, &mut self.driver, &mut self.budget);
                 }
+                Happening::Done { tag, report, .. } if Insides::owns(tag.series) => {
+                    self.insides.done(tag, report, &mut self.driver, &mut self.budget, &mut more);
+                }
                 Happening::Done { tag, report, .. } if tag.seq & (BY_HAND | FRESH) == FRESH => {
                     self.fresh_done(tag, &report, &mut more);
                 }
@@ -439,6 +453,7 @@ impl Engine {
             report,
         };
         series.metrics.record(&sample);
+        self.held.hear(tag.series, &series.egress_name, &series.egress, address, sample.report.outcome);
         let mut telling = true;
         if series.spec.kind.flow == Flow::PinnedUdp
             && !tag.form.rare

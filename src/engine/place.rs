@@ -102,9 +102,10 @@ impl Engine {
         self.paths.retain(|key| wanted.contains(key));
         let members = |name: &str| self.members.get(name);
         self.sessions.rebuild(&config, members, &mut self.driver, &self.registry, out);
+        self.insides.rebuild(&config, &mut self.driver, &self.registry, out);
         self.pairs.rebuild(&config, &self.by_key, &self.registry);
-        let used: HashSet<IpAddr> =
-            self.series.iter().flatten().filter_map(|series| series.address).collect();
+        let used = self.series.iter().flatten().filter_map(|series| series.address);
+        let used: HashSet<IpAddr> = used.chain(self.insides.addresses()).collect();
         self.budget.retain(|address| used.contains(address), now);
         let tick = if self.schedule.rate() >= GATHER_FROM { TICK } else { Duration::ZERO };
         self.driver.set_tick(tick);
@@ -226,6 +227,7 @@ impl Engine {
         self.collector.take(Input::Remove { series: id, now }, &mut self.found);
         self.schedule.remove(id);
         self.rare.remove(id);
+        self.held.forget(id);
         self.free.push(id.0);
         if let Some(ids) = self.by_target.get_mut(&key.target) {
             ids.retain(|other| *other != id);

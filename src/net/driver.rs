@@ -25,6 +25,7 @@ use crate::time::{Clock, Timestamp};
 
 mod arrivals;
 mod steps;
+mod ways;
 
 /// How much later than planned a wake-up must be to count as a stall of ours.
 const STALL: Duration = Duration::from_millis(500);
@@ -135,7 +136,8 @@ struct SharedIcmp {
     egress: Arc<Egress>,
     v6: bool,
     raw: bool,
-    socket: Socket,
+    /// None where the way out is no more.
+    socket: Option<Socket>,
     drops: Drops,
 }
 
@@ -226,6 +228,8 @@ pub struct Driver {
     generations: u32,
     timers: BinaryHeap<Reverse<(Timestamp, u32, u32)>>,
     icmp: Vec<SharedIcmp>,
+    /// Where the ways out are that sockets are open in.
+    places: Vec<ways::Known>,
     tokens: HashMap<u64, u32>,
     /// Runs that know their echo requests by the header alone.
     header_readers: Vec<u32>,
@@ -263,6 +267,7 @@ impl Driver {
             generations: 0,
             timers: BinaryHeap::new(),
             icmp: Vec::new(),
+            places: Vec::new(),
             tokens: HashMap::new(),
             header_readers: Vec::new(),
             ready: Vec::new(),
@@ -404,6 +409,9 @@ impl Driver {
                 report: Report::new(Outcome::Unsent(fault)),
             });
         };
+        if let Err(fault) = self.is_there(flow) {
+            return refuse(fault, out);
+        }
         let pinned = match self.pin(flow) {
             Ok(local) => local,
             Err(error) => return refuse(fault::of_open(&error), out),
@@ -548,25 +556,43 @@ impl Driver {
             state.stale = false;
         }
         if state.pinned.is_none() {
+            let egress = Arc::clone(&state.egress);
+            self.look_at(&egress);
+            let Some(state) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) else {
+                return Ok(None);
+            };
             let socket = socket::udp(SocketAddr::new(state.peer, state.port), true, &state.egress)?;
             self.poller.add(&socket, Owner::Flow(flow.0).key(), false)?;
             state.drops = Drops::default();
             state.pinned = Some(socket);
         }
-        Ok(state.pinned.as_ref().and_then(socket::local_address))
+        let state = self.flows.get(flow.0 as usize).and_then(Option::as_ref);
+        Ok(state.and_then(|state| state.pinned.as_ref()).and_then(socket::local_address))
     }
 
     fn shared_icmp(&mut self, v6: bool, egress: &Arc<Egress>) -> io::Result<usize> {
-        if let Some(index) = self.icmp.iter().position(|shared| shared.v6 == v6 && shared.egress == *egress) {
+        let known = self.icmp.iter().position(|shared| shared.v6 == v6 && shared.egress == *egress);
+        if let Some(index) = known
+            && self.icmp.get(index).is_some_and(|shared| shared.socket.is_some())
+        {
             return Ok(index);
         }
+        self.look_at(egress);
         let (socket, raw) = match socket::icmp(v6, true, egress) {
             Ok(socket) => (socket, true),
-            Err(_) => (socket::icmp(v6, false, egress)?, false),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                (socket::icmp(v6, false, egress)?, false)
+            }
+            Err(error) => return Err(error),
         };
-        let index = self.icmp.len();
+        let index = known.unwrap_or(self.icmp.len());
         self.poller.add(&socket, Owner::Icmp(index).key(), false)?;
-        self.icmp.push(SharedIcmp { egress: Arc::clone(egress), v6, raw, socket, drops: Drops::default() });
+        let (egress, drops) = (Arc::clone(egress), Drops::default());
+        let shared = SharedIcmp { egress, v6, raw, socket: Some(socket), drops };
+        match self.icmp.get_mut(index) {
+            Some(old) => *old = shared,
+            None => self.icmp.push(shared),
+        }
         Ok(index)
     }
 

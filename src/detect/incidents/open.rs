@@ -60,6 +60,8 @@ pub(super) struct Open {
     pub(super) until: Option<Timestamp>,
     /// Whether it refused rather than being silent.
     pub(super) serving: bool,
+    /// Whether nothing of the target had ever answered when it began.
+    pub(super) never: bool,
     pub(super) judge_at: Timestamp,
     pub(super) verdict: Option<(Cause, Vec<Clue>)>,
     /// When the last of what fell came back.
@@ -135,6 +137,7 @@ impl Open {
             since,
             until,
             serving: kind == IncidentKind::Refused,
+            never: false,
             judge_at: since + wait,
             verdict: None,
             ended: until,
@@ -289,9 +292,12 @@ impl Open {
         }
     }
 
-    /// Whether a series that fell is still down. One that never was well did not fall.
+    /// Whether a series that fell is still down. One that never was well did not fall, unless that is what
+    /// the incident is about.
     pub(super) fn troubled(&self, id: SeriesId, track: &Track) -> bool {
-        track.answered() && track.watch().state().0 == State::Down && !self.down_before.contains(&id)
+        (self.never || track.answered())
+            && track.watch().state().0 == State::Down
+            && !self.down_before.contains(&id)
     }
 
     pub(super) fn next(&self, tracks: &Tracks, all: &[SeriesId], now: Timestamp) -> Timestamp {

@@ -36,10 +36,10 @@ impl Driver {
 
     pub(super) fn read_icmp(&mut self, index: usize, ready: Ready, out: &mut Vec<Happening>) {
         if ready.error
-            && let Some(shared) = self.icmp.get(index)
+            && let Some(socket) = self.icmp.get(index).and_then(|shared| shared.socket.as_ref())
         {
             let now = self.errors_now();
-            queue_errors(&mut self.errors, &shared.socket, Owner::Icmp(index), now, &mut self.pending);
+            queue_errors(&mut self.errors, socket, Owner::Icmp(index), now, &mut self.pending);
         }
         if !ready.readable {
             return;
@@ -48,7 +48,9 @@ impl Driver {
         for _ in 0..READS_PER_SHARED {
             let Some(shared) = self.icmp.get_mut(index) else { break };
             let (v6, raw) = (shared.v6, shared.raw);
-            let Ok(arrival) = receiver.receive(&shared.socket) else { break };
+            let Some(Ok(arrival)) = shared.socket.as_ref().map(|socket| receiver.receive(socket)) else {
+                break;
+            };
             if let Some(count) = arrival.dropped {
                 let new = shared.drops.note(count);
                 if new > 0 {

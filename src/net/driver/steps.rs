@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::super::socket::{datagram, flush};
 use super::super::{fault, socket};
 use super::arrivals::queue_errors;
+use super::ways::GONE;
 use super::{
     Channel, Clock, Driver, Drops, Event, Fault, Happening, Outcome, Owner, POLLS, Reason, Report, Reverse,
     Run, Step, Timestamp, Transport,
@@ -157,6 +158,15 @@ impl Driver {
                 report.outcome = Outcome::Unsent(Fault::ReceiveOverflow);
             }
         }
+        let silent = matches!(
+            report.outcome,
+            Outcome::Lost(Reason::NoAnswer)
+                | Outcome::Refused(Reason::HostUnreachable | Reason::NetUnreachable)
+                | Outcome::Unsent(Fault::NoRoute | Fault::Egress)
+        );
+        if silent && let Some(fault) = self.way_fault(run) {
+            report.outcome = Outcome::Unsent(fault);
+        }
         if matches!(report.outcome, Outcome::Unsent(Fault::NoRoute | Fault::Egress | Fault::Permission))
             && let Some(state) = self.flows.get_mut(run.flow.0 as usize).and_then(Option::as_mut)
         {
@@ -245,10 +255,11 @@ impl Driver {
             Channel::Closed => Err(io::ErrorKind::NotConnected.into()),
             Channel::Icmp(index) => {
                 let shared = self.icmp.get(*index).ok_or(io::ErrorKind::NotFound)?;
-                datagram(&shared.socket, bytes, Some(SocketAddr::new(peer, 0)), ttl)
+                let socket = shared.socket.as_ref().ok_or(GONE)?;
+                datagram(socket, bytes, Some(SocketAddr::new(peer, 0)), ttl)
             }
             Channel::Pinned => {
-                let socket = state.pinned.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+                let socket = state.pinned.as_ref().ok_or(GONE)?;
                 datagram(socket, bytes, None, ttl)
             }
             Channel::Udp { socket, port: own, connected, .. } => {
@@ -280,7 +291,7 @@ impl Driver {
             _ => Owner::Run(index),
         };
         let socket = match &run.channel {
-            Channel::Icmp(shared) => self.icmp.get(*shared).map(|shared| &shared.socket),
+            Channel::Icmp(shared) => self.icmp.get(*shared).and_then(|shared| shared.socket.as_ref()),
             Channel::Pinned => self
                 .flows
                 .get(run.flow.0 as usize)
