@@ -2,9 +2,9 @@
 # Installs what the tests need (Debian packages; no service is started) and runs all of them.
 # usage: tests/run.sh [--long] [--only KIND]
 #   --long    the soaks of two hours in place of ten minutes, a hundred times the fuzz inputs, a century of
-#             simulated targets, 200 kills, 50 pairs of faults, a million probes of an overloaded host, and
-#             the cuts around the edges of real sessions
-#   KIND      style | unit | suite | promtool | lab | fuzz
+#             simulated targets, 200 kills, 50 pairs of faults, a million probes of an overloaded host, the
+#             cuts around the edges of real sessions, and the packages
+#   KIND      style | unit | suite | promtool | grafana | lab | fuzz | package
 # Nothing skips itself: what cannot run has failed. As another user than root it asks sudo for the
 # packages and for the lab, whose servers live in network namespaces of their own.
 set -euo pipefail
@@ -16,7 +16,8 @@ PACKAGES=(
     iproute2 nftables conntrack iputils-ping procps util-linux openssl  # the lab's network
     charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-extra-plugins
     libstrongswan-standard-plugins openvpn xl2tpd ocserv nginx-light unbound
-    wireguard-go wireguard-tools softether-vpnserver xrdp coturn python3-venv python3-dev             # what is behind a concentrator
+    wireguard-go wireguard-tools softether-vpnserver xrdp coturn        # what is behind a concentrator
+    python3-venv python3-dev                                            # a server from PyPI
     ike-scan bind9-dnsutils                                             # clients that are not ours
     strace faketime                                                     # faults of this host
     prometheus prometheus-alertmanager systemd                          # promtool, amtool, systemd-analyze
@@ -33,9 +34,17 @@ while (($#)); do
     esac
     shift
 done
-[[ -z $only || " ${KINDS[*]} " == *" $only "* ]] || { echo "run.sh: kinds are ${KINDS[*]}" >&2; exit 2; }
+[[ -z $only || " ${KINDS[*]} package " == *" $only "* ]] || { echo "run.sh: kinds are ${KINDS[*]} package" >&2; exit 2; }
+
+# The packages take a release of Debian, a boot and three crates of tools: only when asked for.
+if [[ $only == package ]] || [[ -z $only && -n ${VPNPROBE_LONG:-} ]]; then
+    KINDS+=(package)
+    PACKAGES+=(debootstrap systemd-container lintian rpm)
+fi
 
 export PATH=$PATH:/usr/sbin:/sbin CARGO_TERM_COLOR=never RUST_BACKTRACE=${RUST_BACKTRACE:-0}
+# The same random cases in every short run; others in each long one.
+[[ -n ${VPNPROBE_LONG:-} ]] || export PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-20261122}
 SUDO=
 ((EUID == 0)) || SUDO=sudo
 logs=$(mktemp -d)
@@ -186,6 +195,18 @@ lab() {
     return "$failed"
 }
 
+# What goes into the packages, and the packages themselves in a fresh Debian. The tools stay in target/tools.
+package() {
+    local failed=0
+    export PATH=$PATH:$PWD/target/tools/bin
+    for tool in cargo-deny@0.20.2 cargo-deb@3.8.0 cargo-generate-rpm@0.21.1 cargo-cyclonedx@0.5.9; do
+        command -v "${tool%@*}" >/dev/null || cargo install --quiet --locked --root target/tools "$tool" || return 1
+    done
+    each deny cargo deny --offline --locked check licenses bans sources || failed=1
+    $SUDO env "PATH=$PATH" "HOME=$HOME" tests/package.sh || failed=1
+    return "$failed"
+}
+
 # --- one table of all --------------------------------------------------------------------------------
 
 # count LOG WORD: the sum of "N WORD" over the closing lines of cargo test and nextest
@@ -197,6 +218,7 @@ count() {
 packages
 table=() all_passed=0 all_failed=0
 for kind in "${KINDS[@]}"; do
+    [[ -n $kind ]] || continue
     [[ -z $only || $kind == "$only" ]] || continue
     printf '\n== %s\n' "$kind"
     start=$SECONDS command=$kind
