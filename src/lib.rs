@@ -7,8 +7,9 @@
 //! Imports point one way, and a test holds them to it:
 //! `main → cli → app → engine → {config, schedule, budget, probe, detect, diagnose, net, export, journal}`;
 //! `cli → replay → journal → detect`;
-//! `probe, session → wire, sample, time, entropy`; `detect, schedule, budget → sample, time`; `wire → std`.
+//! `probe, session → wire, sample, time, entropy`; `detect, schedule, budget → sample, time`; `net, schedule → agenda → time`; `wire → std`.
 
+pub mod agenda;
 pub mod app;
 pub mod budget;
 pub mod cli;

@@ -229,7 +229,7 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
     let (mut targets, mut shown) = (Vec::new(), BTreeMap::new());
     let profiles = dpd::Profiles::read(file, &mut check);
     let around =
-        target::Around { defaults: &defaults, budget: &budget, egress: &egress, profiles: &profiles };
+        target::Around::new(&defaults, &budget, &egress, &profiles);
     for (name, written) in &file.targets {
         let path = top.key("targets").key(name);
         check.label(&path, name);
@@ -271,6 +271,7 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
         return Err(problems);
     }
     let config = Config { targets, egress, pairs, budget, buckets, flap, state_dir, web };
+    let effective = super::to_yaml(&effective);
     Ok(Loaded { config, warnings, effective })
 }
 

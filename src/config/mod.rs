@@ -189,8 +189,9 @@ pub struct Loaded {
     pub config: Config,
     /// What works, but perhaps not as meant.
     pub warnings: Vec<Problem>,
-    /// The same as it would be written with every default filled in.
-    pub effective: raw::File,
+    /// The same as it would be written with every default filled in, as YAML; it loads again as the same
+    /// configuration. Keys and other secrets are never in it, only the names of their files.
+    pub effective: String,
 }
 
 impl Config {
@@ -238,7 +239,7 @@ impl Config {
     pub fn single(host: &str) -> Result<Self, Problems> {
         let probes = Kind::all()
             .filter(|kind| !INSIDE.contains(&kind.name))
-            .map(|kind| (kind.name.to_owned(), raw::Probe::default()))
+            .map(|kind| (kind.name.to_owned(), Box::default()))
             .collect();
         let target = raw::Target {
             address: Some(raw::OneOrMany::One(host.to_owned())),
@@ -259,10 +260,10 @@ impl Config {
 }
 
 impl Loaded {
-    /// The effective configuration as YAML; it loads again as the same configuration. Keys and other
-    /// secrets are never in it, only the names of their files.
+    /// The effective configuration as YAML.
+    #[must_use]
     pub fn to_yaml(&self) -> String {
-        to_yaml(&self.effective)
+        self.effective.clone()
     }
 }
 

@@ -121,7 +121,7 @@ pub struct Target {
     pub session: Option<Session>,
     /// More probes, or changes to those the VPNs stand for, by name; the name is the label `probe`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub probes: Option<BTreeMap<String, Probe>>,
+    pub probes: Option<BTreeMap<String, Box<Probe>>>,
 }
 
 /// What a concentrator and its line can carry.

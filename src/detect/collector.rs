@@ -268,7 +268,7 @@ fn survivals(placed: &Placed) -> Vec<(usize, Survival)> {
 /// All detectors.
 #[derive(Debug, Default)]
 pub struct Collector {
-    tracks: Vec<Option<Track>>,
+    tracks: Vec<Option<Box<Track>>>,
     /// Empty between samples.
     passed: Vec<Transition>,
     /// What is an outage.
@@ -292,7 +292,7 @@ impl Collector {
     /// A series and what is known of it.
     #[must_use]
     pub fn track(&self, series: SeriesId) -> Option<&Track> {
-        self.tracks.get(series.0 as usize)?.as_ref()
+        self.tracks.get(series.0 as usize)?.as_deref()
     }
 
     #[cfg(test)]
@@ -317,7 +317,7 @@ impl Collector {
                 match self.tracks.get_mut(index) {
                     Some(Some(track)) => track.place(placed),
                     Some(empty) => {
-                        let track = empty.insert(Track::new(placed, now));
+                        let track = empty.insert(Box::new(Track::new(placed, now)));
                         track.watch.set_outage(self.outage);
                         self.incidents.place(series, &placed.about.target);
                     }

@@ -134,7 +134,7 @@ pub struct Engine {
     registry: Registry,
     config: Arc<Config>,
     members: BTreeMap<String, Members>,
-    series: Vec<Option<Series>>,
+    series: Vec<Option<Box<Series>>>,
     free: Vec<u32>,
     by_key: HashMap<SeriesKey, SeriesId>,
     by_target: HashMap<String, Vec<SeriesId>>,
@@ -255,7 +255,7 @@ impl Engine {
             self.registry.own().missed_slots(slot.missed);
         }
         let wall = self.driver.clock().wall();
-        let Some(series) = self.series.get_mut(slot.series.0 as usize).and_then(Option::as_mut) else {
+        let Some(series) = self.series.get_mut(slot.series.0 as usize).and_then(Option::as_deref_mut) else {
             return;
         };
         series.seq = slot.seq;
@@ -297,7 +297,7 @@ impl Engine {
 
     fn run_rare(&mut self, now: Timestamp, out: &mut Vec<Happening>) {
         while let Some(due) = self.rare.pop(now) {
-            let Some(series) = self.series.get(due.series.0 as usize).and_then(Option::as_ref) else {
+            let Some(series) = self.series.get(due.series.0 as usize).and_then(Option::as_deref) else {
                 continue;
             };
             let forms = (series.spec.kind.forms)(&series.spec);
@@ -345,7 +345,7 @@ impl Engine {
 
     /// Folds the result of a fresh flow: it tells about the kept one, and is not counted itself.
     fn fresh_done(&mut self, tag: Tag, report: &Report, out: &mut Vec<Happening>) {
-        let Some(series) = self.series.get_mut(tag.series.0 as usize).and_then(Option::as_mut) else {
+        let Some(series) = self.series.get_mut(tag.series.0 as usize).and_then(Option::as_deref_mut) else {
             return;
         };
         if let Some(fresh) = series.fresh.take() {
@@ -367,7 +367,7 @@ impl Engine {
     }
 
     fn with(&self, id: SeriesId, act: impl FnOnce(&Series)) {
-        if let Some(series) = self.series.get(id.0 as usize).and_then(Option::as_ref) {
+        if let Some(series) = self.series.get(id.0 as usize).and_then(Option::as_deref) {
             act(series);
         }
     }
@@ -386,7 +386,7 @@ impl Engine {
             }
             return;
         }
-        let Some(series) = self.series.get_mut(tag.series.0 as usize).and_then(Option::as_mut) else {
+        let Some(series) = self.series.get_mut(tag.series.0 as usize).and_then(Option::as_deref_mut) else {
             return;
         };
         report.outcome = series.learner.judge(tag.form, report.outcome);
@@ -472,7 +472,7 @@ impl Engine {
             match found {
                 Found::Transition(id, transition) => {
                     self.with(id, |series| series.metrics.transition(&transition));
-                    let series = self.series.get(id.0 as usize).and_then(Option::as_ref);
+                    let series = self.series.get(id.0 as usize).and_then(Option::as_deref);
                     if let (Transition::State { .. }, Some(series)) = (transition, series) {
                         self.update_target(&series.target);
                     }
@@ -525,7 +525,7 @@ impl Engine {
 
     fn update_target(&self, target: &Arc<Target>) {
         let ids = self.by_target.get(&target.name).map_or(&[][..], Vec::as_slice);
-        let of_target = || ids.iter().filter_map(|id| Some((*id, self.series.get(id.0 as usize)?.as_ref()?)));
+        let of_target = || ids.iter().filter_map(|id| Some((*id, self.series.get(id.0 as usize)?.as_deref()?)));
         // A ping may be filtered while every service is well: it tells only where nothing else does.
         let telling = |series: &Series| series.spec.kind.carrier != Carrier::Icmp;
         let any = of_target().any(|(_, series)| telling(series));
@@ -546,7 +546,7 @@ impl Engine {
         let now = self.driver.clock().now();
         let ids = self.by_target.get(target).map_or(&[][..], Vec::as_slice);
         let found = ids.iter().find_map(|id| {
-            let series = self.series.get(id.0 as usize)?.as_ref()?;
+            let series = self.series.get(id.0 as usize)?.as_deref()?;
             (series.spec.name == probe && series.address.is_some()).then_some((*id, series))
         });
         let Some((id, series)) = found else {

@@ -1,6 +1,5 @@
 //! The metrics of one target: its state, its incidents, and what is known about its members.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -40,7 +39,8 @@ pub struct TargetMetrics {
     state: AtomicU8,
     /// By cause, in the order of [`Cause::ALL`].
     incidents: [AtomicU64; Cause::ALL.len()],
-    members: Mutex<BTreeMap<u8, Member>>,
+    /// In the order of their slots.
+    members: Mutex<Vec<(u8, Member)>>,
 }
 
 #[derive(Debug, Default)]
@@ -87,10 +87,16 @@ impl TargetMetrics {
     pub fn set_member(&self, member: u8, info: Option<MemberInfo>) {
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(info) = info else {
-            members.remove(&member);
+            members.retain(|(slot, _)| *slot != member);
             return;
         };
-        let known = members.entry(member).or_default();
+        let place = members.partition_point(|(slot, _)| *slot < member);
+        if members.get(place).is_none_or(|(slot, _)| *slot != member) {
+            // Nearly all targets have one member for ever.
+            members.reserve_exact(1);
+            members.insert(place, (member, Member::default()));
+        }
+        let Some((_, known)) = members.get_mut(place) else { return };
         let told = known.info.vendor.is_some() || known.info.versions.is_some();
         if told && (&known.info.vendor, &known.info.versions) != (&info.vendor, &info.versions) {
             known.changes = known.changes.saturating_add(1);

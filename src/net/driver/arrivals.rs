@@ -50,8 +50,13 @@ impl Driver {
             return;
         }
         let mut receiver = std::mem::replace(&mut self.receiver, Receiver::empty());
+        let mut taken = false;
         for _ in 0..READS_PER_SHARED {
             let Some(shared) = self.icmp.get_mut(index) else { break };
+            if taken && shared.waiting == 0 {
+                break; // nothing more is due; what is there all the same makes the socket ready again
+            }
+            taken = false;
             let (v6, raw) = (shared.v6, shared.raw);
             let Ok(arrival) = receiver.receive(&shared.socket) else { break };
             if let Some(count) = arrival.dropped {
@@ -66,6 +71,7 @@ impl Driver {
                 let owner = icmp::token_of(arrival.bytes).and_then(|token| self.tokens.get(&token).copied());
                 match owner {
                     Some(run) => {
+                        taken = true;
                         self.offer(&[run], Event::Received { from, bytes: arrival.bytes }, at, out);
                     }
                     None => out.push(Happening::Unmatched(Mismatch::Token)),
@@ -91,7 +97,10 @@ impl Driver {
                 }
             };
             match self.tokens.get(&token).copied() {
-                Some(run) => self.offer(&[run], event, at, out),
+                Some(run) => {
+                    taken = true;
+                    self.offer(&[run], event, at, out);
+                }
                 None => out.push(Happening::Unmatched(Mismatch::Token)),
             }
         }
@@ -188,7 +197,7 @@ impl Driver {
         self.receiver = receiver;
     }
 
-    pub(super) fn read_stream(&mut self, index: u32, mut run: Run, ready: Ready, out: &mut Vec<Happening>) {
+    pub(super) fn read_stream(&mut self, index: u32, mut run: Box<Run>, ready: Ready, out: &mut Vec<Happening>) {
         let now = self.clock.now();
         let peer = self.peer_and_port(&run);
         let Channel::Tcp { socket, connected, unsent, watching } = &mut run.channel else {
@@ -329,6 +338,12 @@ impl Driver {
 
     /// When a packet arrived: the kernel's stamp where it can be believed.
     pub(super) fn stamp(&self, stamp: Option<i64>, out: &mut Vec<Happening>) -> Timestamp {
+        // What arrived before this turn needs no clock to be believed.
+        if self.woke >= self.distrust_until
+            && let Some(at) = monotonic(stamp, self.offset).filter(|at| *at <= self.woke)
+        {
+            return at;
+        }
         let now = self.clock.now();
         let believed = if now < self.distrust_until { None } else { believe(stamp, self.offset, now) };
         believed.unwrap_or_else(|| {
@@ -360,9 +375,13 @@ impl Driver {
     }
 }
 
+fn monotonic(stamp: Option<i64>, offset: i64) -> Option<Timestamp> {
+    Some(Timestamp::from_nanos(u64::try_from(stamp?.checked_sub(offset)?).ok()?))
+}
+
 /// A kernel stamp as monotonic time, unless it lies in the future or too far in the past to be true.
 fn believe(stamp: Option<i64>, offset: i64, now: Timestamp) -> Option<Timestamp> {
-    let at = Timestamp::from_nanos(u64::try_from(stamp?.checked_sub(offset)?).ok()?);
+    let at = monotonic(stamp, offset)?;
     // The two clocks are read one after the other: a few microseconds of future are rounding.
     if at > now + Duration::from_micros(100) { None } else { Some(at.min(now)) }
 }

@@ -10,21 +10,24 @@ use super::super::{fault, socket};
 use super::arrivals::queue_errors;
 use super::{
     Channel, Clock, Driver, Drops, Event, Fault, FlowId, Happening, Outcome, Owner, POLLS, Reason, Report,
-    Reverse, Run, Step, Timestamp, Transport,
+    Run, Step, Timestamp, Transport,
 };
 
 /// The shortest pause between two polls of an exchange that waits.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 impl Driver {
-    pub(super) fn open_channel(&mut self, index: u32, run: &mut Run, transport: Transport) {
+    pub(super) fn open_channel(&mut self, index: u32, run: &mut Run, transport: Transport, now: Timestamp) {
         self.close_channel(run);
-        let now = self.clock.now();
         match self.channel(index, run.flow, transport) {
             Ok(channel) => {
-                if matches!(channel, Channel::Tcp { .. }) {
-                    self.streams += 1;
-                    run.sent.get_or_insert(now);
+                match &channel {
+                    Channel::Tcp { .. } => {
+                        self.streams += 1;
+                        run.sent.get_or_insert(now);
+                    }
+                    Channel::Icmp(shared) => self.waits(*shared, run.reported.is_none()),
+                    _ => {}
                 }
                 run.channel = channel;
             }
@@ -64,15 +67,24 @@ impl Driver {
         })
     }
 
+    /// Counts the runs on a shared socket that want an answer.
+    fn waits(&mut self, shared: usize, more: bool) {
+        if let Some(shared) = self.icmp.get_mut(shared) {
+            shared.waiting = if more { shared.waiting + 1 } else { shared.waiting.saturating_sub(1) };
+        }
+    }
+
     pub(super) fn close_channel(&mut self, run: &mut Run) {
-        if matches!(run.channel, Channel::Tcp { .. }) {
-            self.streams = self.streams.saturating_sub(1);
+        match run.channel {
+            Channel::Tcp { .. } => self.streams = self.streams.saturating_sub(1),
+            Channel::Icmp(shared) if run.reported.is_none() => self.waits(shared, false),
+            _ => {}
         }
         run.channel = Channel::Closed; // closing a descriptor takes it out of the poller
     }
 
     /// Polls a run until it waits, and puts it back unless it is over.
-    pub(super) fn advance(&mut self, index: u32, mut run: Run, out: &mut Vec<Happening>) {
+    pub(super) fn advance(&mut self, index: u32, mut run: Box<Run>, out: &mut Vec<Happening>) {
         let mut now = self.clock.now();
         for _ in 0..POLLS {
             let mut bytes = std::mem::take(&mut self.out);
@@ -82,14 +94,18 @@ impl Driver {
                 Step::Send => self.send(index, &mut run, &bytes, None, None),
                 Step::SendTtl(ttl) => self.send(index, &mut run, &bytes, Some(ttl), None),
                 Step::SendTo(port) => self.send(index, &mut run, &bytes, None, Some(port)),
-                Step::Open(transport) => self.open_channel(index, &mut run, transport),
+                Step::Open(transport) => self.open_channel(index, &mut run, transport, now),
                 Step::Wait(until) => {
                     self.out = bytes;
-                    self.wait(index, &mut run, until);
+                    self.wait(index, &mut run, until, now);
                     self.put_back(index, run);
                     return;
                 }
-                Step::Report(report) => self.report(&mut run, now, report, out),
+                Step::Report(report) => {
+                    self.out = bytes;
+                    self.report(&mut run, now, report, out);
+                    continue;
+                }
                 Step::End => {
                     self.out = bytes;
                     self.end(index, run, now, out);
@@ -104,13 +120,12 @@ impl Driver {
         self.end(index, run, now, out);
     }
 
-    pub(super) fn wait(&mut self, index: u32, run: &mut Run, until: Timestamp) {
+    pub(super) fn wait(&mut self, index: u32, run: &mut Run, until: Timestamp, now: Timestamp) {
         // An exchange that waits for the past is polled again, but not in a tight loop.
-        let now = self.clock.now();
         let until = if until > now { until } else { now + SHORTEST_WAIT };
         if run.wait != until {
             run.wait = until;
-            self.timers.push(Reverse((until, index, run.generation)));
+            self.timers.push(until, (index, run.generation));
         }
     }
 
@@ -144,6 +159,9 @@ impl Driver {
             state.stale = true;
         }
         run.reported = Some(report.outcome);
+        if let Channel::Icmp(shared) = run.channel {
+            self.waits(shared, false);
+        }
         out.push(Happening::Done { tag: run.tag, sent: run.sent, done: now, report });
     }
 
@@ -158,25 +176,21 @@ impl Driver {
     }
 
     /// Ends a run: a datagram flow lingers, to tell late replies and duplicates from strangers.
-    pub(super) fn end(&mut self, index: u32, mut run: Run, now: Timestamp, out: &mut Vec<Happening>) {
+    pub(super) fn end(&mut self, index: u32, mut run: Box<Run>, now: Timestamp, out: &mut Vec<Happening>) {
         if run.reported.is_none() {
             self.report(&mut run, now, Report::new(Outcome::Unsent(Fault::Internal)), out);
         }
         run.ended = true;
         match run.channel {
             _ if self.closing(run.flow) => {
-                self.close_channel(&mut run);
-                self.forget(index, &run);
+                self.forget(index, run);
             }
             Channel::Icmp(_) | Channel::Pinned | Channel::Udp { .. } => {
-                let until = now + run.timeout;
-                self.wait(index, &mut run, until);
+                run.wait = Timestamp::FAR;
+                self.lingering.push_back((now + run.timeout, index, run.generation));
                 self.put_back(index, run);
             }
-            Channel::Closed | Channel::Tcp { .. } => {
-                self.close_channel(&mut run);
-                self.forget(index, &run);
-            }
+            Channel::Closed | Channel::Tcp { .. } => self.forget(index, run),
         }
     }
 
