@@ -53,9 +53,13 @@ const MISUSE: u8 = 2;
 
 /// Runs the daemon until it is told to stop.
 pub fn serve(args: &ServeArgs) -> ExitCode {
-    let loaded = match Config::load(&args.config_file, crate::config::environment()) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
+    // In a thread of its own: an allocator that keeps memory by thread has what this needed for a while
+    // ready for the engine's.
+    let load = || Config::load(&args.config_file, crate::config::environment());
+    let loaded = match std::thread::scope(|scope| scope.spawn(load).join()) {
+        Ok(Ok(loaded)) => loaded,
+        Err(_) => return ExitCode::FAILURE, // its panic has been told
+        Ok(Err(problems)) => {
             eprintln!("{problems}");
             return ExitCode::from(MISUSE);
         }

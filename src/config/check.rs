@@ -271,7 +271,8 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
         return Err(problems);
     }
     let config = Config { targets, egress, pairs, budget, buckets, flap, state_dir, web };
-    let effective = super::to_yaml(&effective);
+    let mut effective = super::to_yaml(&effective);
+    effective.shrink_to_fit();
     Ok(Loaded { config, warnings, effective })
 }
 

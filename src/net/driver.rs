@@ -248,6 +248,9 @@ pub struct Driver {
     ready: Vec<Ready>,
     pending: Vec<Pending>,
     out: Vec<u8>,
+    /// Packets for the shared sockets, one behind the other, and whose they are (index, generation, length): they
+    /// leave together when all that is due has been begun.
+    outbox: (Vec<u8>, Vec<(u32, u32, usize)>),
     tick: Duration,
     woke: Timestamp,
     streams: usize,
@@ -285,6 +288,7 @@ impl Driver {
             ready: Vec::new(),
             pending: Vec::new(),
             out: Vec::with_capacity(2048),
+            outbox: (Vec::new(), Vec::new()),
             tick: Duration::ZERO,
             woke: mono,
             streams: 0,
@@ -480,6 +484,7 @@ impl Driver {
     /// # Errors
     /// When the kernel refuses to wait.
     pub fn turn(&mut self, until: Timestamp, out: &mut Vec<Happening>) -> io::Result<()> {
+        self.transmit_outbox(out);
         let next = self.next_timer().map_or(until, |at| until.min(at));
         let mut now = self.clock.now();
         if now.since(self.turned) >= STALL {
@@ -520,6 +525,7 @@ impl Driver {
         self.hand_out_pending(out);
         let now = self.clock.now();
         self.run_timers(now, out);
+        self.transmit_outbox(out);
         self.hand_out_pending(out);
         self.turned = now;
         Ok(())

@@ -91,6 +91,14 @@ impl Driver {
             bytes.clear();
             let step = run.exchange.poll(now, &mut bytes);
             match step {
+                Step::Send if matches!(run.channel, Channel::Icmp(_)) => {
+                    let (all, whose) = &mut self.outbox;
+                    all.extend_from_slice(&bytes);
+                    whose.push((index, run.generation, bytes.len()));
+                    self.out = bytes;
+                    self.put_back(index, run);
+                    return;
+                }
                 Step::Send => self.send(index, &mut run, &bytes, None, None),
                 Step::SendTtl(ttl) => self.send(index, &mut run, &bytes, Some(ttl), None),
                 Step::SendTo(port) => self.send(index, &mut run, &bytes, None, Some(port)),
@@ -191,6 +199,28 @@ impl Driver {
                 self.put_back(index, run);
             }
             Channel::Closed | Channel::Tcp { .. } => self.forget(index, run),
+        }
+    }
+
+    /// Sends what has gathered for the shared sockets: one after the other, each with a time of its own, so
+    /// that the kernel's code for it stays in the caches from one to the next.
+    pub(super) fn transmit_outbox(&mut self, out: &mut Vec<Happening>) {
+        let (mut all, mut whose) = std::mem::take(&mut self.outbox);
+        let mut from = 0;
+        for (index, generation, length) in whose.drain(..) {
+            let bytes = all.get(from..from + length).unwrap_or_default();
+            from += length;
+            let Some(mut run) = self.take_run(index) else { continue };
+            if run.ended || run.generation != generation {
+                self.put_back(index, run);
+                continue;
+            }
+            self.send(index, &mut run, bytes, None, None);
+            self.advance(index, run, out);
+        }
+        all.clear();
+        if self.outbox.1.is_empty() {
+            self.outbox = (all, whose);
         }
     }
 
