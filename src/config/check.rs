@@ -228,8 +228,7 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
     let state_dir = file.state_dir.as_ref().map(|path| check.absolute(path));
     let (mut targets, mut shown) = (Vec::new(), BTreeMap::new());
     let profiles = dpd::Profiles::read(file, &mut check);
-    let around =
-        target::Around::new(&defaults, &budget, &egress, &profiles);
+    let around = target::Around::new(&defaults, &budget, &egress, &profiles);
     for (name, written) in &file.targets {
         let path = top.key("targets").key(name);
         check.label(&path, name);

@@ -308,7 +308,9 @@ impl History {
         if self.buckets.is_empty() {
             self.base = number;
         }
-        let place = number.wrapping_sub(self.base).cast_signed().rem_euclid(BUCKETS.cast_signed()).cast_unsigned() as usize;
+        let place =
+            number.wrapping_sub(self.base).cast_signed().rem_euclid(BUCKETS.cast_signed()).cast_unsigned()
+                as usize;
         if place >= self.buckets.len() {
             self.buckets.reserve_exact(place + 1 - self.buckets.len());
             self.buckets.resize(place + 1, Bucket::default());

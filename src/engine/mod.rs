@@ -525,7 +525,8 @@ impl Engine {
 
     fn update_target(&self, target: &Arc<Target>) {
         let ids = self.by_target.get(&target.name).map_or(&[][..], Vec::as_slice);
-        let of_target = || ids.iter().filter_map(|id| Some((*id, self.series.get(id.0 as usize)?.as_deref()?)));
+        let of_target =
+            || ids.iter().filter_map(|id| Some((*id, self.series.get(id.0 as usize)?.as_deref()?)));
         // A ping may be filtered while every service is well: it tells only where nothing else does.
         let telling = |series: &Series| series.spec.kind.carrier != Carrier::Icmp;
         let any = of_target().any(|(_, series)| telling(series));

@@ -122,8 +122,11 @@ impl Engine {
         out: &mut Vec<Happening>,
     ) {
         let egress = Arc::new(self.config.egress.get(&key.egress).cloned().unwrap_or_default());
-        let known =
-            self.by_key.get(key).and_then(|id| self.series.get_mut(id.0 as usize)).and_then(Option::as_deref_mut);
+        let known = self
+            .by_key
+            .get(key)
+            .and_then(|id| self.series.get_mut(id.0 as usize))
+            .and_then(Option::as_deref_mut);
         if let Some(series) = known
             && series.spec == *spec
             && series.address == address

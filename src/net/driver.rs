@@ -539,7 +539,8 @@ impl Driver {
             run.wait = Timestamp::FAR;
             self.advance(index, run, out);
         }
-        while let Some((_, index, generation)) = self.lingering.front().copied().filter(|(at, ..)| *at <= now) {
+        while let Some((_, index, generation)) = self.lingering.front().copied().filter(|(at, ..)| *at <= now)
+        {
             self.lingering.pop_front();
             if self.run_ref(index).is_some_and(|run| run.generation == generation)
                 && let Some(run) = self.take_run(index)
@@ -598,7 +599,14 @@ impl Driver {
         };
         let index = self.icmp.len();
         self.poller.add(&socket, Owner::Icmp(index).key(), false)?;
-        self.icmp.push(SharedIcmp { egress: Arc::clone(egress), v6, raw, socket, drops: Drops::default(), waiting: 0 });
+        self.icmp.push(SharedIcmp {
+            egress: Arc::clone(egress),
+            v6,
+            raw,
+            socket,
+            drops: Drops::default(),
+            waiting: 0,
+        });
         Ok(index)
     }
 

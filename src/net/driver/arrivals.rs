@@ -197,7 +197,13 @@ impl Driver {
         self.receiver = receiver;
     }
 
-    pub(super) fn read_stream(&mut self, index: u32, mut run: Box<Run>, ready: Ready, out: &mut Vec<Happening>) {
+    pub(super) fn read_stream(
+        &mut self,
+        index: u32,
+        mut run: Box<Run>,
+        ready: Ready,
+        out: &mut Vec<Happening>,
+    ) {
         let now = self.clock.now();
         let peer = self.peer_and_port(&run);
         let Channel::Tcp { socket, connected, unsent, watching } = &mut run.channel else {
