@@ -172,7 +172,7 @@ class Contender:
         return self.path(name)
 
     def wait(self):
-        for _ in range(300):
+        for _ in range(1200):  # ten thousand targets keep smokeping_prober busy for a minute
             try:
                 return self.fetch()
             except OSError:
