@@ -242,6 +242,7 @@ pub struct Driver {
     /// woken for them.
     lingering: VecDeque<(Timestamp, u32, u32)>,
     /// Boxes of runs that are over, for the next.
+    #[expect(clippy::vec_box, reason = "the boxes themselves are what is kept")]
     spare: Vec<Box<Run>>,
     icmp: Vec<SharedIcmp>,
     tokens: HashMap<u64, u32, BuildHasherDefault<Drawn>>,

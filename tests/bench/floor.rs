@@ -8,7 +8,7 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, clippy::cast_precision_loss, reason = "a bare loop")]
 
-use std::io::{IoSliceMut, Write as _};
+use std::io::IoSliceMut;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -39,7 +39,7 @@ fn main() {
     loop {
         let now = start.elapsed();
         while gap.mul_f64(next as f64) <= now {
-            let target = (next % targets.len() as u64) as u32;
+            let target = u32::try_from(next % targets.len() as u64).unwrap();
             packet[16..20].copy_from_slice(&target.to_be_bytes());
             packet[24..32].copy_from_slice(&unix_nanos().to_be_bytes());
             sent += u64::from(socket.send_to(&packet, &peers[target as usize]).is_ok());
@@ -68,7 +68,7 @@ fn main() {
         if start.elapsed().as_secs() > told {
             told = start.elapsed().as_secs();
             let mean = sum as f64 / received.max(1) as f64 / 1e3;
-            writeln!(std::io::stdout(), "{sent} {received} {mean:.1}").unwrap();
+            println!("{sent} {received} {mean:.1}");
         }
         // A reply that is on its way is taken in at the next tick, or in time for the next send.
         let due = gap.mul_f64(next as f64).saturating_sub(start.elapsed());

@@ -286,6 +286,7 @@ def table(title, head, rows):
 def cost(options):
     for size in options.sizes:
         names = ["vpnprobe", "floor", "fping", "smokeping_prober"] + (["blackbox_exporter"] if size <= 1000 else [])
+        names = [name for name in names if not options.tools or name in options.tools.split(",")]
         found = {name: [] for name in names}
         for _ in range(options.reps):
             for name in names:
@@ -420,6 +421,7 @@ def main():
     parser = argparse.ArgumentParser(description="vpnprobe beside its peers and a floor")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter runs, 1,000 targets at most")
     parser.add_argument("--sizes", help="numbers of targets, 10,1000,10000 if not said")
+    parser.add_argument("--tools", help="only these in the tables of cost, with vpnprobe among them")
     parser.add_argument("--reps", type=int)
     parser.add_argument("--seconds", type=int)
     parser.add_argument("--only", default="cost,scrape,rate,schedule,accuracy,stall")

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The benchmark: vpnprobe beside smokeping_prober, blackbox_exporter, fping and a floor, in one run.
-#   tests/bench/run.sh [--quick] [--reps N] [--seconds S] [--only cost,scrape,rate,schedule,accuracy,stall]
+#   tests/bench/run.sh [--quick] [--reps N] [--seconds S] [--sizes 10,1000] [--tools vpnprobe,floor] [--only cost,scrape,rate,schedule,accuracy,stall]
 # Needs root (network namespaces of its own; nothing leaves them) and Debian's fping,
 # prometheus-smokeping-prober, prometheus-blackbox-exporter, stress-ng, iproute2, python3.
 set -eu
