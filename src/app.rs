@@ -11,9 +11,11 @@
 //! start waits for no name, no network and no peer; the watchdog is fed by what the engine gets done,
 //! not by a timer.
 
+mod ladder;
+
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,16 +26,22 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
-use crate::config::{Address, Config, Loaded, Target};
+use crate::config::{Config, Egress, Loaded, Target};
 use crate::engine::{Command, Engine, Handle};
 use crate::entropy::Generator;
-use crate::export::http::{self, App, BoxFuture, Limits, ProbeError, ProbeNow, TargetRow};
+use crate::export::http::{self, App, BoxFuture, Guard, Limits, ProbeError, ProbeNow, TargetRow};
 use crate::export::metrics::Registry;
 use crate::journal::{self, Recorder};
 use crate::net::clock::SystemClock;
-use crate::net::resolve::{Resolver, retry_after};
 use crate::net::{Driver, IcmpAccess, listen, raise_descriptor_limit};
+use crate::store::{self, Shelf, Snapshot, Store};
 use crate::time::{Clock, Timestamp};
+
+mod lockdown;
+mod names;
+
+use lockdown::Lockdown;
+use names::look_up_names;
 
 /// What `serve` is given.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -44,8 +52,16 @@ pub struct ServeArgs {
     pub listen: Vec<SocketAddr>,
     /// Where to write what the detectors see; nothing for nowhere.
     pub journal: Option<journal::Settings>,
+    /// TLS and passwords of the HTTP side; nothing for none.
+    pub web_file: Option<PathBuf>,
+    /// Whether it may listen beyond this host without them.
+    pub unprotected: bool,
+    /// Whether it keeps the rights that it was started with.
+    pub unsandboxed: bool,
 }
 
+/// How long the end waits for the disk.
+const LAST_WRITES: Duration = Duration::from_secs(1);
 /// How long the engine may go without finishing a turn.
 const ENGINE_SILENCE: Duration = Duration::from_secs(5);
 /// A start that comes to nothing for a reason the operator can mend.
@@ -69,6 +85,13 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
     }
     let addresses =
         if args.listen.is_empty() { loaded.config.web.listen.clone() } else { args.listen.clone() };
+    let guard = match guard(args.web_file.as_deref(), &addresses, args.unprotected) {
+        Ok(guard) => guard,
+        Err(problem) => {
+            eprintln!("vpnprobe: {problem}");
+            return ExitCode::from(MISUSE);
+        }
+    };
     let mut listeners = Vec::new();
     for address in addresses {
         match listen(address) {
@@ -89,7 +112,41 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
         }
     }
     let clock = SystemClock::start();
-    let recorder = match args.journal.clone().map(|settings| start_journal(settings, clock)).transpose() {
+    let mut driver = match prepare(clock, &loaded.config) {
+        Ok(driver) => driver,
+        Err(error) => {
+            eprintln!("vpnprobe: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let lockdown = if args.unsandboxed {
+        tracing::warn!("rights: all that this process was started with are kept (--sandbox off)");
+        None
+    } else {
+        let journal = args.journal.as_ref().map(|settings| settings.directory.as_path());
+        if let Some(directory) = journal {
+            // What does not exist cannot be allowed. If it cannot be made, the journal says so.
+            let _ = std::fs::create_dir_all(directory);
+        }
+        let paths = lockdown::paths(&args.config_file, args.web_file.as_deref(), journal, &loaded);
+        match Lockdown::enter(&loaded, &mut driver, &paths) {
+            Ok(lockdown) => Some(lockdown),
+            Err(problem) => {
+                eprintln!("vpnprobe: {problem}");
+                return ExitCode::from(MISUSE);
+            }
+        }
+    };
+    let base = match Base::open(&loaded.config) {
+        Ok(base) => base,
+        Err(error) => {
+            eprintln!("vpnprobe: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    driver.set_clock(base.clock);
+    let recorder = match args.journal.clone().map(|settings| start_journal(settings, base.clock)).transpose()
+    {
         Ok(recorder) => recorder,
         Err(problem) => {
             eprintln!("vpnprobe: {problem}");
@@ -97,13 +154,51 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
         }
     };
     let source = Source::File(args.config_file.clone());
-    match run(clock, loaded, source, listeners, recorder, until_signal) {
+    let start = Start { base, loaded, source, listeners, driver, recorder, lockdown, guard };
+    match run(start, until_signal) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("vpnprobe: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Who is answered at these addresses.
+///
+/// # Errors
+/// What is wrong with the file, or that everybody would be answered.
+pub fn guard(file: Option<&Path>, listen: &[SocketAddr], unprotected: bool) -> Result<Guard, String> {
+    let guard = match file {
+        Some(file) => {
+            let (guard, warnings) = Guard::from_file(file)?;
+            for warning in warnings {
+                tracing::warn!("{}: {warning}", file.display());
+            }
+            guard
+        }
+        None => Guard::open(),
+    };
+    match listen.iter().find(|address| !address.ip().to_canonical().is_loopback()) {
+        None => Ok(guard),
+        Some(_) if unprotected => Ok(guard),
+        Some(_) if guard.protects() => Ok(guard.strict()),
+        Some(address) => Err(format!(
+            "will not listen on {address}, beyond this host: everyone who reaches it could read all and make it \
+             probe; ask for TLS and passwords with --web.config.file (config/web.yml is an example), listen on \
+             127.0.0.1, or say --web.allow-unprotected"
+        )),
+    }
+}
+
+/// The sockets' side, ready before any right is given back.
+fn prepare(clock: SystemClock, config: &Config) -> io::Result<Driver> {
+    let descriptors = raise_descriptor_limit();
+    // Reading the trust store takes a while: before the engine runs, not in its first handshake.
+    crate::probe::certificate::native();
+    let mut driver = Driver::new(clock, Box::new(Generator::from_os()))?;
+    tell_rights(config, &mut driver, descriptors);
+    Ok(driver)
 }
 
 fn start_journal(settings: journal::Settings, clock: SystemClock) -> Result<Recorder, String> {
@@ -141,8 +236,19 @@ impl Daemon {
         let stop = Arc::new(Notify::new());
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("web".to_owned()).spawn(move || {
-            let clock = SystemClock::start();
-            run(clock, loaded, Source::Fixed, listeners, None, |_| async move { stopped.notified().await })
+            let base = Base::open(&loaded.config)?;
+            let driver = prepare(base.clock, &loaded.config)?;
+            let start = Start {
+                base,
+                loaded,
+                source: Source::Fixed,
+                listeners,
+                driver,
+                recorder: None,
+                lockdown: None,
+                guard: Guard::open(),
+            };
+            run(start, |_| async move { stopped.notified().await })
         })?;
         Ok(Running { stop, thread: Some(thread), addresses })
     }
@@ -171,46 +277,83 @@ impl Running {
 /// What the tasks of the main thread share.
 struct Shared {
     source: Source,
+    /// What a new configuration has to do with.
+    lockdown: Option<Lockdown>,
     loaded: Mutex<Arc<Loaded>>,
     engine: Handle,
     registry: Registry,
     clock: SystemClock,
+    /// The recorded incidents.
+    shelf: Arc<Shelf>,
     /// When the running configuration was applied.
     applied: Mutex<Timestamp>,
     /// A new configuration: the names to look up have changed.
     reloaded: Notify,
 }
 
-/// Runs engine and web side until `end` says so.
-fn run<F, E>(
+/// What everything else stands on.
+struct Base {
     clock: SystemClock,
+    registry: Registry,
+    store: Store,
+    /// What an earlier process knew, and where its clock would be by now.
+    kept: Option<(Timestamp, Snapshot)>,
+}
+
+impl Base {
+    /// Goes on where an earlier process ended, if it left something and that is of use.
+    fn open(config: &Config) -> io::Result<Self> {
+        let clock = SystemClock::start();
+        // Of it the metrics read the wall clock only, which a restart does not move.
+        let registry = Registry::new(Arc::new(clock));
+        let settings =
+            store::Settings { directory: config.state_dir.clone(), most_bytes: config.state_max_size };
+        let counts = registry.clone();
+        let (store, kept) = Store::open(&settings, clock.wall(), move || counts.own().state_write_failed())?;
+        let clock = kept.as_ref().map_or(clock, |(begin, _)| clock.counting_from(*begin));
+        Ok(Self { clock, registry, store, kept })
+    }
+}
+
+/// All that a run begins with.
+struct Start {
+    base: Base,
     loaded: Loaded,
     source: Source,
     listeners: Vec<TcpListener>,
+    driver: Driver,
     recorder: Option<Recorder>,
-    end: E,
-) -> io::Result<()>
+    lockdown: Option<Lockdown>,
+    guard: Guard,
+}
+
+/// Runs engine and web side until `end` says so.
+fn run<F, E>(start: Start, end: E) -> io::Result<()>
 where
     E: FnOnce(Arc<Shared>) -> F,
     F: Future<Output = ()>,
 {
-    let registry = Registry::new(Arc::new(clock));
-    let descriptors = raise_descriptor_limit();
-    // Reading the trust store takes a while: before the engine runs, not in its first handshake.
-    crate::probe::certificate::native();
-    let mut driver = Driver::new(clock, Box::new(Generator::from_os()))?;
-    tell_rights(&loaded.config, &mut driver, descriptors);
+    let Start { base, loaded, source, listeners, driver, recorder, lockdown, guard } = start;
+    let Base { clock, registry, store, kept } = base;
     let mut engine = Engine::new(driver, registry.clone());
+    if let Some((_, kept)) = kept {
+        engine.resume(kept);
+    }
+    if let Some(feed) = store.feed() {
+        engine.keep_in(feed);
+    }
     if let Some(recorder) = recorder {
         engine.record(recorder);
     }
     let handle = engine.handle();
     let shared = Arc::new(Shared {
         source,
+        lockdown,
         loaded: Mutex::new(Arc::new(loaded)),
         engine: handle.clone(),
         registry: registry.clone(),
         clock,
+        shelf: store.shelf(),
         applied: Mutex::new(clock.now()),
         reloaded: Notify::new(),
     });
@@ -220,13 +363,18 @@ where
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         let daemon: Arc<dyn http::Daemon> = Arc::clone(&shared) as _;
-        let app = Arc::new(App::new(registry, daemon, config.web.probe_timeout, Limits::default()));
+        let scheme = if guard.speaks_tls() { "https" } else { "http" };
+        let app = App::new(registry, daemon, config.web.probe_timeout, Limits::default())
+            .with_incidents(Arc::clone(&shared.shelf))
+            .behind(guard);
+        let app = Arc::new(app);
         let mut tasks = JoinSet::new();
         tasks.spawn(look_up_names(Arc::clone(&shared)));
         tasks.spawn(keep_alive(Arc::clone(&shared)));
+        tasks.spawn(ladder::watch(Arc::clone(&shared)));
         for listener in &listeners {
             if let Ok(address) = listener.local_addr() {
-                tracing::info!("listening on http://{address}/");
+                tracing::info!("listening on {scheme}://{address}/");
             }
         }
         notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(&summary(&config))]);
@@ -237,6 +385,7 @@ where
     });
     handle.send(Command::Stop);
     let ended = thread.join().map_err(|_| io::Error::other("the engine panicked"))?;
+    store.close(LAST_WRITES);
     runtime.shutdown_background();
     served.and(ended)
 }
@@ -279,7 +428,10 @@ impl Shared {
         notify(&reloading);
         let read = move || Config::load(Path::new(&path), crate::config::environment());
         let result = match tokio::task::spawn_blocking(read).await {
-            Ok(Ok(loaded)) => Ok(loaded),
+            Ok(Ok(loaded)) => match self.lockdown.as_ref().map(|lockdown| lockdown.allows(&loaded.config)) {
+                Some(Err(problem)) => Err(problem),
+                _ => Ok(loaded),
+            },
             Ok(Err(problems)) => Err(problems.to_string()),
             Err(_) => Err("reading the configuration panicked; this is a defect of vpnprobe".to_owned()),
         };
@@ -289,6 +441,10 @@ impl Shared {
                     tracing::warn!("{warning}");
                 }
                 let config = Arc::new(loaded.config.clone());
+                let before = self.config();
+                if (&config.state_dir, config.state_max_size) != (&before.state_dir, before.state_max_size) {
+                    tracing::warn!("state_dir and state_max_size are heeded at the next start only");
+                }
                 *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
                 *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = self.clock.now();
                 tracing::info!("reloaded: {}", summary(&config));
@@ -401,64 +557,6 @@ impl http::Daemon for Shared {
     }
 }
 
-/// Looks up the names of all targets, each at the pace of its own time to live, until it is aborted.
-async fn look_up_names(shared: Arc<Shared>) {
-    loop {
-        let reloaded = shared.reloaded.notified();
-        let resolver = Resolver::from_system();
-        let mut lookups = JoinSet::new();
-        for target in &shared.config().targets {
-            if target.addresses.iter().any(|address| matches!(address, Address::Name(_))) {
-                lookups.spawn(look_up(Arc::clone(&shared), Arc::clone(target), resolver.clone()));
-            }
-        }
-        reloaded.await;
-    }
-}
-
-/// Looks up the names of one target, for ever.
-async fn look_up(shared: Arc<Shared>, target: Arc<Target>, resolver: Resolver) {
-    let mut failures = 0;
-    loop {
-        let mut all: Vec<IpAddr> = Vec::new();
-        let mut again_in: Option<Duration> = None;
-        let mut failed = None;
-        for address in &target.addresses {
-            match address {
-                Address::Ip(ip) => all.push(*ip),
-                Address::Name(name) => match resolver.lookup(name, target.family).await {
-                    Ok(found) => {
-                        all.extend(found.addresses);
-                        again_in = Some(again_in.map_or(found.again_in, |known| known.min(found.again_in)));
-                    }
-                    Err(error) => failed = Some((name, error)),
-                },
-            }
-        }
-        match &failed {
-            // An answer that is missing a part would end members that are well.
-            Some((name, error)) => {
-                if failures == 0 {
-                    tracing::warn!(
-                        target = target.name,
-                        "cannot resolve {name}, the last good answer stands: {error}"
-                    );
-                }
-                failures += 1;
-            }
-            None => {
-                if failures > 0 {
-                    tracing::info!(target = target.name, "its name is resolved again");
-                }
-                failures = 0;
-                shared.engine.send(Command::Resolved { target: target.name.clone(), addresses: all });
-            }
-        }
-        let pause = if failures > 0 { retry_after(failures) } else { again_in.unwrap_or(retry_after(1)) };
-        tokio::time::sleep(pause).await;
-    }
-}
-
 /// Tells the service manager that probing goes on, for as long as it does.
 async fn keep_alive(shared: Arc<Shared>) {
     let period = sd_notify::watchdog_enabled().map_or(Duration::from_secs(10), |timeout| timeout / 3);
@@ -492,7 +590,7 @@ fn tell_rights(config: &Config, driver: &mut Driver, descriptors: u64) {
         .flat_map(|target| &target.probes)
         .any(|spec| matches!(spec.kind.name, "icmp" | "trace"));
     if icmp {
-        match driver.icmp_access(false) {
+        match driver.icmp_access(false, &Arc::new(Egress::default())) {
             IcmpAccess::Raw => tracing::info!("ICMP: raw sockets"),
             IcmpAccess::Datagram => tracing::info!("ICMP: datagram sockets (no CAP_NET_RAW)"),
             IcmpAccess::Denied => tracing::warn!(

@@ -12,12 +12,17 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::probe::{Charge, Form};
 use crate::time::Timestamp;
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// The longest back-off after a peer asked for mercy.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(600);
+
+/// From here on every further objection is like the last.
+const MOST_OBJECTIONS: u32 = 16;
 
 /// The limits of a concentrator's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +94,13 @@ pub struct Budget {
     accounts: HashMap<IpAddr, Account, BuildHasherDefault<Quick>>,
 }
 
-#[derive(Debug, Default)]
+/// What was drawn, for the process after this one.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct KeptBudget {
+    accounts: HashMap<IpAddr, Account>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Account {
     /// Theoretical arrival time of the packet rate (GCRA).
     packets: Timestamp,
@@ -117,7 +128,7 @@ impl Hasher for Quick {
 }
 
 /// At most so many in any window, and fewer while the peer objects.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Gate {
     /// When the last ones were drawn, as many as the limit at the most.
     times: VecDeque<Timestamp>,
@@ -140,6 +151,11 @@ impl Gate {
         objected.map_or(window, |last| window.max(*last + pause))
     }
 
+    /// Whether this can have been so at `at`.
+    fn plausible(&self, at: Timestamp) -> bool {
+        self.times.iter().all(|time| *time <= at) && self.objections <= MOST_OBJECTIONS
+    }
+
     fn draw(&mut self, now: Timestamp, limit: u32) {
         self.times.push_back(now);
         while self.times.len() > limit as usize {
@@ -153,6 +169,24 @@ impl Budget {
     #[must_use]
     pub fn new(limits: Limits, hold: Timestamp) -> Self {
         Self { limits, hold, accounts: HashMap::default() }
+    }
+
+    /// What was drawn so far.
+    #[must_use]
+    pub fn keep(&self) -> KeptBudget {
+        KeptBudget {
+            accounts: self.accounts.iter().map(|(address, account)| (*address, account.clone())).collect(),
+        }
+    }
+
+    /// Goes on from what an earlier process had drawn at `at`; what cannot have been so is left out.
+    pub fn resume(&mut self, kept: KeptBudget, at: Timestamp) {
+        for (address, account) in kept.accounts {
+            let packets = account.packets <= at + MINUTE;
+            if packets && account.gates.values().all(|gate| gate.plausible(at)) {
+                self.accounts.insert(address, account);
+            }
+        }
     }
 
     /// Other limits from now on; what has been drawn stays drawn.
@@ -190,7 +224,7 @@ impl Budget {
 
     /// The peer objected to state we opened (a cookie, silence, "full"): twice the pause, to ten minutes.
     pub fn back_off(&mut self, address: IpAddr, form: &Form) {
-        self.gates(address, form, |gate| gate.objections = (gate.objections + 1).min(16));
+        self.gates(address, form, |gate| gate.objections = (gate.objections + 1).min(MOST_OBJECTIONS));
     }
 
     /// The peer answered as usual: the ordinary pause again.
@@ -262,6 +296,29 @@ mod tests {
         }
         budget.relax(peer(), &HALF_OPEN);
         assert_eq!(budget.draw(peer(), &HALF_OPEN, Timestamp::from_secs(60)), Ok(()));
+    }
+
+    #[test]
+    fn what_was_drawn_stays_drawn_over_a_restart() {
+        let limits = Limits { packets_burst: 1000, ..Limits::default() };
+        let mut budget = Budget::new(limits.clone(), Timestamp::ZERO);
+        let at = Timestamp::from_secs(100);
+        for _ in 0..6 {
+            budget.draw(peer(), &TLS, at).unwrap();
+        }
+        budget.draw(peer(), &HALF_OPEN, at).unwrap();
+        budget.back_off(peer(), &HALF_OPEN);
+        let kept = serde_json::to_string(&budget.keep()).unwrap();
+        for (hold, at) in [(0, at), (135, at)] {
+            let mut next = Budget::new(limits.clone(), Timestamp::from_secs(hold));
+            next.resume(serde_json::from_str(&kept).unwrap(), at);
+            let again = Timestamp::from_secs(101);
+            assert_eq!(next.draw(peer(), &TLS, again), Err(Held { until: Timestamp::from_secs(160) }));
+            assert_eq!(next.draw(peer(), &HALF_OPEN, again), Err(Held { until: Timestamp::from_secs(220) }));
+        }
+        let mut next = Budget::new(Limits::default(), Timestamp::ZERO);
+        next.resume(serde_json::from_str(&kept).unwrap(), Timestamp::from_secs(50));
+        assert_eq!(next.draw(peer(), &TLS, Timestamp::from_secs(51)), Ok(()), "it lies in the future");
     }
 
     proptest! {

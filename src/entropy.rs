@@ -63,7 +63,7 @@ impl Generator {
         Self(rand::make_rng())
     }
 
-    /// The same bytes each time: for tests and simulations only.
+    /// The same bytes each time: for tests and simulations, or with a seed that another source drew.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self(StdRng::seed_from_u64(seed))

@@ -5,9 +5,10 @@
 //! and page. Nothing flows back: an outcome never moves the next send of a stateless probe.
 //!
 //! Imports point one way, and a test holds them to it:
-//! `main → cli → app → engine → {config, schedule, budget, probe, detect, diagnose, net, export, journal}`;
+//! `main → cli → app → engine → {config, schedule, budget, probe, detect, diagnose, net, export, store, journal}`;
 //! `cli → replay → journal → detect`;
-//! `probe, session → wire, sample, time, entropy`; `detect, schedule, budget → sample, time`; `net, schedule → agenda → time`; `wire → std`.
+//! `probe, session → wire, sample, time, entropy`; `detect, schedule, budget → sample, time`; `net, schedule → agenda → time`; `wire → std`;
+//! `route` is a vocabulary as `sample` is.
 
 pub mod agenda;
 pub mod app;
@@ -25,8 +26,10 @@ pub mod net;
 pub mod probe;
 pub mod ready;
 pub mod replay;
+pub mod route;
 pub mod sample;
 pub mod schedule;
 pub mod session;
+pub mod store;
 pub mod time;
 pub mod wire;

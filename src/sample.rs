@@ -5,13 +5,15 @@
 //! Invariant: [`Outcome::Unsent`] is no evidence about a target, and no detector may see it as loss.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use crate::time::{Timestamp, WallTime};
+
+pub mod path;
 
 /// Declares a closed set of words with their spelling in metrics, JSON and logs.
 #[macro_export]
@@ -197,7 +199,7 @@ words! {
 }
 
 /// The result of one exchange.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The service answered. With a reason, the answer is good for the round-trip time and bad for
     /// the user: an expired certificate.
@@ -429,10 +431,12 @@ pub struct Findings {
     pub half_open_left: Option<Duration>,
     /// When the first certificate of the chain to expire does so.
     pub certificate_not_after: Option<WallTime>,
+    /// The path that a trace saw.
+    pub path: Option<path::PathSeen>,
+    /// The MTU of the path, if it was searched.
+    pub mtu: Option<path::MtuSeen>,
     /// Under which address and port the peer saw our flow.
     pub mapped: Option<Mapped>,
-    /// Router addresses of a trace, from the first hop on; silent hops are nothing.
-    pub hops: Vec<Option<IpAddr>>,
     /// The rest, for people.
     pub details: Details,
 }

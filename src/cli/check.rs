@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::{UNKNOWN, USAGE, answer, complain};
 use crate::config::{Config, Target};
-use crate::diagnose::{Diagnosis, Lang, Survey, diagnose, render};
+use crate::diagnose::{Diagnosis, Lang, Survey, counsel, diagnose, render};
 use crate::engine::survey::{Options, survey};
 
 /// The arguments of `check`.
@@ -25,6 +25,9 @@ pub struct Check {
     /// The language of the texts
     #[arg(long, default_value = "en", value_parser = lang)]
     pub lang: Lang,
+    /// Add a block to paste into a ticket, at the end of the text
+    #[arg(long)]
+    pub ticket: bool,
     /// How often a probe without an answer is tried
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
     pub attempts: u32,
@@ -47,7 +50,7 @@ pub enum Format {
     Nagios,
 }
 
-fn lang(word: &str) -> Result<Lang, String> {
+pub(super) fn lang(word: &str) -> Result<Lang, String> {
     word.parse().map_err(|()| "expected en or ja".to_owned())
 }
 
@@ -72,6 +75,11 @@ impl Check {
         };
         let diagnosis = diagnose(&survey, &target);
         let (text, code) = print(&diagnosis, &survey, self.format, self.lang);
+        let text = if self.ticket && self.format == Format::Text {
+            format!("{text}\n{}", counsel::ticket(&diagnosis, &survey))
+        } else {
+            text
+        };
         answer(&text, code)
     }
 

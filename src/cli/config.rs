@@ -10,8 +10,12 @@ use clap::Subcommand;
 use crate::config::{Config, Family, Vpn, raw};
 use crate::detect::incident::{Cause, IncidentKind};
 use crate::detect::liveness::State;
+use crate::detect::path::FirstHop;
 use crate::diagnose::{LadderReason, Status, Step, Verdict};
+use crate::probe::trace::overhead::Tunnel;
 use crate::probe::{Charge, Kind, Mismatch};
+use crate::route::{LinkKind, NoWay};
+use crate::sample::path::PathEnd;
 use crate::sample::{Fault, Phase, Reason};
 use crate::session::Teardown;
 
@@ -89,15 +93,20 @@ pub fn enums() -> String {
         "charge": Charge,
         "family": Family,
         "fault": Fault,
+        "first_hop": FirstHop,
         "ladder_reason": LadderReason,
         "incident_kind": IncidentKind,
+        "link_kind": LinkKind,
         "mismatch": Mismatch,
+        "no_way": NoWay,
+        "path_end": PathEnd,
         "phase": Phase,
         "reason": Reason,
         "state": State,
         "status": Status,
         "step": Step,
         "teardown": Teardown,
+        "tunnel": Tunnel,
         "verdict": Verdict,
         "vpn": Vpn,
     });

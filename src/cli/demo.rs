@@ -20,11 +20,15 @@ pub enum Told {
 }
 
 /// The arguments of `demo`.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 #[derive(Debug, Clone, Args)]
 pub struct Demo {
     /// Where to listen, instead of the default; may be repeated
     #[arg(long = "web.listen-address", value_name = "ADDRESS", value_parser = super::listen_address)]
     pub listen: Vec<SocketAddr>,
+    /// Listen beyond this host, though everyone who reaches it is answered
+    #[arg(long = "web.allow-unprotected")]
+    pub unprotected: bool,
     /// What goes wrong with the concentrator
     #[arg(long, value_name = "WHAT", value_enum, default_value = "loop")]
     pub story: Told,
@@ -58,6 +62,10 @@ impl Demo {
             Told::Once => Story::Once,
             Told::None => Story::None,
         };
+        if let Err(problem) = crate::app::guard(None, &self.listen, self.unprotected) {
+            super::complain(&problem);
+            return ExitCode::from(super::USAGE);
+        }
         crate::demo::run(&DemoArgs {
             listen: self.listen,
             story,

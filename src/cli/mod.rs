@@ -13,12 +13,18 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::export::client::Access;
+
 pub mod check;
 pub mod config;
 pub mod demo;
+pub mod describe;
+pub mod explain;
+pub mod incidents;
 pub mod init;
 pub mod ready;
 pub mod replay;
+pub mod trace;
 
 /// The default of `--config.file`.
 pub const CONFIG_FILE: &str = "vpnprobe.yml";
@@ -75,12 +81,25 @@ pub enum Command {
     Demo(demo::Demo),
     /// Check one target now: which step fails, and why
     Check(check::Check),
+    /// Say what a line of a log or an error means, and what to do
+    Explain(explain::Explain),
+    /// What was recorded around outages, refusals and flaps
+    Incidents {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: incidents::IncidentsCommand,
+    },
+    /// Show the way to a host on the flow of its VPN
+    Trace(trace::Trace),
     /// Say whether so many people in Teams will hold: capacity, and what the probes saw
     Ready(ready::Ready),
     /// Look at a host and print a configuration for what answers
     Init(init::Init),
     /// Run a journal of `serve --journal` again, with other thresholds or timers of dead peer detection
     Replay(replay::Replay),
+    /// Write man pages and shell completions
+    #[command(hide = true)]
+    Describe(describe::Describe),
     /// Check, show or describe the configuration
     Config {
         /// What to do with it.
@@ -95,6 +114,15 @@ pub struct Serve {
     /// Where to listen, instead of what the configuration says; may be repeated
     #[arg(long = "web.listen-address", value_name = "ADDRESS", value_parser = listen_address)]
     pub listen: Vec<SocketAddr>,
+    /// TLS, passwords and headers of the HTTP side: a file as Prometheus' exporter-toolkit has it
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    pub web_file: Option<PathBuf>,
+    /// Listen beyond this host also without TLS and passwords
+    #[arg(long = "web.allow-unprotected")]
+    pub unprotected: bool,
+    /// Whether it gives back the rights it does not need, and locks itself in
+    #[arg(long, value_name = "MODE", value_enum, default_value = "on")]
+    pub sandbox: Sandbox,
     /// Write all that the detectors see into files of this directory, for `vpnprobe replay`
     #[arg(long, value_name = "DIR")]
     pub journal: Option<PathBuf>,
@@ -102,6 +130,37 @@ pub struct Serve {
     #[arg(long = "journal.max-size", value_name = "MIB", default_value_t = 1024, requires = "journal",
         value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
     pub journal_size: u64,
+}
+
+/// How a running daemon lets one in.
+#[derive(Debug, Clone, Args)]
+pub struct AccessArgs {
+    /// Who may have signed its certificate, or that certificate itself [default: the system's roots]
+    #[arg(long = "url.ca-file", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// A name of its basic_auth_users
+    #[arg(long = "url.user", value_name = "NAME", requires = "password_file")]
+    pub user: Option<String>,
+    /// Where that one's password is
+    #[arg(long = "url.password-file", value_name = "FILE", requires = "user")]
+    pub password_file: Option<PathBuf>,
+}
+
+impl AccessArgs {
+    /// The same as the client takes it.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        Access { ca_file: self.ca_file.clone(), login: self.user.clone().zip(self.password_file.clone()) }
+    }
+}
+
+/// Whether the daemon locks itself in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Sandbox {
+    /// Capabilities given back, files and system calls restricted.
+    On,
+    /// As it was started.
+    Off,
 }
 
 /// A level of the log.
@@ -149,19 +208,38 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     log_to_stderr(&cli.common, daemon);
     let file = cli.common.config_file();
     if cli.common.config_check && matches!(cli.command, None | Some(Command::Serve(_))) {
+        if let Some(Command::Serve(Serve { web_file: Some(web), .. })) = &cli.command
+            && let Err(problem) = crate::export::http::Guard::from_file(web)
+        {
+            complain(&problem);
+            return ExitCode::from(USAGE);
+        }
         return run_config(&config::ConfigCommand::Check, &file);
     }
     match cli.command {
         Some(Command::Serve(serve)) => {
             let size = serve.journal_size << 20;
             let journal = serve.journal.map(|directory| crate::journal::Settings::new(directory, size));
-            crate::app::serve(&crate::app::ServeArgs { config_file: file, listen: serve.listen, journal })
+            crate::app::serve(&crate::app::ServeArgs {
+                config_file: file,
+                listen: serve.listen,
+                journal,
+                web_file: serve.web_file,
+                unprotected: serve.unprotected,
+                unsandboxed: serve.sandbox == Sandbox::Off,
+            })
         }
         Some(Command::Demo(demo)) => demo.run(),
         Some(Command::Check(check)) => ExitCode::from(check.run(&file)),
+        Some(Command::Explain(explain)) => ExitCode::from(explain.run()),
+        Some(Command::Incidents { command }) => {
+            ExitCode::from(command.run(&file, cli.common.config_file.is_some()))
+        }
+        Some(Command::Trace(trace)) => ExitCode::from(trace.run(&file)),
         Some(Command::Ready(ready)) => ExitCode::from(ready.run(&file)),
         Some(Command::Init(init)) => ExitCode::from(init.run()),
         Some(Command::Replay(replay)) => ExitCode::from(replay.run()),
+        Some(Command::Describe(describe)) => ExitCode::from(describe.run()),
         Some(Command::Config { command }) => run_config(&command, &file),
         None => {
             let help = Cli::command().render_help();

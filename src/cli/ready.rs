@@ -41,6 +41,9 @@ pub struct Ready {
     /// The running daemon [default: http:// and web.listen_address]
     #[arg(long, value_name = "URL")]
     pub url: Option<Url>,
+    /// How that daemon lets one in
+    #[command(flatten)]
+    pub access: super::AccessArgs,
     /// How to print the result
     #[arg(long, value_enum, default_value = "text")]
     pub format: Format,
@@ -156,10 +159,11 @@ impl Ready {
         let mut asked = Asked { url: url.to_string(), answered: false, error: None, time: None };
         // A target's name needs no escape: letters, digits, '.', '_' and '-'.
         let document =
-            client::get(&url, &format!("/api/v1/status?target={}", target.name)).and_then(|body| {
-                serde_json::from_slice::<Document>(&body)
-                    .map_err(|error| format!("{url} answers something else than a status: {error}"))
-            });
+            client::get(&url, &self.access.access(), &format!("/api/v1/status?target={}", target.name))
+                .and_then(|body| {
+                    serde_json::from_slice::<Document>(&body)
+                        .map_err(|error| format!("{url} answers something else than a status: {error}"))
+                });
         match document {
             Err(error) => {
                 asked.error = Some(error);

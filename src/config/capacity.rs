@@ -295,6 +295,7 @@ fn usual(vpn: &[Vpn]) -> Option<Protocol> {
         (Vpn::SslVpn, Protocol::Tls),
         (Vpn::Ipsec, Protocol::IpsecNatt),
         (Vpn::Openvpn, Protocol::OpenvpnUdp),
+        (Vpn::Wireguard, Protocol::Wireguard),
     ]
     .into_iter()
     .find_map(|(served, protocol)| vpn.contains(&served).then_some(protocol))

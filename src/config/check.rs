@@ -27,6 +27,10 @@ pub(super) const FULL_INTERVAL: (Duration, Duration) =
 const HALF_OPEN: Duration = Duration::from_secs(35);
 /// The bounds of the half-life of flaps.
 const HALF_LIFE: (Duration, Duration) = (Duration::from_secs(60), DAY);
+/// The space that incidents may take unless said otherwise.
+pub(super) const STATE_MAX_SIZE: u64 = 64 << 20;
+/// The bounds of the space that incidents may take.
+const STATE_SIZE: (u64, u64) = (1 << 20, 100 << 30);
 /// The most histogram buckets: each is a series per probe.
 const BUCKETS: usize = 30;
 
@@ -226,6 +230,7 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
     let pairs = egress::pairs(&file.pairs, &egress, &mut check, &top.key("pairs"));
     let web = web(&file.web, &mut check, &top.key("web"));
     let state_dir = file.state_dir.as_ref().map(|path| check.absolute(path));
+    let state_max_size = size(file.state_max_size.as_ref(), &mut check, &top.key("state_max_size"));
     let (mut targets, mut shown) = (Vec::new(), BTreeMap::new());
     let profiles = dpd::Profiles::read(file, &mut check);
     let around = target::Around::new(&defaults, &budget, &egress, &profiles);
@@ -262,6 +267,7 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
         budget: raw::Budget::from(&budget),
         dpd_profiles: file.dpd_profiles.clone(),
         state_dir: state_dir.clone(),
+        state_max_size: Some(shown_size(state_max_size)),
         web: raw::Web::from(&web),
     };
     let Check { problems, mut warnings, .. } = check;
@@ -269,10 +275,33 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
     if let Some(problems) = Problems::some(problems) {
         return Err(problems);
     }
-    let config = Config { targets, egress, pairs, budget, buckets, flap, state_dir, web };
+    let config = Config { targets, egress, pairs, budget, buckets, flap, state_dir, state_max_size, web };
     let mut effective = super::to_yaml(&effective);
     effective.shrink_to_fit();
     Ok(Loaded { config, warnings, effective })
+}
+
+const UNITS: [(&str, u64); 3] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+
+/// A size within bounds; where it is none, the default.
+fn size(written: Option<&raw::Size>, check: &mut Check<'_>, path: &KeyPath) -> u64 {
+    let Some(raw::Size(text)) = written else { return STATE_MAX_SIZE };
+    let parsed = UNITS.iter().find_map(|(unit, bytes)| {
+        let number: u64 = text.trim().strip_suffix(unit)?.trim().parse().ok()?;
+        number.checked_mul(*bytes)
+    });
+    let (least, most) = STATE_SIZE;
+    match parsed {
+        Some(bytes) if (least..=most).contains(&bytes) => return bytes,
+        Some(_) => check.wrong(path, "must be from 1MiB to 100GiB", ""),
+        None => check.wrong(path, "must be a size", "a whole number and its unit, for example 64MiB or 2GiB"),
+    }
+    STATE_MAX_SIZE
+}
+
+fn shown_size(bytes: u64) -> raw::Size {
+    let unit = UNITS.iter().rev().find(|(_, unit)| bytes.is_multiple_of(*unit));
+    raw::Size(unit.map_or_else(|| bytes.to_string(), |(name, unit)| format!("{}{name}", bytes / unit)))
 }
 
 fn defaults(file: &raw::Defaults, check: &mut Check<'_>, path: &KeyPath) -> (Defaults, Vec<f64>) {

@@ -12,6 +12,7 @@ mod capacity;
 mod check;
 mod dpd;
 mod egress;
+mod inside;
 mod layers;
 mod pace;
 mod problem;
@@ -21,6 +22,7 @@ mod sets;
 mod settings;
 mod shape;
 mod target;
+mod webfile;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -40,8 +42,10 @@ use crate::words;
 
 pub use capacity::{Capacity, Cipher, Protocol, Rate, Tunnel};
 pub use dpd::{Dpd, dpd_profiles};
+pub use inside::Inside;
 pub use layers::{PREFIX, environment};
 pub use problem::{KeyPath, Place, Problem, Problems, Step};
+pub use webfile::{ClientAuth, WebFile, WebTls};
 
 /// A whole, checked configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +64,8 @@ pub struct Config {
     pub flap: Damping,
     /// Where state survives a restart; none if not set.
     pub state_dir: Option<PathBuf>,
+    /// The most bytes of recorded incidents in it.
+    pub state_max_size: u64,
     /// The HTTP side.
     pub web: Web,
 }
@@ -76,6 +82,7 @@ impl Config {
             buckets: vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0],
             flap: Damping::default(),
             state_dir: None,
+            state_max_size: check::STATE_MAX_SIZE,
             web: Web {
                 listen: vec![SocketAddr::from(([127, 0, 0, 1], 10069))],
                 probe_timeout: Duration::from_secs(10),
@@ -101,6 +108,8 @@ pub struct Target {
     pub egress: Vec<String>,
     /// Its probes, each with a name of its own.
     pub probes: Vec<Spec>,
+    /// What is behind its tunnel, as declared.
+    pub inside: Option<Inside>,
     /// The real session that is kept with its first member, if one is.
     pub session: Option<Arc<Plan>>,
     /// What it and its line can carry, as declared.
@@ -142,6 +151,8 @@ words! {
         SslVpn = "ssl-vpn",
         /// OpenVPN on UDP and TCP 1194.
         Openvpn = "openvpn",
+        /// WireGuard on UDP 51820.
+        Wireguard = "wireguard",
     }
 }
 
@@ -192,6 +203,30 @@ pub struct Loaded {
     /// The same as it would be written with every default filled in, as YAML; it loads again as the same
     /// configuration. Keys and other secrets are never in it, only the names of their files.
     pub effective: String,
+}
+
+impl Loaded {
+    /// Every file that the configuration names: secrets and trusted certificates.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        fn collect(value: &serde_json::Value, found: &mut Vec<PathBuf>) {
+            match value {
+                serde_json::Value::Object(table) => {
+                    for (key, value) in table {
+                        match value.as_str() {
+                            Some(file) if key.ends_with("_file") => found.push(PathBuf::from(file)),
+                            _ => collect(value, found),
+                        }
+                    }
+                }
+                serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
+                _ => {}
+            }
+        }
+        let mut found = Vec::new();
+        collect(&serde_json::to_value(&self.effective).unwrap_or_default(), &mut found);
+        found
+    }
 }
 
 impl Config {

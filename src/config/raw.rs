@@ -11,6 +11,15 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod blocks;
+mod values;
+
+pub use blocks::{Blocks, Dns, Http, Icmp, Ike, Ikev1, L2tp, Openvpn, Rdp, Sslvpn, Tls, Trace, Wireguard};
+pub use values::{
+    Auth, Cipher, DnsTransport, DnsView, DpdMode, Duration, Family, Flavour, OneOrMany, Rate, Scheme, Size,
+    Tunnel, TunnelProtocol, Vpn,
+};
+
 /// The configuration of vpnprobe.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -32,9 +41,13 @@ pub struct File {
     pub budget: Budget,
     /// Timers of dead peer detection beside the built-in ones, by name; the name is the label `profile`.
     pub dpd_profiles: BTreeMap<String, DpdProfile>,
-    /// Directory for what is to survive a restart; this version keeps nothing there yet.
+    /// Directory for what is to survive a restart: what is known of every series, and the recorded
+    /// incidents. Without one nothing does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_dir: Option<PathBuf>,
+    /// The most space that recorded incidents may take there, from 1MiB to 100GiB; the oldest go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_max_size: Option<Size>,
     /// The HTTP side.
     pub web: Web,
 }
@@ -116,12 +129,41 @@ pub struct Target {
     /// What it and its line can carry, for `vpnprobe ready`; not known unless this is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Capacity>,
+    /// What is behind its tunnel; nothing is judged of that unless this is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inside: Option<Inside>,
     /// One real IKEv2 session, as the yardstick beside the probes; none unless this is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<Session>,
     /// More probes, or changes to those the VPNs stand for, by name; the name is the label `probe`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probes: Option<BTreeMap<String, Box<Probe>>>,
+}
+
+/// What is behind a target's tunnel, and what should go into it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Inside {
+    /// The tunnel: the name of a way out with its interface. This host's routes are held against it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub egress: Option<String>,
+    /// What should go through it: everything (full), or only the networks below (split). Not judged unless
+    /// this is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<Tunnel>,
+    /// The networks inside, for example 10.20.0.0/16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefixes: Option<Vec<String>>,
+    /// The resolvers inside, by address. `check` asks them, over the egress above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Vec<String>>,
+    /// The names that they must resolve to inside addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub names: Option<Vec<String>>,
+    /// Hosts inside that must answer `check`: icmp://, tcp://, rdp://, http:// or https:// and an address,
+    /// for example rdp://10.20.0.10 or tcp://10.20.0.20:445.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Vec<String>>,
 }
 
 /// What a concentrator and its line can carry.
@@ -218,247 +260,6 @@ pub struct Probe {
     /// Settings of its kind, instead of the target's.
     #[serde(flatten)]
     pub blocks: Blocks,
-}
-
-/// Settings of probes, one block a protocol.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(default)]
-pub struct Blocks {
-    /// For `ike` and `ike_natt`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ike: Option<Ike>,
-    /// For `ikev1` and `ikev1_natt`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ikev1: Option<Ikev1>,
-    /// For `l2tp`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub l2tp: Option<L2tp>,
-    /// For `openvpn_udp` and `openvpn_tcp`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub openvpn: Option<Openvpn>,
-    /// For `tls`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<Tls>,
-    /// For `dns`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dns: Option<Dns>,
-    /// For `http`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub http: Option<Http>,
-    /// For `sslvpn`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sslvpn: Option<Sslvpn>,
-    /// For `wireguard`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub wireguard: Option<Wireguard>,
-    /// For `rdp`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rdp: Option<Rdp>,
-    /// For `icmp`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub icmp: Option<Icmp>,
-    /// For `trace`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub trace: Option<Trace>,
-}
-
-/// Settings of `ike` and `ike_natt`.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Ike {
-    /// What to offer, in strongSwan's spelling, for example aes256-sha256-modp2048; default is a
-    /// broad offer of our own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub proposals: Option<Vec<String>>,
-}
-
-/// Settings of `ikev1` and `ikev1_natt`.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Ikev1 {
-    /// What to offer, in strongSwan's spelling, for example aes256-sha1-modp1024; default is a broad
-    /// offer of our own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub proposals: Option<Vec<String>>,
-    /// Ask in aggressive mode as this identity (group name). An answer is a finding: it lets anyone
-    /// guess the pre-shared key offline. Not done unless this is set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub aggressive_id: Option<String>,
-}
-
-/// Settings of `l2tp`.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct L2tp {
-    /// Whether the server takes L2TP only inside IPsec, so that silence in clear text is its healthy
-    /// state; default true for `vpn: [l2tp-ipsec]`, else false.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub behind_ipsec: Option<bool>,
-    /// The host name we give; default vpnprobe.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host_name: Option<String>,
-}
-
-/// Settings of `openvpn_udp` and `openvpn_tcp`; at most one of the three key files.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Openvpn {
-    /// File with the static key of a server with `tls-auth`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls_auth_file: Option<PathBuf>,
-    /// The client's key direction, as in its `key-direction`; not set if it has none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 1))]
-    pub key_direction: Option<u8>,
-    /// The digest of `tls-auth`, as in the client's `auth`; default SHA1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub auth: Option<Auth>,
-    /// File with the static key of a server with `tls-crypt`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls_crypt_file: Option<PathBuf>,
-    /// File with a client key for a server with `tls-crypt-v2`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls_crypt_v2_file: Option<PathBuf>,
-    /// PEM file with the certificate authority of the server; trust is not judged if not set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca_file: Option<PathBuf>,
-    /// The name expected in the server's certificate; any if not set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub server_name: Option<String>,
-}
-
-/// Settings of `tls`.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Tls {
-    /// The name sent as SNI and expected in the certificate; default is the target's name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub server_name: Option<String>,
-    /// PEM file with the certificate authority of the server; default is the system's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca_file: Option<PathBuf>,
-    /// Whether the certificate must end at a trusted authority; default true. Its expiry and name are
-    /// judged in any case.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub verify: Option<bool>,
-}
-
-/// Settings of `dns`.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Dns {
-    /// The name to ask for; default is the name servers of the root, which every recursive server knows.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// The record type to ask for it; default A.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub record: Option<String>,
-    /// Over what to ask; default udp.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub transport: Option<DnsTransport>,
-    /// Whether to ask with EDNS; default true.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub edns: Option<bool>,
-    /// The addresses that may be answered; any may be if not set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub expect: Option<Vec<String>>,
-    /// What a good answer is; default answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub view: Option<DnsView>,
-}
-
-/// Settings of `http`.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Http {
-    /// Whether to ask inside TLS; default https, on port 443 (http: 80).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub scheme: Option<Scheme>,
-    /// The host to ask for, in the request and as SNI; default is the target's name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
-    /// The path to ask for; default /.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// The statuses that are good; default is any from 200 to 399.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(inner(range(min = 200, max = 599)))]
-    pub status: Option<Vec<u16>>,
-    /// Whether redirects to the same host are followed; default true. Those to another host never are.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub follow: Option<bool>,
-    /// PEM file with the certificate authority of the server; default is the system's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca_file: Option<PathBuf>,
-    /// Whether the certificate must end at a trusted authority; default true.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub verify: Option<bool>,
-}
-
-/// Settings of `sslvpn`.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Sslvpn {
-    /// What it must be: any other is `wrong_flavour`. Found out if not set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub flavour: Option<Flavour>,
-    /// The name asked for and expected in the certificate; default is the target's name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub server_name: Option<String>,
-    /// PEM file with the certificate authority of the server; default is the system's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca_file: Option<PathBuf>,
-    /// Whether the certificate must end at a trusted authority; default true.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub verify: Option<bool>,
-}
-
-/// Settings of `wireguard`: the keys of a peer of the probe's own. Without them silence is what must be
-/// expected, and proves nothing.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Wireguard {
-    /// File with the private key of the probe's own peer, as `wg genkey` writes it. Nobody else may use it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub private_key_file: Option<PathBuf>,
-    /// The server's public key, as `wg` shows it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub public_key: Option<String>,
-    /// File with the pre-shared key, if the peer has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub preshared_key_file: Option<PathBuf>,
-}
-
-/// Settings of `rdp`.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Rdp {
-    /// The name sent as SNI and, with `ca_file`, expected in the certificate; default is the target's name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub server_name: Option<String>,
-    /// PEM file with the certificate authority of the server; trust and name are not judged if not set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca_file: Option<PathBuf>,
-}
-
-/// Settings of `icmp`.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Icmp {
-    /// Bytes of payload; default 56.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 16, max = 1472))]
-    pub size: Option<u16>,
-}
-
-/// Settings of `trace`.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Trace {
-    /// How far to look; default 30.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 64))]
-    pub max_hops: Option<u8>,
 }
 
 /// How the targets of a ready-made set are probed.
@@ -602,167 +403,6 @@ pub struct Web {
     pub probe_timeout: Option<Duration>,
 }
 
-/// A duration: a number and a unit, for example 100ms, 5s, 1m 30s, 1h, 1d.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(transparent)]
-#[schemars(extend("format" = "duration", "examples" = ["5s", "100ms", "1h"]))]
-pub struct Duration(pub String);
-
-/// A rate in bits: a number and a unit, for example 100Mbps, 1.5Gbps, 512kbps.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(transparent)]
-#[schemars(extend("format" = "rate", "examples" = ["100Mbps", "1Gbps"]))]
-pub struct Rate(pub String);
-
-/// One text, or a list of them.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(untagged)]
-pub enum OneOrMany {
-    /// One.
-    One(String),
-    /// Several.
-    Many(Vec<String>),
-}
-
-/// A closed set of words, spelt as in the file.
-macro_rules! choices {
-    ($($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ })+) => { $(
-        $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-        pub enum $name { $($(#[$doc])* #[serde(rename = $word)] $variant,)+ }
-    )+ };
-}
-
-choices! {
-    /// Which address families of a name are probed.
-    Family {
-        /// Both; each address is a member of its own.
-        Any = "any",
-        /// IPv4 only.
-        Ipv4 = "ipv4",
-        /// IPv6 only.
-        Ipv6 = "ipv6",
-    }
-    /// A VPN that a target serves.
-    Vpn {
-        /// IKE: probes `ike` (UDP 500) and `ike_natt` (UDP 4500).
-        Ipsec = "ipsec",
-        /// L2TP inside IPsec: probes `ike`, `ike_natt`, `ikev1` and `l2tp` (UDP 1701).
-        L2tpIpsec = "l2tp-ipsec",
-        /// TLS: probe `tls` (TCP 443).
-        SslVpn = "ssl-vpn",
-        /// OpenVPN: probes `openvpn_udp` and `openvpn_tcp` (1194).
-        Openvpn = "openvpn",
-    }
-    /// The digest of `tls-auth`.
-    Auth {
-        /// HMAC-SHA1, the default of OpenVPN.
-        Sha1 = "SHA1",
-        /// HMAC-SHA256.
-        Sha256 = "SHA256",
-        /// HMAC-SHA512.
-        Sha512 = "SHA512",
-    }
-    /// When dead peer detection asks.
-    DpdMode {
-        /// Only while there is something to send and nothing comes back.
-        OnDemand = "on_demand",
-        /// Whenever nothing has come for the idle time.
-        Periodic = "periodic",
-        /// The peer sends by itself, and silence for `timeout` ends the session.
-        Keepalive = "keepalive",
-    }
-    /// What goes through a VPN.
-    Tunnel {
-        /// Everything.
-        Full = "full",
-        /// Only what is inside; people reach Teams over their own lines.
-        Split = "split",
-    }
-    /// What carries people's packets through a VPN.
-    TunnelProtocol {
-        /// ESP in tunnel mode.
-        Ipsec = "ipsec",
-        /// The same inside UDP 4500, as it is behind a NAT.
-        IpsecNatt = "ipsec_natt",
-        /// L2TP in ESP in transport mode, inside UDP 4500.
-        L2tpIpsec = "l2tp_ipsec",
-        /// OpenVPN over UDP.
-        OpenvpnUdp = "openvpn_udp",
-        /// OpenVPN over TCP.
-        OpenvpnTcp = "openvpn_tcp",
-        /// TLS 1.2 over TCP, framed as AnyConnect does.
-        Tls = "tls",
-        /// DTLS 1.2, framed as AnyConnect does.
-        Dtls = "dtls",
-        /// PPP over TLS.
-        Sstp = "sstp",
-        /// `WireGuard`.
-        Wireguard = "wireguard",
-    }
-    /// How packets are encrypted.
-    Cipher {
-        /// AES-CBC with an HMAC.
-        Cbc = "cbc",
-        /// AES-GCM.
-        Gcm = "gcm",
-    }
-    /// What an SSL VPN speaks.
-    Flavour {
-        /// Cisco AnyConnect (Secure Client), ocserv.
-        Anyconnect = "anyconnect",
-        /// Microsoft SSTP.
-        Sstp = "sstp",
-        /// Fortinet.
-        Fortinet = "fortinet",
-        /// Palo Alto GlobalProtect.
-        Globalprotect = "globalprotect",
-        /// Pulse, Ivanti Connect Secure.
-        Pulse = "pulse",
-        /// SoftEther.
-        Softether = "softether",
-        /// OpenVPN over TCP.
-        Openvpn = "openvpn",
-    }
-    /// How a page is asked for.
-    Scheme {
-        /// Inside TLS.
-        Https = "https",
-        /// In the clear.
-        Http = "http",
-    }
-    /// What a good answer of DNS is.
-    DnsView {
-        /// The name exists.
-        Answer = "answer",
-        /// The name has inside addresses (RFC 1918, 4193, 6598), or those of `expect`.
-        Inside = "inside",
-        /// The name is an inside one and the resolver outside: it does not exist there.
-        Leak = "leak",
-        /// A random name below `name` (default `invalid`) does not exist.
-        Hijack = "hijack",
-        /// Nobody answers, for there is no resolver at that address.
-        Intercept = "intercept",
-    }
-    /// Over what DNS is asked.
-    DnsTransport {
-        /// UDP.
-        Udp = "udp",
-        /// TCP.
-        Tcp = "tcp",
-    }
-}
-
-impl OneOrMany {
-    /// The texts.
-    pub fn as_slice(&self) -> &[String] {
-        match self {
-            Self::One(text) => std::slice::from_ref(text),
-            Self::Many(texts) => texts,
-        }
-    }
-}
-
 impl File {
     /// What holds where nothing is written: the lowest layer.
     pub fn built_in() -> Self {
@@ -816,11 +456,5 @@ impl From<&super::Web> for Web {
             listen_address: Some(OneOrMany::Many(web.listen.iter().map(ToString::to_string).collect())),
             probe_timeout: Some(web.probe_timeout.into()),
         }
-    }
-}
-
-impl From<std::time::Duration> for Duration {
-    fn from(duration: std::time::Duration) -> Self {
-        Self(super::check::short(duration))
     }
 }

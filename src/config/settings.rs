@@ -536,5 +536,7 @@ fn icmp(from: &Written<'_>, settings: &mut Settings) -> raw::Icmp {
 fn trace(from: &Written<'_>, settings: &mut Settings) -> raw::Trace {
     let (max_hops, _) = pick!(from, trace.max_hops);
     settings.trace.max_hops = max_hops.copied().unwrap_or(settings.trace.max_hops);
-    raw::Trace { max_hops: Some(settings.trace.max_hops) }
+    let (over, _) = pick!(from, trace.over);
+    // Which probe that is, is looked up when all of the target's are known.
+    raw::Trace { max_hops: Some(settings.trace.max_hops), over: over.cloned() }
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use super::check::{Check, Defaults, FULL_INTERVAL, INTERVAL, TIMEOUT};
 use super::problem::{KeyPath, near, one_of, suggestion};
 use super::settings::{self, Written};
-use super::{Address, Egress, Family, Target, Vpn, capacity, dpd, pace, raw, session};
+use super::{Address, Egress, Family, Target, Vpn, capacity, dpd, inside, pace, raw, session};
 use crate::budget::Limits;
-use crate::probe::{Kind, Settings, Spec};
+use crate::probe::{Kind, Settings, Spec, trace};
 
 /// The most addresses a target may have.
 pub(super) const MAX_MEMBERS: u8 = 8;
@@ -101,8 +101,12 @@ pub(super) fn target(
     shown.dpd.clone_from(&file.dpd);
     let (capacity, shown_capacity) = capacity::capacity(file.capacity.as_ref(), &vpn, check, path);
     shown.capacity = shown_capacity;
+    let (inside, shown_inside) = inside::inside(file.inside.as_ref(), around.egress, check, path);
+    shown.inside = shown_inside;
     let name = name.to_owned();
-    (Target { name, addresses, family, max_members, vpn, egress, probes, session, capacity, dpd }, shown)
+    let target =
+        Target { name, addresses, family, max_members, vpn, egress, probes, inside, session, capacity, dpd };
+    (target, shown)
 }
 
 fn addresses(
@@ -193,6 +197,7 @@ fn vpn(file: &raw::Target, check: &mut Check<'_>, path: &KeyPath) -> Vec<Vpn> {
         raw::Vpn::L2tpIpsec => Vpn::L2tpIpsec,
         raw::Vpn::SslVpn => Vpn::SslVpn,
         raw::Vpn::Openvpn => Vpn::Openvpn,
+        raw::Vpn::Wireguard => Vpn::Wireguard,
     };
     written.iter().map(word).collect()
 }
@@ -228,6 +233,7 @@ const fn implied(vpn: Vpn) -> &'static [&'static str] {
         Vpn::L2tpIpsec => &["ikev1", "ikev1_natt", "l2tp"],
         Vpn::SslVpn => &["tls"],
         Vpn::Openvpn => &["openvpn_udp", "openvpn_tcp"],
+        Vpn::Wireguard => &["wireguard"],
     }
 }
 
@@ -244,6 +250,10 @@ fn probes(
     let entries = file.probes.as_ref().unwrap_or(&nothing);
     let path_of = path.key("probes");
     let mut names: Vec<&str> = vpn.iter().flat_map(|vpn| implied(*vpn)).copied().collect();
+    // One more handshake a minute, so only for who says what it must be.
+    if vpn.contains(&Vpn::SslVpn) && file.blocks.sslvpn.is_some() {
+        names.push("sslvpn");
+    }
     if !vpn.is_empty() || entries.is_empty() {
         names.extend(["icmp", "trace"]);
     }
@@ -281,8 +291,58 @@ fn probes(
         check.wrong_key(path, "has no probe left", "enable one, or remove the target");
     }
     settings::unused_blocks(&file.blocks, &specs, check, path);
+    follow(&mut specs, &mut shown, file, !vpn.is_empty(), check);
     specs.sort_by_key(|(spec, _)| (Kind::all().position(|kind| kind == spec.kind), spec.name.clone()));
     (specs, raw::Target { probes: Some(shown), ..raw::Target::default() })
+}
+
+/// Gives each trace the probe whose flow it follows.
+fn follow(
+    specs: &mut [(Spec, KeyPath)],
+    shown: &mut BTreeMap<String, Box<raw::Probe>>,
+    file: &raw::Target,
+    declared: bool,
+    check: &mut Check<'_>,
+) {
+    let others: Vec<Spec> = specs.iter().map(|(spec, _)| spec.clone()).collect();
+    let kinds: Vec<Kind> = trace::carriers().collect();
+    let rank = |spec: &Spec| kinds.iter().position(|kind| *kind == spec.kind);
+    for (spec, path) in specs.iter_mut().filter(|(spec, _)| spec.kind.name == trace::INFO.name) {
+        let Some(block) = shown.get_mut(&spec.name).and_then(|probe| probe.blocks.trace.as_mut()) else {
+            continue;
+        };
+        let chosen = match block.over.as_deref() {
+            Some("icmp") => None,
+            Some(name) => {
+                let found = others.iter().find(|other| other.name == name && rank(other).is_some());
+                if found.is_none() {
+                    let own = file.probes.as_ref().and_then(|all| all.get(&spec.name));
+                    let own =
+                        own.and_then(|probe| probe.blocks.trace.as_ref()).is_some_and(|it| it.over.is_some());
+                    let block = if own { path.clone() } else { path_around(path) };
+                    let known: Vec<&str> = others
+                        .iter()
+                        .filter(|other| rank(other).is_some())
+                        .map(|it| it.name.as_str())
+                        .collect();
+                    let known: Vec<&str> = known.into_iter().chain(["icmp"]).collect();
+                    let rule = "is no probe of this target whose flow can be followed";
+                    check.wrong(
+                        &block.key("trace").key("over"),
+                        rule,
+                        &suggestion(name, known.iter().copied()),
+                    );
+                }
+                found
+            }
+            None if declared => {
+                others.iter().filter(|other| rank(other).is_some()).min_by_key(|other| rank(other))
+            }
+            None => None,
+        };
+        block.over = Some(chosen.map_or("icmp", |chosen| chosen.name.as_str()).to_owned());
+        Arc::make_mut(&mut spec.settings).trace.over = chosen.map(|chosen| Box::new(chosen.clone()));
+    }
 }
 
 /// `targets.hq` of `targets.hq.probes.tls`.
@@ -332,8 +392,11 @@ fn probe(
         check.wrong(&path.key("port"), format!("{} has no port", kind.name), "remove it");
     }
     let usual = Duration::from_secs(5);
+    // Runs of a trace must not overlap: routers limit their answers, and some quote too little to tell the
+    // runs apart.
+    let range = if kind.name == trace::INFO.name { (trace::LIMIT, INTERVAL.1) } else { INTERVAL };
     let interval = check
-        .duration(&path.key("interval"), entry.interval.as_ref(), INTERVAL)
+        .duration(&path.key("interval"), entry.interval.as_ref(), range)
         .unwrap_or(if kind.interval == usual { around.defaults.interval } else { kind.interval });
     let timeout = check.duration(&path.key("timeout"), entry.timeout.as_ref(), TIMEOUT);
     let full = check.duration(&path.key("full_interval"), entry.full_interval.as_ref(), FULL_INTERVAL);

@@ -103,7 +103,7 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
 }
 
 /// The parser's words without the place, which is told before them.
-fn plain(message: &str) -> String {
+pub(super) fn plain(message: &str) -> String {
     let mut words = message.trim();
     if let Some(at) = words.rfind(" at line ") {
         words = words.get(..at).unwrap_or(words);

@@ -13,7 +13,7 @@
 //! Invariants: what comes out depends on nothing but what went in; a sample of a series that was not
 //! placed changes nothing.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use super::dpd::{Feed, Profile, Survival, Verdict};
 use super::flap::Damping;
 use super::incident::{Incident, Stage};
 use super::incidents::Incidents;
+use super::kept::{Kept, KeptSurvival, Key, Knowledge};
 use super::liveness::Thresholds;
 use super::recorder::{Mark, Recorder};
 use super::watch::{Transition, Watch};
@@ -201,6 +202,31 @@ impl Track {
         self.downs.iter().copied()
     }
 
+    fn keep(&self, at: Timestamp) -> Kept {
+        let profile = |place: usize| self.placed.profiles.get(place);
+        let dpd = self.survivals.iter();
+        Kept {
+            key: Key::from(&self.placed.about),
+            at,
+            watch: self.watch.kept(),
+            answered: self.answered,
+            downs: self.downs.clone(),
+            dpd: dpd.filter_map(|(place, known)| Some(KeptSurvival::new(profile(*place)?, known))).collect(),
+        }
+    }
+
+    fn resume(&mut self, kept: &Kept, now: Timestamp) {
+        self.watch.resume(kept.watch.clone(), now);
+        self.answered = kept.answered;
+        self.downs = kept.downs.iter().rev().take(Self::DOWNS).rev().copied().collect();
+        for (place, survival) in &mut self.survivals {
+            let profile = self.placed.profiles.get(*place);
+            if let Some(known) = profile.and_then(|profile| kept.survival(profile)) {
+                survival.resume(known.clone(), kept.at);
+            }
+        }
+    }
+
     fn place(&mut self, placed: &Placed) {
         self.watch.set_damping(placed.damping);
         if self.placed.profiles != placed.profiles {
@@ -269,6 +295,8 @@ fn survivals(placed: &Placed) -> Vec<(usize, Survival)> {
 #[derive(Debug, Default)]
 pub struct Collector {
     tracks: Vec<Option<Box<Track>>>,
+    /// Of the process before this one; taken up by the series that are placed.
+    kept: HashMap<Key, Kept>,
     /// Empty between samples.
     passed: Vec<Transition>,
     /// What is an outage.
@@ -281,6 +309,26 @@ impl Collector {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One without series that goes on from what was kept of those it will have.
+    #[must_use]
+    pub fn resumed(knowledge: Knowledge) -> Self {
+        let kept = knowledge.series.into_iter().map(|kept| (kept.key.clone(), kept)).collect();
+        let mut collector = Self { kept, ..Self::default() };
+        collector.incidents.resume(knowledge.incidents);
+        collector
+    }
+
+    /// What is to be kept of all series over a restart; also of those that have not come back yet.
+    #[must_use]
+    pub fn keep(&mut self, now: Timestamp) -> Knowledge {
+        self.kept.retain(|_, kept| kept.usable(now));
+        let series = self.tracks.iter().flatten().map(|track| track.keep(now));
+        Knowledge {
+            series: series.chain(self.kept.values().cloned()).collect(),
+            incidents: self.incidents.keep(&self.tracks, now),
+        }
     }
 
     /// One that tells outages by these thresholds.
@@ -319,7 +367,15 @@ impl Collector {
                     Some(empty) => {
                         let track = empty.insert(Box::new(Track::new(placed, now)));
                         track.watch.set_outage(self.outage);
-                        self.incidents.place(series, &placed.about.target);
+                        if !self.kept.is_empty()
+                            && let Some(kept) = self.kept.remove(&Key::from(&placed.about))
+                            && kept.usable(now)
+                        {
+                            track.resume(&kept, now);
+                        }
+                        for mark in self.incidents.place(series, &placed.about, now) {
+                            track.recorder.push(mark);
+                        }
                     }
                     None => {}
                 }

@@ -15,6 +15,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::liveness::{Liveness, State, Thresholds};
 use crate::time::Timestamp;
 
@@ -62,8 +64,9 @@ pub enum Flapped {
 }
 
 /// The flap detector of one series.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Flap {
+    #[serde(skip)]
     damping: Damping,
     changes: Liveness,
     /// The penalty at a time.
@@ -75,6 +78,8 @@ pub struct Flap {
 impl Flap {
     /// The penalty of one change.
     pub const CHANGE: u32 = 1000;
+    /// No ceiling is above this.
+    const HIGHEST: f64 = 1e6;
 
     /// No penalty, from `now` on.
     #[must_use]
@@ -88,6 +93,19 @@ impl Flap {
         if self.until.is_some() {
             self.until = Some(self.calm_at());
         }
+    }
+
+    /// Goes on from what was kept, damped as configured now.
+    pub(super) fn resume(&mut self, kept: Self, long: bool) {
+        self.changes.resume(kept.changes, long);
+        self.penalty = kept.penalty;
+        self.until = kept.until.map(|_| self.calm_at());
+    }
+
+    /// Whether this can have been so at `now`.
+    pub(super) fn plausible(&self, now: Timestamp) -> bool {
+        let (penalty, at) = self.penalty;
+        self.changes.plausible(now) && at <= now && (0.0..=Self::HIGHEST).contains(&penalty)
     }
 
     /// The penalty at a time.
@@ -143,7 +161,7 @@ impl Flap {
 ///
 /// Source: Nagios Core `base/flapping.c`: change x of 20 (1 the oldest) weighs
 /// `(x - 1) · 0.5 / 19 + 0.75`; the percentage is `100 · sum / 20`.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct StateChange {
     /// The newest result in the lowest bit; nothing before the first.
     results: Option<u32>,

@@ -19,15 +19,18 @@ use std::time::Duration;
 use super::cause::{self, Others, Party};
 use super::collector::{About, Found, Track};
 use super::incident::{Cause, Change, Clue, Stage, Stance};
+use super::recorder::Mark;
 use super::witness::{Window, Witness};
 use crate::sample::{Carrier, SeriesId};
 use crate::time::{Timestamp, WallTime};
 
 mod fall;
+mod kept;
 mod open;
 mod record;
 
 use fall::{Fall, News};
+pub use kept::KeptIncident;
 use open::Open;
 
 /// Other targets that are asked what they saw.
@@ -48,6 +51,8 @@ fn track(tracks: &Tracks, series: SeriesId) -> Option<&Track> {
 pub(super) struct Incidents {
     targets: BTreeMap<String, Vec<SeriesId>>,
     open: BTreeMap<String, Box<Open>>,
+    /// Those of the process before this one, until their targets are there.
+    waiting: BTreeMap<String, KeptIncident>,
     clock: (Timestamp, WallTime),
     number: u64,
     /// Samples held by all that are open.
@@ -61,9 +66,10 @@ impl Incidents {
         self.deadline
     }
 
-    /// There is a new series.
-    pub(super) fn place(&mut self, series: SeriesId, target: &str) {
-        self.targets.entry(target.to_owned()).or_default().push(series);
+    /// There is a new series; tells what an incident has recorded of it before a restart.
+    pub(super) fn place(&mut self, series: SeriesId, about: &About, now: Timestamp) -> Vec<Mark> {
+        self.targets.entry(about.target.clone()).or_default().push(series);
+        self.welcome(series, about, now)
     }
 
     /// A series is about to be no more.

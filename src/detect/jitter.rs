@@ -9,14 +9,22 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// The jitter of one series.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Jitter {
+    #[serde(skip)]
     last: Option<(&'static str, Duration)>,
     seconds: Option<f64>,
 }
 
 impl Jitter {
+    /// Whether this can have been so.
+    pub(super) fn plausible(&self) -> bool {
+        self.seconds.is_none_or(|seconds| (0.0..=86_400.0).contains(&seconds))
+    }
+
     /// The jitter in seconds; nothing before two answers in a row.
     #[must_use]
     pub const fn seconds(&self) -> Option<f64> {

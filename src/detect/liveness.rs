@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Timestamp;
 use crate::words;
 
@@ -52,7 +54,7 @@ impl Default for Thresholds {
 }
 
 /// An unbroken row of results.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Row {
     good: bool,
     first: Timestamp,
@@ -61,8 +63,9 @@ struct Row {
 }
 
 /// The state of one series.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Liveness {
+    #[serde(skip)]
     thresholds: Thresholds,
     state: State,
     since: Timestamp,
@@ -74,6 +77,18 @@ impl Liveness {
     #[must_use]
     pub const fn new(thresholds: Thresholds, now: Timestamp) -> Self {
         Self { thresholds, state: State::Unknown, since: now, row: None }
+    }
+
+    /// Goes on from what was kept, by its own thresholds. With a long pause between, a row that had not
+    /// yet made a state is not carried over it.
+    pub(super) fn resume(&mut self, kept: Self, long: bool) {
+        *self = Self { thresholds: self.thresholds, row: kept.row.filter(|_| !long), ..kept };
+    }
+
+    /// Whether this can have been so at `now`.
+    pub(super) fn plausible(&self, now: Timestamp) -> bool {
+        let row = self.row.is_none_or(|row| row.first <= row.last && row.last <= now);
+        row && self.since <= now && self.state != State::Degraded
     }
 
     /// Judges by other thresholds from now on.

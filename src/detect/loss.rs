@@ -7,10 +7,12 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Timestamp;
 
 /// A window that is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LossWindow {
     /// When it began.
     pub began: Timestamp,
@@ -29,7 +31,7 @@ impl LossWindow {
 }
 
 /// A row of losses that is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LossRun {
     /// When the first of them was due.
     pub began: Timestamp,
@@ -38,9 +40,11 @@ pub struct LossRun {
 }
 
 /// The windows and runs of one series.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Loss {
+    #[serde(skip)]
     length: Duration,
+    #[serde(skip)]
     interval: Duration,
     window: Option<LossWindow>,
     run: Option<LossRun>,
@@ -57,6 +61,23 @@ impl Loss {
     pub fn new(interval: Duration) -> Self {
         let length = interval.saturating_mul(Self::PROBES).max(Self::SHORTEST);
         Self { length, interval, window: None, run: None, last: None }
+    }
+
+    /// Goes on from what was kept.
+    pub(super) fn resume(&mut self, kept: Self) {
+        *self = Self { length: self.length, interval: self.interval, ..kept };
+    }
+
+    /// Whether this can have been so at `now`.
+    pub(super) fn plausible(&self, now: Timestamp) -> bool {
+        let window = self.window.is_none_or(|window| window.began <= now && window.lost <= window.sent);
+        let last = self.last.is_none_or(|(at, gap)| at <= now && gap <= now.since(Timestamp::ZERO));
+        window && last && self.run.is_none_or(|run| run.began <= now)
+    }
+
+    /// When the last evidence was due.
+    pub(super) fn last(&self) -> Option<Timestamp> {
+        self.last.map(|(at, _)| at)
     }
 
     /// How long a window is.

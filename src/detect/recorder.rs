@@ -11,6 +11,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::collector::Bearing;
 use crate::sample::{Outcome, Reason, Sample};
 use crate::time::Timestamp;
@@ -79,7 +81,7 @@ impl Mark {
 }
 
 /// A mark in 8 bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Packed(u64);
 
 impl Packed {

@@ -8,6 +8,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::evidence::{Evidence, Order};
 use super::flap::{Damping, Flap, Flapped, StateChange};
 use super::jitter::Jitter;
@@ -68,12 +70,14 @@ pub enum Transition {
 #[derive(Debug, Clone)]
 pub struct Watch {
     order: Order,
+    /// How long nothing may be known within a row of results.
+    short_pause: Duration,
     folds: Folds,
 }
 
-/// What folds evidence that is in order.
-#[derive(Debug, Clone)]
-struct Folds {
+/// What folds evidence that is in order; all of a watch that is kept over a restart.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Folds {
     loss: Loss,
     jitter: Jitter,
     serving: Liveness,
@@ -85,6 +89,11 @@ struct Folds {
 }
 
 impl Watch {
+    /// A pause this short breaks no row of results: a restart takes less.
+    const SHORT: Duration = Duration::from_secs(60);
+    /// Nor does one of so many intervals.
+    const SHORT_INTERVALS: u32 = 3;
+
     /// Nothing is known, from `now` on, of a series with that interval and timeout.
     #[must_use]
     pub fn new(interval: Duration, timeout: Duration, damping: Damping, now: Timestamp) -> Self {
@@ -97,13 +106,36 @@ impl Watch {
             percent: StateChange::default(),
             degraded: None,
         };
-        Self { order: Order::new(interval, timeout), folds }
+        let short_pause = interval.saturating_mul(Self::SHORT_INTERVALS).max(Self::SHORT);
+        Self { order: Order::new(interval, timeout), short_pause, folds }
+    }
+
+    /// What is to be kept over a restart. Evidence that is held back is not: what it waits for will
+    /// never be known.
+    #[must_use]
+    pub fn kept(&self) -> Folds {
+        self.folds.clone()
+    }
+
+    /// Goes on from what was kept, after a pause: a hole in the evidence, and no more. The state, the
+    /// outage and the penalty hold on; a row of results that had not yet made a state does so over a
+    /// short pause only.
+    pub fn resume(&mut self, kept: Folds, now: Timestamp) {
+        let long = kept.loss.last().is_none_or(|last| now.since(last) > self.short_pause);
+        let folds = &mut self.folds;
+        folds.loss.resume(kept.loss);
+        folds.jitter = kept.jitter;
+        folds.serving.resume(kept.serving, long);
+        folds.reached.resume(kept.reached, long);
+        folds.flap.resume(kept.flap, long);
+        folds.percent = kept.percent;
+        folds.degraded = kept.degraded;
     }
 
     /// Takes a sample in, and appends what changed to `out`.
     pub fn observe(&mut self, sample: &Sample, out: &mut Vec<Transition>) {
         let Some(evidence) = Evidence::of(sample) else { return };
-        let Self { order, folds } = self;
+        let Self { order, folds, .. } = self;
         order.put(evidence, sample.done, |evidence| folds.fold(&evidence, out));
     }
 
@@ -153,6 +185,17 @@ impl Watch {
 impl Folds {
     /// A share of a window needs this many probes; its quarter and half are the thresholds.
     const DEGRADED_PROBES: u32 = 10;
+
+    /// Whether this can have been so at `now`: what was kept comes from a file.
+    #[must_use]
+    pub fn plausible(&self, now: Timestamp) -> bool {
+        self.loss.plausible(now)
+            && self.jitter.plausible()
+            && self.serving.plausible(now)
+            && self.reached.plausible(now)
+            && self.flap.plausible(now)
+            && self.degraded.is_none_or(|since| since <= now)
+    }
 
     const fn state(&self) -> (State, Timestamp) {
         match (self.serving.state(), self.degraded) {

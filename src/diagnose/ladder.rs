@@ -21,6 +21,10 @@
 //! | ports | an answer that is bad for the user (certificate, full) | failed, that reason |
 //! | ports | `OpenVPN` on UDP is silent and no key is configured | unknown: the healthy state looks the same |
 //! | ports | `OpenVPN`: either of UDP and TCP answers | ok |
+//! | ports | `WireGuard` is silent and no key of a peer is configured | unknown, `key_required` |
+//! | ports | another SSL VPN, or a web server, than declared | failed, `wrong_flavour` |
+//! | ports | a page with an unexpected status | failed, `http_status`; told if another way out is in order |
+//! | ports | a certificate that is bad by one way out only | failed, `captive_or_hijacked` |
 //! | ports | L2TP in the clear | never decides; silence is healthy behind `IPsec`, an answer is a finding |
 //! | ports | TLS too old for us | ok, with the reason `tls_legacy` |
 //! | authenticate | hung up on with a key configured | failed, `key_required` |
@@ -28,6 +32,10 @@
 //! | authenticate | the gateway refuses its credentials, or cannot prove its own | failed, `auth_failed` |
 //! | authenticate | the session is not answered, or its proposals are refused | unknown |
 //! | tunnel | the site's own proposals refused, and no other accepted | failed, `no_proposal_chosen` |
+//! | route, `inside_routes` | the ways that packets would take | see `way` |
+//! | tunnel | large packets of the VPN's own flow vanish, small ones are answered | failed, `mtu_black_hole` |
+//! | tunnel | large pings vanish | unknown, `mtu_black_hole`: it may be a filter of pings |
+//! | inside names, hosts | see [`super::inside`] | |
 //! | authenticate, tunnel, inside | anything else | skipped |
 //! | any | only faults of ours | unknown, the fault named, and out of the judgement if another unit has evidence |
 //!
@@ -36,10 +44,14 @@
 
 use std::net::IpAddr;
 
+use super::inside;
 use super::rungs::{authenticate, found, ports, reach, tunnel};
 use super::unit::{Declared, Judged, Unit, fault, untried};
-use super::{Diagnosis, Evidence, Note, Said, Status, Step, StepResult, Survey};
-use crate::config::Target;
+use super::way::{inside_routes, own_tunnel};
+use super::{
+    Diagnosis, Evidence, LadderReason, Note, Observed, Said, Status, Step, StepReason, StepResult, Survey,
+};
+use crate::config::{Target, Vpn};
 use crate::sample::{Fault, Outcome, Reason};
 use crate::session::Teardown;
 
@@ -52,34 +64,84 @@ pub fn diagnose(survey: &Survey, target: &Target) -> Diagnosis {
 /// The same, from what is declared.
 #[must_use]
 pub(super) fn climb(survey: &Survey, declared: &Declared) -> Diagnosis {
+    let mut diagnosis = rungs(survey, declared);
+    diagnosis.not_known = not_known(survey, declared, &diagnosis);
+    diagnosis
+}
+
+/// What takes a whole session of a user, unless a host inside has answered through the tunnel.
+fn not_known(survey: &Survey, declared: &Declared, diagnosis: &Diagnosis) -> Vec<&'static str> {
+    let through = declared.inside.as_ref().is_some_and(|inside| inside.egress.is_some())
+        && diagnosis.step(Step::InsideHosts).is_some_and(|step| step.status == Status::Ok);
+    if through {
+        return Vec::new();
+    }
+    let answers = |pick: &dyn Fn(&str) -> bool| {
+        survey
+            .observed
+            .iter()
+            .any(|seen| pick(seen.kind.name) && seen.report.outcome.received() == Some(true))
+    };
+    let mut all = Vec::new();
+    if !declared.vpn.is_empty() || answers(&|kind| kind.starts_with("ike") || kind.starts_with("openvpn")) {
+        all.push("credentials");
+    }
+    let ipsec = declared.vpn.iter().any(|vpn| matches!(vpn, Vpn::Ipsec | Vpn::L2tpIpsec));
+    if ipsec || (declared.vpn.is_empty() && answers(&|kind| kind.starts_with("ike"))) {
+        all.extend(["phase2_mismatch", "esp_broken_by_nat"]);
+    }
+    all
+}
+
+fn rungs(survey: &Survey, declared: &Declared) -> Diagnosis {
     let say = |note| Said::new(note).with("host", &survey.host);
     let name = name(survey, say(Note::NameLiteral));
     let mut steps = vec![step(Step::Name, name.clone())];
+    // What the kernel says of its routes needs no answer from anybody.
+    let inside = inside_routes(declared.inside.as_ref(), survey.ways.as_ref());
     if name.status != Status::Ok {
         steps.extend([Step::Route, Step::Reach, Step::Ports].map(|it| step(it, untried())));
-        steps.extend(skipped());
+        steps.extend(skipped(inside));
         return Diagnosis::new(declared.target.clone(), survey.time, !declared.vpn.is_empty(), steps);
     }
-    let route = route(survey, &say);
+    let mut route = route(survey, &say);
+    if route.status == Status::Ok
+        && let Some(through) = own_tunnel(survey, declared.through_tunnel)
+    {
+        let said = route.said;
+        route = through;
+        route.said.extend(said);
+    }
     let (units, left_out) = units(survey, declared);
-    let routed = route.status == Status::Ok;
+    // A way into the tunnel is a way; what it comes to is seen by the probes.
+    let routed = route.fault.is_none() && route.status != Status::Unknown;
     steps.push(step(Step::Route, route));
     if units.is_empty() && !routed {
         steps.extend([Step::Reach, Step::Ports].map(|it| step(it, untried())));
-        steps.extend(skipped());
+        steps.extend(skipped(inside));
         return Diagnosis::new(declared.target.clone(), survey.time, !declared.vpn.is_empty(), steps);
     }
     let mut reach = over_units(&units, reach);
     reach.said.extend(left_out);
     steps.push(step(Step::Reach, reach));
-    let ports = if declared.vpn.is_empty() { found } else { ports };
-    steps.push(step(Step::Ports, over_units(&units, ports)));
+    let rung = if declared.vpn.is_empty() { found } else { ports };
+    steps.push(step(Step::Ports, by_other_ways(&units, over_units(&units, rung))));
     let keys = over_units(&units, authenticate);
     let signed_in = survey.session.map(|session| signed_in(session, &say));
     // A key that a port refuses is not made good by a session elsewhere.
     steps.push(step(Step::Authenticate, signed_in.filter(|_| keys.status != Status::Failed).unwrap_or(keys)));
     steps.push(step(Step::Tunnel, over_units(&units, tunnel)));
-    steps.extend(skipped().into_iter().skip(2));
+    for mut last in skipped(inside).into_iter().skip(2) {
+        let judged = match last.step {
+            Step::InsideNames => inside::names(survey),
+            Step::InsideHosts => inside::hosts(survey),
+            _ => None,
+        };
+        if let Some(judged) = judged {
+            last = step(last.step, judged);
+        }
+        steps.push(last);
+    }
     Diagnosis::new(declared.target.clone(), survey.time, !declared.vpn.is_empty(), steps)
 }
 
@@ -88,16 +150,16 @@ fn step(step: Step, judged: Judged) -> StepResult {
     StepResult { step, status, reason, fault, said, evidence }
 }
 
-fn skipped() -> Vec<StepResult> {
-    [
-        (Step::Authenticate, Note::AuthSkipped),
-        (Step::Tunnel, Note::TunnelSkipped),
-        (Step::InsideRoutes, Note::InsideSkipped),
-        (Step::InsideNames, Note::InsideSkipped),
-        (Step::InsideHosts, Note::InsideSkipped),
+/// The steps that take more than the probes, with what is known of the routes.
+fn skipped(inside_routes: Judged) -> Vec<StepResult> {
+    let skipped = |it, note| step(it, Judged::new(Status::Skipped, Said::new(note)));
+    vec![
+        skipped(Step::Authenticate, Note::AuthSkipped),
+        skipped(Step::Tunnel, Note::TunnelSkipped),
+        step(Step::InsideRoutes, inside_routes),
+        skipped(Step::InsideNames, Note::InsideSkipped),
+        skipped(Step::InsideHosts, Note::InsideSkipped),
     ]
-    .map(|(it, note)| step(it, Judged::new(Status::Skipped, Said::new(note))))
-    .into()
 }
 
 /// The step `authenticate`, where a session is configured.
@@ -231,6 +293,34 @@ fn units<'a>(survey: &'a Survey, declared: &'a Declared) -> (Vec<Unit<'a>>, Vec<
         false
     });
     (units, said)
+}
+
+/// Of a page that is bad by one way out and good by another, what that shows.
+fn by_other_ways(units: &[Unit<'_>], mut judged: Judged) -> Judged {
+    let Some(StepReason::Probe(reason)) = judged.reason else { return judged };
+    let own = matches!(reason, Reason::CertNameMismatch | Reason::CertUntrusted);
+    if judged.status != Status::Failed || !(own || reason == Reason::HttpStatus) {
+        return judged;
+    }
+    let asks = |seen: &&&Observed| matches!(seen.kind.name, "http" | "tls" | "sslvpn");
+    let bad = |unit: &&Unit<'_>| {
+        unit.seen.iter().filter(asks).any(|seen| seen.report.outcome.reason() == Some(reason))
+    };
+    let good = |unit: &&Unit<'_>| {
+        let mut asked = unit.seen.iter().filter(asks).peekable();
+        asked.peek().is_some() && asked.all(|seen| seen.report.outcome == Outcome::OK)
+    };
+    let Some(unit) = units.iter().find(bad) else { return judged };
+    let other = units.iter().filter(|it| it.egress != unit.egress).find(good);
+    let Some(other) = other else { return judged };
+    let told = |note| unit.say(note).with("where", other.egress);
+    if own {
+        judged.said.insert(0, told(Note::Hijacked));
+        judged.reason = Some(LadderReason::CaptiveOrHijacked.into());
+    } else {
+        judged.said.push(told(Note::OnlyThisWay));
+    }
+    judged
 }
 
 fn place(unit: &Unit<'_>) -> String {

@@ -13,6 +13,11 @@ use crate::sample::{Fault, Outcome, Reason};
 use crate::time::WallTime;
 use crate::words;
 
+pub mod advice;
+pub mod counsel;
+pub mod incident;
+mod incident_words;
+mod inside;
 mod ladder;
 mod notes;
 pub mod render;
@@ -21,6 +26,7 @@ mod service;
 pub mod survey;
 pub mod text;
 mod unit;
+mod way;
 
 pub use ladder::diagnose;
 pub use survey::{Observed, Survey};
@@ -207,6 +213,8 @@ pub struct Diagnosis {
     pub failed_step: Option<Step>,
     /// Every step, in their order.
     pub steps: Vec<StepResult>,
+    /// What this survey could not know, by the names of entries of [`advice`].
+    pub not_known: Vec<&'static str>,
 }
 
 impl Diagnosis {
@@ -220,7 +228,7 @@ impl Diagnosis {
             None if works => Verdict::Ok,
             None => Verdict::Unknown,
         };
-        Self { target, time, verdict, failed_step, steps }
+        Self { target, time, verdict, failed_step, steps, not_known: Vec::new() }
     }
 
     /// The result of a step.

@@ -9,6 +9,8 @@ use serde::Serialize;
 
 use super::text::{fault_text, reason_text};
 use super::{Diagnosis, Lang, Observed, Status, Step, StepResult, Survey, Verdict};
+use super::{advice, counsel};
+use crate::route::Ways;
 use crate::sample::{Detail, Details, Fault, Outcome, Reason};
 
 #[derive(Serialize)]
@@ -20,7 +22,10 @@ struct Document<'a> {
     verdict: Verdict,
     failed_step: Option<Step>,
     steps: Vec<StepRow<'a>>,
+    routes: Option<&'a Ways>,
     probes: Vec<ProbeRow<'a>>,
+    inside: Vec<ProbeRow<'a>>,
+    not_known: Vec<counsel::NotKnownRow<'static>>,
 }
 
 #[derive(Serialize)]
@@ -31,6 +36,7 @@ struct StepRow<'a> {
     fault: Option<Fault>,
     text: String,
     evidence: Vec<EvidenceRow<'a>>,
+    advice: Option<counsel::AdviceRow<'static>>,
 }
 
 #[derive(Serialize)]
@@ -76,9 +82,9 @@ fn details(observed: &Observed) -> Details {
     if let Some(kept) = findings.half_open_left {
         details.number("half_open_left_seconds", i64::try_from(kept.as_secs()).unwrap_or(i64::MAX));
     }
-    if !findings.hops.is_empty() {
-        let hop = |hop: &Option<std::net::IpAddr>| hop.map_or_else(|| "*".to_owned(), |hop| hop.to_string());
-        details.list("hops", findings.hops.iter().map(|it| hop(it).as_str().into()));
+    if let Some(path) = &findings.path {
+        let hop = |hop: Option<std::net::IpAddr>| hop.map_or_else(|| "*".to_owned(), |hop| hop.to_string());
+        details.list("hops", path.hops.iter().map(|it| hop(it.address()).as_str().into()));
     }
     details
 }
@@ -116,30 +122,36 @@ pub fn json(diagnosis: &Diagnosis, survey: &Survey, lang: Lang) -> Result<String
                     fault: it.fault,
                     text,
                     evidence: evidence.collect(),
+                    advice: advice::of(it)
+                        .filter(|_| counsel::wanted(it))
+                        .map(|entry| counsel::row(entry, &counsel::slots(it, survey), lang)),
                 }
             })
             .collect(),
-        probes: survey
-            .observed
-            .iter()
-            .map(|seen| ProbeRow {
-                probe: &seen.probe,
-                kind: seen.kind.name,
-                member: seen.member.to_string(),
-                address: seen.address.to_string(),
-                egress: &seen.egress,
-                form: seen.form,
-                outcome: seen.report.outcome.as_str(),
-                reason: seen.report.outcome.reason(),
-                fault: fault(seen.report.outcome),
-                rtt_seconds: seen.report.rtt.map(|rtt| rtt.as_secs_f64()),
-                details: details(seen),
-            })
-            .collect(),
+        routes: survey.ways.as_ref(),
+        probes: survey.observed.iter().map(probe_row).collect(),
+        inside: survey.inside.iter().map(probe_row).collect(),
+        not_known: counsel::not_known(diagnosis, lang),
     };
     let mut text = serde_json::to_string_pretty(&document)?;
     text.push('\n');
     Ok(text)
+}
+
+fn probe_row(seen: &Observed) -> ProbeRow<'_> {
+    ProbeRow {
+        probe: &seen.probe,
+        kind: seen.kind.name,
+        member: seen.member.to_string(),
+        address: seen.address.to_string(),
+        egress: &seen.egress,
+        form: seen.form,
+        outcome: seen.report.outcome.as_str(),
+        reason: seen.report.outcome.reason(),
+        fault: fault(seen.report.outcome),
+        rtt_seconds: seen.report.rtt.map(|rtt| rtt.as_secs_f64()),
+        details: details(seen),
+    }
 }
 
 const fn status_word(status: Status, lang: Lang) -> &'static str {
@@ -153,7 +165,7 @@ const fn status_word(status: Status, lang: Lang) -> &'static str {
     }
 }
 
-const fn step_word(step: Step, lang: Lang) -> &'static str {
+pub(super) const fn step_word(step: Step, lang: Lang) -> &'static str {
     match (step, lang) {
         (_, Lang::En) => step.as_str(),
         (Step::Name, Lang::Ja) => "名前解決",
@@ -179,7 +191,7 @@ const fn outcome_word(outcome: Outcome, lang: Lang) -> &'static str {
 }
 
 /// Pads to `width` columns; a wide character takes two.
-fn pad(text: &str, width: usize) -> String {
+pub(super) fn pad(text: &str, width: usize) -> String {
     let columns: usize = text.chars().map(|c| if c >= '\u{1100}' { 2 } else { 1 }).sum();
     format!("{text}{}", " ".repeat(width.saturating_sub(columns)))
 }
@@ -209,7 +221,7 @@ pub fn text(diagnosis: &Diagnosis, survey: &Survey, lang: Lang) -> String {
         let heading = if lang == Lang::Ja { "測定結果" } else { "What the probes saw" };
         let _ = writeln!(out, "\n{heading}:");
     }
-    for seen in &survey.observed {
+    for seen in survey.observed.iter().chain(&survey.inside) {
         out.push_str(&probe_line(seen, lang));
     }
     let verdict = match (diagnosis.verdict, diagnosis.failed_step, lang) {
@@ -223,6 +235,7 @@ pub fn text(diagnosis: &Diagnosis, survey: &Survey, lang: Lang) -> String {
         (Verdict::Unknown, _, Lang::En) => "Verdict: unknown; it cannot be told from here.".to_owned(),
         (Verdict::Unknown, _, Lang::Ja) => "判定: 不明(ここからは判断できません)".to_owned(),
     };
+    out.push_str(&counsel::advice_text(diagnosis, survey, lang));
     let _ = writeln!(out, "\n{verdict}");
     out
 }

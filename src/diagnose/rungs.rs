@@ -3,7 +3,7 @@
 
 use super::unit::{Judged, Sign, Unit, alive, detail, fault, is_certificate, not_after, under_load, untried};
 use super::{Evidence, LadderReason, Note, Observed, Said, Status};
-use crate::sample::{Fault, Outcome, Reason};
+use crate::sample::{Detail, Fault, Outcome, Reason};
 
 /// The step `reach`: whatever comes back from the address shows that it is reached.
 pub(super) fn reach(unit: &Unit<'_>) -> Judged {
@@ -95,6 +95,9 @@ fn aggressive(unit: &Unit<'_>) -> Option<Said> {
     Some(unit.say(Note::Aggressive).with("ports", unit.declared.label(seen)))
 }
 
+/// The kinds that only run where they are written down.
+const DECLARED: [&str; 4] = ["http", "rdp", "stun", "wireguard"];
+
 /// The step `ports` of a target that declares its VPNs: every service must answer.
 pub(super) fn ports(unit: &Unit<'_>) -> Judged {
     let mut services: Vec<Judged> = unit.ike().into_iter().chain(unit.openvpn()).collect();
@@ -106,6 +109,10 @@ pub(super) fn ports(unit: &Unit<'_>) -> Judged {
         !taken
     };
     services.extend(probes(unit, "tcp").into_iter().filter(alone).filter_map(|probe| unit.tcp(probe)));
+    services.extend(unit.wireguard());
+    for kind in ["sslvpn", "http", "rdp", "stun"] {
+        services.extend(probes(unit, kind).into_iter().filter_map(|probe| unit.service(kind, probe)));
+    }
     let evidence = services.iter().flat_map(|it| it.evidence.clone()).collect();
     let Some(worst) = [Status::Failed, Status::Unknown, Status::Ok]
         .into_iter()
@@ -122,7 +129,12 @@ pub(super) fn ports(unit: &Unit<'_>) -> Judged {
     for it in services.into_iter().filter(|it| it.status == worst) {
         all.reason = all.reason.or(it.reason);
         all.fault = all.fault.or(it.fault);
-        all.said.extend(it.said);
+        for said in it.said {
+            // Two probes of one port find the same certificate.
+            if !all.said.contains(&said) {
+                all.said.push(said);
+            }
+        }
     }
     all.ports = answering;
     if worst == Status::Ok {
@@ -134,8 +146,12 @@ pub(super) fn ports(unit: &Unit<'_>) -> Judged {
 
 /// The step `ports` of a target that declares nothing: what is there is told, what is not is no failure.
 pub(super) fn found(unit: &Unit<'_>) -> Judged {
-    const VPN: [&str; 8] =
-        ["ike", "ike_natt", "ikev1", "ikev1_natt", "l2tp", "openvpn_udp", "openvpn_tcp", "tls"];
+    const VPN: [&str; 9] =
+        ["ike", "ike_natt", "ikev1", "ikev1_natt", "l2tp", "openvpn_udp", "openvpn_tcp", "tls", "wireguard"];
+    // Who writes these probes down wants them answered: they are no part of a look around.
+    if unit.seen.iter().any(|seen| DECLARED.contains(&seen.kind.name)) {
+        return ports(unit);
+    }
     let speaking: Vec<&Observed> = unit
         .seen
         .iter()
@@ -237,8 +253,38 @@ fn on_request(observed: &Observed) -> bool {
     matches!(observed.form, "audit" | "aggressive")
 }
 
+/// Large packets that vanish on the way, small ones being answered.
+fn black_hole(unit: &Unit<'_>) -> Option<Judged> {
+    let holes =
+        |seen: &&&Observed| seen.report.findings.as_ref().is_some_and(|it| it.details.is("mtu_black_hole"));
+    let seen = unit.seen.iter().find(holes)?;
+    let details = &seen.report.findings.as_ref()?.details;
+    let bytes = match details.get("path_mtu") {
+        Some(Detail::Number(bytes)) => bytes.to_string(),
+        _ => return None,
+    };
+    // A firewall may refuse large pings and nothing else; the VPN's own packets prove it.
+    let (status, note) = match details.get_text("mtu_over") {
+        Some("icmp") | None => (Status::Unknown, Note::MtuBlackHolePing),
+        Some(_) => (Status::Failed, Note::MtuBlackHole),
+    };
+    let judged = Judged::new(status, unit.say(note).with("bytes", bytes)).because(LadderReason::MtuBlackHole);
+    Some(judged.on(vec![Evidence::of(seen)]))
+}
+
 /// The step `tunnel`, as far as phase 1 is told without credentials.
 pub(super) fn tunnel(unit: &Unit<'_>) -> Judged {
+    let phase1 = phase1(unit);
+    match black_hole(unit).filter(|_| !unit.declared.vpn.is_empty() && phase1.status != Status::Failed) {
+        Some(mut hole) => {
+            hole.said.extend(phase1.said.into_iter().filter(|said| said.note == Note::TunnelPhase1));
+            hole
+        }
+        None => phase1,
+    }
+}
+
+fn phase1(unit: &Unit<'_>) -> Judged {
     if let Some(seen) = unit.seen.iter().find(|seen| accepted(seen)) {
         let chosen = detail(seen, &["suite", "group"]);
         return Judged::new(Status::Skipped, unit.say(Note::TunnelPhase1).with("detail", chosen))

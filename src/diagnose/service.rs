@@ -4,8 +4,8 @@
 //! user, or on silence beside another sign of life; silence alone, and any fault of ours, is unknown.
 
 use super::unit::{Heard, Judged, Sign, Unit, detail, is_certificate, not_after, under_load};
-use super::{LadderReason, Note, Said, Status};
-use crate::sample::{Phase, Reason};
+use super::{LadderReason, Note, Observed, Said, Status};
+use crate::sample::{Detail, Fault, Phase, Reason};
 
 impl Unit<'_> {
     /// The IKE ports: version 1 and 2 together, 500 and 4500 apart.
@@ -132,6 +132,91 @@ impl Unit<'_> {
             _ => self.tcp_port(&heard),
         };
         Some(judged.on(heard.evidence()))
+    }
+
+    /// `WireGuard`: it answers peers it knows and nobody else.
+    pub fn wireguard(&self) -> Option<Judged> {
+        let heard = self.kinds(&["wireguard"])?;
+        let say = |note| self.say(note).with("ports", &heard.label);
+        let judged = match heard.sign {
+            Sign::Fault(Fault::ExpectedSilence) => {
+                Judged::new(Status::Unknown, say(Note::WireguardNoKey)).because(Reason::KeyRequired)
+            }
+            Sign::Speaks if under_load(heard.best) => {
+                Judged::answering(vec![heard.label.clone()], Some(say(Note::WireguardLoad)))
+            }
+            _ => {
+                let port = self.declared.port(heard.best).to_string();
+                let silence = (Note::WireguardSilent, Note::WireguardSilentUnknown);
+                let mut judged = self.together(&[&heard], None, silence);
+                judged.said = judged.said.into_iter().map(|said| said.with("port", &port)).collect();
+                judged
+            }
+        };
+        Some(judged.on(heard.evidence()))
+    }
+
+    /// One of the services with a greeting of its own: `sslvpn`, `http`, `rdp`, `stun`.
+    pub fn service(&self, kind: &str, probe: &str) -> Option<Judged> {
+        let heard = self.heard(|observed| observed.kind.name == kind && observed.probe == probe)?;
+        let port = self.declared.port(heard.best).to_string();
+        let say = |note| self.say(note).with("ports", &heard.label).with("port", &port);
+        let text = |key: &str| {
+            let details = heard.best.report.findings.as_ref().map(|findings| &findings.details);
+            details.and_then(|details| details.get_text(key)).unwrap_or("?").to_owned()
+        };
+        let judged = match heard.sign {
+            Sign::Denies(Reason::WrongFlavour) => {
+                let said =
+                    say(Note::WrongFlavour).with("detail", text("flavour")).with("way", text("declared"));
+                Judged::new(Status::Failed, said).because(Reason::WrongFlavour)
+            }
+            Sign::Denies(Reason::HttpStatus) => {
+                let said = say(Note::HttpStatus).with("detail", Self::status(heard.best));
+                Judged::new(Status::Failed, said).because(Reason::HttpStatus)
+            }
+            Sign::Denies(Reason::TlsAlert) => {
+                let alert = detail(heard.best, &["tls_alert", "alert"]);
+                Judged::new(Status::Failed, say(Note::TlsAlert).with("detail", alert))
+                    .because(Reason::TlsAlert)
+            }
+            Sign::Objects(Reason::TlsLegacy) | Sign::Denies(Reason::TlsLegacy) => {
+                Judged::answering(vec![heard.label.clone()], Some(say(Note::TlsLegacy)))
+                    .because(Reason::TlsLegacy)
+            }
+            // A remote desktop's certificate is its own affair: its dates are told and fail nobody.
+            Sign::Objects(reason) if kind == "rdp" && is_certificate(reason) => {
+                let said = say(Note::CertificateFound).with("detail", not_after(heard.best)).reason(reason);
+                Judged::answering(vec![heard.label.clone()], Some(said)).because(reason)
+            }
+            Sign::Objects(reason) => self.certificate(&heard, reason),
+            Sign::Speaks if heard.best.report.findings.as_ref().is_some_and(|it| it.details.is("nat")) => {
+                let said = say(Note::BehindNat).with("detail", text("mapped_address"));
+                Judged::answering(vec![heard.label.clone()], Some(said))
+            }
+            Sign::Silent if heard.label.starts_with("TCP") && Self::connected(&heard) => {
+                Judged::new(Status::Failed, say(Note::TlsSilent)).because(Reason::NoAnswer)
+            }
+            _ => self.tcp_port(&heard),
+        };
+        Some(judged.on(heard.evidence()))
+    }
+
+    fn connected(heard: &Heard<'_>) -> bool {
+        heard.all.iter().any(|seen| seen.report.phases.iter().any(|(phase, _)| *phase == Phase::Connect))
+    }
+
+    /// `404`, and to where it sends us, if it does.
+    fn status(seen: &Observed) -> String {
+        let Some(findings) = &seen.report.findings else { return "?".to_owned() };
+        let status = match findings.details.get("status") {
+            Some(Detail::Number(status)) => status.to_string(),
+            _ => "?".to_owned(),
+        };
+        match findings.details.get_text("location") {
+            Some(location) => format!("{status}, {location}"),
+            None => status,
+        }
     }
 
     /// A plain TCP port.

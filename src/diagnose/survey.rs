@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::probe::Kind;
+use crate::route::Ways;
 use crate::sample::{Fault, Report};
 use crate::session::Teardown;
 use crate::time::WallTime;
@@ -38,8 +39,12 @@ pub struct Survey {
     pub resolved: Result<Vec<IpAddr>, String>,
     /// Per member: the source address the host would use, or why it cannot send.
     pub routes: Vec<(IpAddr, Result<IpAddr, Fault>)>,
+    /// The ways that packets would take, if the kernel was asked.
+    pub ways: Option<Ways>,
     /// What the probes saw, in the order they ran.
     pub observed: Vec<Observed>,
+    /// What the hosts and resolvers behind the tunnel answered; `probe` is how they were asked.
+    pub inside: Vec<Observed>,
     /// What signing in as the configured session came to: whether without a child, or why not. Nothing
     /// if no session is configured.
     pub session: Option<Result<bool, Teardown>>,

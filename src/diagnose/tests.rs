@@ -25,7 +25,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn observed(kind: &str, outcome: Outcome) -> Observed {
+pub(super) fn observed(kind: &str, outcome: Outcome) -> Observed {
     let (kind, form) = kind.split_once('/').unwrap_or((kind, "version"));
     let form =
         ["version", "policy", "full", "reset", "aggressive"].into_iter().find(|it| *it == form).unwrap();
@@ -54,7 +54,9 @@ fn survey(seen: &[(&str, Outcome)]) -> Survey {
         host: "vpn.example.jp".to_owned(),
         resolved: Ok(vec![ip("192.0.2.1")]),
         routes: vec![(ip("192.0.2.1"), Ok(ip("198.51.100.7")))],
+        ways: None,
         observed: seen.iter().map(|(kind, outcome)| observed(kind, *outcome)).collect(),
+        inside: Vec::new(),
         session: None,
     }
 }
@@ -730,6 +732,14 @@ fn every_sentence_uses_slots_that_exist_and_both_languages_have_it() {
         "port4500",
         "where",
         "probe",
+        "tunnel",
+        "prefix",
+        "prefixes",
+        "network",
+        "link",
+        "way",
+        "class",
+        "bytes",
     ];
     for note in Note::ALL {
         for lang in Lang::ALL {
@@ -784,4 +794,193 @@ fn a_configured_session_decides_authenticate() {
             assert!(!step.text(lang).is_empty() && !step.text(lang).contains('{'), "{}", step.text(lang));
         }
     }
+}
+
+/// Every step that failed, or is not known for a reason, comes with advice.
+#[test]
+fn every_step_and_reason_of_the_ladder_has_its_entry() {
+    let outcomes: Vec<Outcome> = Reason::ALL
+        .iter()
+        .flat_map(|reason| [Answered(Some(*reason)), Refused(*reason), Lost(*reason)])
+        .chain([YES, Unsent(Fault::ExpectedSilence)])
+        .collect();
+    let check = |survey: &Survey, words: &str, what: &str| {
+        for step in ladder::climb(survey, &declared(words)).steps {
+            if step.reason.is_some() && counsel::wanted(&step) {
+                assert!(advice::of(&step).is_some(), "{what}: {} {:?}", step.step, step.reason);
+            }
+        }
+    };
+    let words = ["", "ipsec +own", "l2tp-ipsec", "ssl-vpn", "openvpn", "openvpn +key", "wireguard"];
+    for kind in Kind::all() {
+        // Only what the kind can report.
+        for outcome in outcomes.iter().filter(|it| it.reason().is_none_or(|it| kind.reasons.contains(&it))) {
+            for other in [YES, SILENT] {
+                let mut seen = survey(&[("icmp", other), (kind.name, *outcome)]);
+                for words in words {
+                    check(&seen, words, &format!("{} {outcome:?} {words}", kind.name));
+                }
+                if !["dns", "icmp", "tcp", "rdp", "http"].contains(&kind.name) {
+                    continue;
+                }
+                seen.inside = seen.observed.drain(..).collect();
+                seen.inside[0].address = ip("10.20.0.1");
+                check(&seen, "", &format!("inside {} {outcome:?}", kind.name));
+            }
+        }
+    }
+}
+
+fn detailed(kind: &str, outcome: Outcome, flags: &[&'static str]) -> Observed {
+    let mut seen = observed(kind, outcome);
+    for flag in flags {
+        seen.report.findings().details.flag(flag, true);
+    }
+    seen
+}
+
+fn inside(rows: Vec<(&str, Observed)>) -> Survey {
+    let mut all = survey(&[("icmp", YES), ("ike", YES), ("ike_natt", YES)]);
+    for (address, seen) in rows {
+        all.inside.push(Observed {
+            probe: format!("{}://{address}", seen.kind.name),
+            address: ip(address),
+            ..seen
+        });
+    }
+    all
+}
+
+/// Names and hosts inside, each fault beside its healthy twin.
+#[test]
+fn inside_names_and_hosts() {
+    const WRONG: Outcome = Refused(Reason::WrongAnswer);
+    let (dns, host) = ("10.20.0.53", "10.20.0.10");
+    let of = |kind: &str, outcome| observed(kind, outcome);
+    let rows: Vec<(&str, Survey, [&str; 2])> = vec![
+        ("healthy", inside(vec![(dns, of("dns", YES)), (host, of("rdp", YES))]), ["ok", "ok"]),
+        (
+            "dns silent",
+            inside(vec![(dns, of("dns", SILENT)), (host, of("rdp", YES))]),
+            ["failed resolver_unreachable", "ok"],
+        ),
+        (
+            "all silent",
+            inside(vec![(dns, of("dns", SILENT)), (host, of("rdp", SILENT))]),
+            ["unknown no_answer", "unknown no_answer"],
+        ),
+        (
+            "name missing",
+            inside(vec![(dns, of("dns", Refused(Reason::Nxdomain))), (host, of("rdp", YES))]),
+            ["failed nxdomain", "ok"],
+        ),
+        (
+            "outside view",
+            inside(vec![(dns, of("dns", WRONG)), (host, of("rdp", YES))]),
+            ["failed wrong_answer", "ok"],
+        ),
+        (
+            "leak",
+            inside(vec![
+                (dns, detailed("dns", WRONG, &["known_outside", "name_leak"])),
+                (host, of("rdp", YES)),
+            ]),
+            ["failed name_leak", "ok"],
+        ),
+        (
+            "hijacked",
+            inside(vec![(dns, detailed("dns", WRONG, &["hijacked"])), (host, of("rdp", YES))]),
+            ["failed captive_or_hijacked", "ok"],
+        ),
+        (
+            "intercepted",
+            inside(vec![(dns, detailed("dns", WRONG, &["intercepted"])), (host, of("rdp", YES))]),
+            ["failed captive_or_hijacked", "ok"],
+        ),
+        (
+            "host dropped",
+            inside(vec![(dns, of("dns", YES)), (host, of("rdp", SILENT))]),
+            ["ok", "failed no_answer"],
+        ),
+        (
+            "host rejected",
+            inside(vec![(dns, of("dns", YES)), (host, of("tcp", FILTER))]),
+            ["ok", "failed inside_denied"],
+        ),
+        (
+            "service stopped",
+            inside(vec![(dns, of("dns", YES)), (host, of("tcp", RST))]),
+            ["ok", "failed connection_refused"],
+        ),
+        (
+            "our fault",
+            inside(vec![(dns, of("dns", Unsent(Fault::Egress))), (host, of("tcp", Unsent(Fault::Egress)))]),
+            ["unknown", "unknown"],
+        ),
+    ];
+    for (what, survey, expected) in rows {
+        let diagnosis = ladder::climb(&survey, &declared("ipsec"));
+        for (step, expected) in [Step::InsideNames, Step::InsideHosts].into_iter().zip(expected) {
+            let step = diagnosis.step(step).unwrap();
+            let reason = step.reason.map_or_else(String::new, |it| format!(" {}", it.as_str()));
+            assert_eq!(format!("{}{reason}", step.status), expected, "{what}: {step:#?}");
+            for lang in Lang::ALL {
+                assert!(!step.text(*lang).contains(['{', '}']), "{}", step.text(*lang));
+            }
+        }
+    }
+}
+
+/// A path MTU that ping alone tells of may be a filter of pings; the VPN's own packets prove it.
+#[test]
+fn an_mtu_black_hole_is_proven_by_the_vpns_own_packets_only() {
+    for (over, hole, expected) in [
+        ("ike", true, "failed mtu_black_hole"),
+        ("icmp", true, "unknown mtu_black_hole"),
+        ("ike", false, "skipped "),
+    ] {
+        let mut survey = survey(&[("icmp", YES), ("ike", YES), ("ike_natt", YES), ("trace", YES)]);
+        let details = &mut survey.observed[3].report.findings().details;
+        details.flag("mtu_black_hole", hole);
+        details.number("path_mtu", 1300);
+        details.text("mtu_over", over);
+        let step = ladder::climb(&survey, &declared("ipsec")).step(Step::Tunnel).unwrap().clone();
+        assert_eq!(
+            format!("{} {}", step.status, step.reason.map_or("", StepReason::as_str)),
+            expected,
+            "{over}"
+        );
+    }
+}
+
+/// A page over two ways out: what differs is the way.
+#[test]
+fn a_page_that_is_bad_by_one_way_only() {
+    let twin = |bad: Outcome| {
+        let mut survey = survey(&[("http", YES), ("http", bad)]);
+        survey.observed[1].egress = "tunnel".to_owned();
+        ladder::climb(&survey, &declared(""))
+    };
+    let ports = |diagnosis: &Diagnosis| diagnosis.step(Step::Ports).unwrap().clone();
+    assert_eq!(ports(&twin(YES)).status, Status::Ok);
+    let status = ports(&twin(Refused(Reason::HttpStatus)));
+    assert_eq!((status.status, status.reason), (Status::Failed, Some(Reason::HttpStatus.into())));
+    assert!(
+        status.text(Lang::En).contains("By default the same page is in order"),
+        "{}",
+        status.text(Lang::En)
+    );
+    let portal = ports(&twin(Answered(Some(Reason::CertUntrusted))));
+    assert_eq!(portal.reason, Some(LadderReason::CaptiveOrHijacked.into()));
+}
+
+#[test]
+fn what_a_session_alone_could_see_is_named() {
+    let seen = survey(&[("icmp", YES), ("ike", YES), ("ike_natt", YES)]);
+    let diagnosis = ladder::climb(&seen, &declared("ipsec"));
+    assert_eq!(diagnosis.not_known, ["credentials", "phase2_mismatch", "esp_broken_by_nat"]);
+    let text = render::text(&diagnosis, &seen, Lang::Ja);
+    assert!(text.contains("フェーズ2は実際にトンネルを張らないと確認できず"), "{text}");
+    let seen = survey(&[("icmp", YES), ("tls", YES)]);
+    assert_eq!(ladder::climb(&seen, &declared("ssl-vpn")).not_known, ["credentials"]);
 }

@@ -6,11 +6,12 @@
 use std::net::IpAddr;
 
 use super::{Evidence, Note, Observed, Said, Status, StepReason};
-use crate::config::{Target, Vpn};
+use crate::config::{Inside, Target, Vpn};
 use crate::probe::openvpn;
 use crate::sample::{Fault, Outcome, Reason};
 
 /// What the ladder needs of a target as declared.
+#[expect(clippy::struct_excessive_bools, reason = "each says whether one thing is configured")]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Declared {
     /// Its name.
@@ -25,6 +26,10 @@ pub struct Declared {
     pub ike_proposals: bool,
     /// Whether the site's own `IKEv1` proposals are configured.
     pub ikev1_proposals: bool,
+    /// What is behind its tunnel.
+    pub inside: Option<Inside>,
+    /// Whether its probes leave through that tunnel, on purpose.
+    pub through_tunnel: bool,
 }
 
 impl Declared {
@@ -39,6 +44,10 @@ impl Declared {
             openvpn_key: target.probes.iter().any(|spec| spec.settings.openvpn.keys != plain),
             ike_proposals: target.probes.iter().any(|spec| !spec.settings.ike.proposals.is_empty()),
             ikev1_proposals: target.probes.iter().any(|spec| !spec.settings.ikev1.proposals.is_empty()),
+            inside: target.inside.clone(),
+            through_tunnel: target.inside.as_ref().is_some_and(|inside| {
+                inside.egress.is_some() && inside.egress.as_ref() == target.egress.first()
+            }),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::budget::Budget;
 use crate::config::{Config, Egress, Target};
 use crate::detect::dpd::{Profile, Survival};
 use crate::detect::liveness::combine;
-use crate::detect::{Bearing, Found, Incident, Input, Stage, Transition};
+use crate::detect::{Bearing, Found, Input, Stage, Transition};
 use crate::entropy::Draw;
 use crate::export::metrics::{DpdMetrics, FlowAge, Registry, SeriesKey, SeriesMetrics};
 use crate::journal::{Intake, Recorder};
@@ -31,19 +31,25 @@ use crate::probe::forms::Learner;
 use crate::probe::{Charge, Flow, Form, Spec};
 use crate::sample::{Carrier, Fault, Outcome, Reason, Report, Sample, SeriesId};
 use crate::schedule::{Schedule, Slot};
+use crate::store::{Feed, Snapshot};
 use crate::time::{Clock, Timestamp};
 
 pub mod flows;
 pub mod members;
+mod pairs;
+pub mod paths;
 mod place;
 mod rare;
 mod session;
 pub mod survey;
 mod told;
+pub mod trace;
 mod yardstick;
 
 use flows::Flows;
 use members::Members;
+use pairs::Pairs;
+use paths::Paths;
 use place::FIRST_RARE;
 use rare::Appointments;
 use session::Sessions;
@@ -146,10 +152,14 @@ pub struct Engine {
     collector: Intake,
     /// What the collector found; empty between samples.
     found: Vec<Found>,
-    /// Where incidents go.
-    incidents: Option<mpsc::Sender<(Stage, Box<Incident>)>>,
+    /// Takes what is to outlive this process.
+    feed: Option<Feed>,
+    /// When it was last given all that is known, and when it is next.
+    saved: (Timestamp, Timestamp),
     asked: u64,
     sessions: Sessions,
+    pairs: Pairs,
+    paths: Paths,
 }
 
 impl Engine {
@@ -179,9 +189,12 @@ impl Engine {
             by_hand: HashMap::new(),
             collector: Intake::default(),
             found: Vec::new(),
-            incidents: None,
+            feed: None,
+            saved: (Timestamp::ZERO, Timestamp::FAR),
             asked: 0,
             sessions: Sessions::new(),
+            pairs: Pairs::default(),
+            paths: Paths::default(),
         }
     }
 
@@ -195,9 +208,20 @@ impl Engine {
         self.handle.clone()
     }
 
-    /// Has incidents sent there as they begin, are judged, and are over.
-    pub fn send_incidents_to(&mut self, incidents: mpsc::Sender<(Stage, Box<Incident>)>) {
-        self.incidents = Some(incidents);
+    /// Hands there what is to outlive this process: all that is known now and then, and incidents as
+    /// they begin, are judged, and are over.
+    pub fn keep_in(&mut self, feed: Feed) {
+        let now = self.driver.clock().now();
+        self.saved = (now, feed.pause().map_or(Timestamp::FAR, |pause| now + pause));
+        self.feed = Some(feed);
+    }
+
+    /// Goes on from what an earlier process knew. The clock must go on from there, too. Before the first
+    /// configuration.
+    pub fn resume(&mut self, kept: Snapshot) {
+        let Snapshot { monotonic, knowledge, budget, .. } = kept;
+        self.collector.resume(knowledge);
+        self.budget.resume(budget, monotonic);
     }
 
     /// Runs until it is told to stop. Blocking.
@@ -218,13 +242,18 @@ impl Engine {
                 self.slot(slot, &mut happenings);
             }
             self.run_rare(now, &mut happenings);
+            self.look(&mut happenings);
             self.sessions.compare(now);
             self.tick(now);
+            if now >= self.saved.1 {
+                self.save();
+            }
             self.sessions.begin(&mut self.driver, &mut self.budget, &mut happenings);
             self.take(&mut happenings);
             let mut until = now + LONGEST_SLEEP;
             until = self.schedule.next_due().map_or(until, |due| until.min(due));
             until = until.min(self.rare.next()).min(self.sessions.next()).min(self.collector.deadline());
+            until = until.min(self.saved.1);
             self.driver.turn(until, &mut happenings)?;
             self.take(&mut happenings);
             self.handle.turned.store(self.driver.clock().now().as_nanos(), Ordering::Relaxed);
@@ -419,6 +448,8 @@ impl Engine {
             telling &= series.flows.kept(tag.seq, received);
         }
         if let Some(findings) = &sample.report.findings {
+            let wall = self.driver.clock().wall();
+            self.paths.hear(&series.metrics, &series.egress, findings, (done, wall));
             let (target, kind) = (&series.target.name, series.spec.kind.name);
             let news = self.told.hear(target, series.member, series.address, kind, &findings.details);
             if let Some(info) = news {
@@ -431,6 +462,7 @@ impl Engine {
         if telling {
             series.metrics.remember(&sample);
         }
+        self.pairs.observe(&sample);
         let bearing = if telling { Bearing::Target } else { Bearing::Flow };
         let evidence = sample.report.outcome.received().is_some();
         self.collector.take(Input::Sample(&sample, bearing), &mut self.found);
@@ -438,6 +470,15 @@ impl Engine {
             self.show(tag.series, sample.due, telling);
         }
         self.heed();
+    }
+
+    /// Hands over all that is known.
+    fn save(&mut self) {
+        let Some(feed) = &self.feed else { return };
+        let Some(pause) = feed.pause() else { return };
+        let (now, wall) = (self.driver.clock().now(), self.driver.clock().wall());
+        feed.state(Snapshot::new(now, wall, self.collector.keep(now), self.budget.keep()));
+        self.saved = (now, now + pause);
     }
 
     /// Tells the collector the time when it wants to know it.
@@ -473,8 +514,15 @@ impl Engine {
                 Found::Transition(id, transition) => {
                     self.with(id, |series| series.metrics.transition(&transition));
                     let series = self.series.get(id.0 as usize).and_then(Option::as_deref);
-                    if let (Transition::State { .. }, Some(series)) = (transition, series) {
-                        self.update_target(&series.target);
+                    match (transition, series) {
+                        (Transition::State { .. }, Some(series)) => self.update_target(&series.target),
+                        (Transition::OutageBegan { .. }, Some(series))
+                            if series.spec.kind.name != "trace" =>
+                        {
+                            let now = self.driver.clock().now();
+                            self.paths.want(&series.target.name, series.member, now);
+                        }
+                        _ => {}
                     }
                 }
                 Found::Teardown { series, place, sure, expected } => self.with(series, |series| {
@@ -489,15 +537,19 @@ impl Engine {
                         self.sessions.foretold(track.about(), verdict, self.driver.clock().now());
                     }
                 }
-                Found::Incident(stage, incident) => {
+                Found::Incident(stage, mut incident) => {
+                    incident.path = incident.path.or_else(|| self.looked(&incident.target, incident.began));
                     // One that was removed has no metrics any more.
                     if let (Stage::Decided, Some(cause)) = (stage, incident.cause)
                         && self.by_target.contains_key(&incident.target)
                     {
                         self.registry.target(&incident.target).incident(cause);
                     }
-                    if let Some(incidents) = &self.incidents {
-                        let _ = incidents.send((stage, incident));
+                    if let Some(feed) = &self.feed {
+                        feed.incident(incident);
+                        // What the next process would know is not to fall far behind the incident.
+                        let soon = feed.pause().map_or(Timestamp::FAR, |pause| self.saved.0 + pause / 6);
+                        self.saved.1 = self.saved.1.min(soon);
                     }
                 }
             }
@@ -571,6 +623,9 @@ impl Engine {
     /// Lets exchanges clean up at their peers for a while, and ends.
     fn stop(mut self) -> io::Result<()> {
         let mut happenings = Vec::new();
+        // Before the clean-up: the file is written meanwhile.
+        self.save();
+        self.feed = None;
         self.sessions.stop(&mut self.driver, &mut happenings);
         let deadline = self.driver.clock().now() + Duration::from_millis(1500);
         while self.driver.unfinished() > 0 && self.driver.clock().now() < deadline {

@@ -15,8 +15,8 @@ use crate::detect::{About, Input, Placed};
 use crate::entropy::Draw;
 use crate::export::metrics::{MemberInfo, SeriesKey};
 use crate::net::Happening;
+use crate::probe::Spec;
 use crate::probe::forms::Learner;
-use crate::probe::{Flow, Spec};
 use crate::sample::SeriesId;
 use crate::time::{Clock, Timestamp};
 
@@ -99,8 +99,10 @@ impl Engine {
             self.remove(&key, out);
             self.registry.remove(&key);
         }
+        self.paths.retain(|key| wanted.contains(key));
         let members = |name: &str| self.members.get(name);
         self.sessions.rebuild(&config, members, &mut self.driver, &self.registry, out);
+        self.pairs.rebuild(&config, &self.by_key, &self.registry);
         let used: HashSet<IpAddr> =
             self.series.iter().flatten().filter_map(|series| series.address).collect();
         self.budget.retain(|address| used.contains(address), now);
@@ -142,8 +144,8 @@ impl Engine {
         }
         self.remove(key, out);
         let flow = address.map(|address| {
-            let kind: Flow = spec.kind.flow;
-            self.driver.open(address, spec.port, kind, Arc::clone(&egress))
+            let (kept, port) = spec.flow();
+            self.driver.open(address, port, kept, Arc::clone(&egress))
         });
         let forms = (spec.kind.forms)(spec);
         let metrics = self.registry.series(key.clone(), spec.kind, &self.config.buckets);
@@ -167,7 +169,14 @@ impl Engine {
         self.by_key.insert(key.clone(), id);
         self.by_target.entry(key.target.clone()).or_default().push(id);
         self.watch(id, now);
-        self.schedule.add(id, spec.interval, now, self.driver.entropy());
+        // The same probe over other ways out has the same instants, so that they can be compared.
+        let other = |egress: &String| self.by_key.get(&SeriesKey { egress: egress.clone(), ..key.clone() });
+        match target.egress.iter().filter_map(other).find(|other| **other != id).copied() {
+            Some(other) => {
+                self.schedule.add_beside(id, other, spec.interval, now, self.driver.entropy());
+            }
+            None => self.schedule.add(id, spec.interval, now, self.driver.entropy()),
+        }
         for (form, _) in forms.iter().enumerate().filter(|(_, form)| form.rare) {
             let first = spec.full_interval.min(FIRST_RARE);
             let nanos = u64::try_from(first.as_nanos()).unwrap_or(u64::MAX);
@@ -195,8 +204,8 @@ impl Engine {
                 probe: spec.name.clone(),
                 kind: spec.kind.name,
                 egress: series.egress_name.clone(),
-                carrier: spec.kind.carrier,
-                port: spec.port,
+                carrier: spec.carrier(),
+                port: spec.flow().1,
                 interval: spec.interval,
                 timeout: spec.timeout,
             },

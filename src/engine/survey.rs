@@ -16,8 +16,10 @@ pub use crate::diagnose::survey::{Observed, Survey};
 use crate::entropy::Generator;
 use crate::net::clock::SystemClock;
 use crate::net::resolve::Resolver;
+use crate::net::route;
 use crate::net::{Driver, FlowId, Happening, Tag};
 use crate::probe::{Charge, Form, Spec, ike, ikev1};
+use crate::route::{Leaving, Questions};
 use crate::sample::{Fault, Outcome, Reason, Report, SeriesId};
 use crate::session::Teardown;
 use crate::time::{Clock, Timestamp};
@@ -82,7 +84,10 @@ pub fn survey(config: &Config, target: &Target, options: &Options) -> io::Result
     let default = Egress::default();
     let way = target.egress.first().and_then(|name| config.egress.get(name)).unwrap_or(&default);
     let routes = members.iter().map(|address| (*address, Driver::source_towards(*address, way))).collect();
+    let ways = route::ask(&questions(target, way, members.clone())).ok();
     let mut cases = cases(config, target, options, &members, &mut driver);
+    let outside = cases.len();
+    cases.extend(inside_cases(config, target, options, &mut driver));
     let mut happenings = Vec::new();
     run(&mut driver, &mut budget, &mut cases, &mut happenings, Turn::Gentle)?;
     // Before anything is left half open, for this leaves nothing behind unless it is not answered.
@@ -103,7 +108,7 @@ pub fn survey(config: &Config, target: &Target, options: &Options) -> io::Result
         driver.turn(deadline, &mut happenings)?;
         happenings.clear();
     }
-    let observed = cases
+    let mut observed: Vec<Observed> = cases
         .into_iter()
         .map(|case| {
             let (form, report) = case.best.unwrap_or(("none", Report::new(Outcome::Unsent(Fault::Budget))));
@@ -118,6 +123,7 @@ pub fn survey(config: &Config, target: &Target, options: &Options) -> io::Result
             }
         })
         .collect();
+    let inside = observed.split_off(outside.min(observed.len()));
     let host = target.addresses.first().map_or_else(
         || target.name.clone(),
         |address| match address {
@@ -125,11 +131,31 @@ pub fn survey(config: &Config, target: &Target, options: &Options) -> io::Result
             Address::Name(name) => name.clone(),
         },
     );
-    Ok(Survey { time: clock.wall(), host, resolved, routes, observed, session })
+    Ok(Survey { time: clock.wall(), host, resolved, routes, ways, observed, inside, session })
+}
+
+/// What is to be asked of the kernel for a target whose members have these addresses.
+#[must_use]
+pub fn questions(target: &Target, way: &Egress, members: Vec<IpAddr>) -> Questions {
+    let leaving = Leaving { interface: way.interface.clone(), source: way.source, mark: way.mark };
+    let inside = target.inside.as_ref();
+    Questions {
+        // In another network namespace there are other routes, and nobody asks there.
+        members: if way.namespace.is_some() { Vec::new() } else { members },
+        leaving,
+        tunnel: inside.and_then(|inside| inside.interface.clone()),
+        prefixes: inside.map(|inside| inside.prefixes.clone()).unwrap_or_default(),
+        hosts: inside.map_or_else(Vec::new, |inside| {
+            inside.dns.iter().copied().chain(inside.hosts.iter().map(|host| host.address)).collect()
+        }),
+    }
 }
 
 /// All addresses of a target; the error is for people.
-fn resolve(target: &Target) -> io::Result<Result<Vec<IpAddr>, String>> {
+///
+/// # Errors
+/// When no runtime for name lookups can be had.
+pub fn resolve(target: &Target) -> io::Result<Result<Vec<IpAddr>, String>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(async {
         let mut all = Vec::new();
@@ -163,11 +189,13 @@ fn cases(
         for name in &target.egress {
             let egress = Arc::new(config.egress.get(name).cloned().unwrap_or_default());
             for spec in &target.probes {
-                let flow = driver.open(*address, spec.port, spec.kind.flow, Arc::clone(&egress));
+                let (kept, port) = spec.flow();
+                let flow = driver.open(*address, port, kept, Arc::clone(&egress));
                 let forms = (spec.kind.forms)(spec);
                 let mut todo = VecDeque::new();
                 for form in forms {
-                    let (turn, times) = if form.stateless() {
+                    // What a stateless probe does now and then (the path MTU) comes after its answer.
+                    let (turn, times) = if form.stateless() && !form.rare {
                         (Turn::Gentle, options.attempts.max(1))
                     } else {
                         (Turn::Stateful, 1)
@@ -187,6 +215,37 @@ fn cases(
         }
     }
     cases
+}
+
+/// What is asked behind the tunnel, over its way out.
+fn inside_cases(config: &Config, target: &Target, options: &Options, driver: &mut Driver) -> Vec<Case> {
+    let Some(inside) = &target.inside else { return Vec::new() };
+    let name = inside.egress.clone().unwrap_or_else(|| "default".to_owned());
+    let egress = Arc::new(config.egress.get(&name).cloned().unwrap_or_default());
+    let timeout = Duration::from_secs(2);
+    let probes = inside.probes(timeout).into_iter();
+    probes
+        .map(|(address, spec)| {
+            let (kept, port) = spec.flow();
+            let todo = (spec.kind.forms)(&spec).iter().filter(|form| !form.rare).flat_map(|form| {
+                let (turn, times) = if form.stateless() {
+                    (Turn::Gentle, options.attempts.max(1))
+                } else {
+                    (Turn::Stateful, 1)
+                };
+                std::iter::repeat_n((turn, form), times as usize)
+            });
+            Case {
+                todo: todo.collect(),
+                flow: driver.open(address, port, kept, Arc::clone(&egress)),
+                spec,
+                member: 1,
+                address,
+                egress: name.clone(),
+                best: None,
+            }
+        })
+        .collect()
 }
 
 /// Of the handshakes that would leave a half-open session, keeps one per address: of a case that was

@@ -8,12 +8,14 @@
 //! | `POST /-/reload` | 200, or 500 with the problems |
 //! | `GET /config` | the configuration in force, secrets masked |
 //! | `GET /api/v1/status` | everything known now, as JSON; with `?target=`, of that target |
+//! | `GET /api/v1/incidents`, `GET /api/v1/incidents/ID` | what was recorded around outages and flaps, as JSON |
 //! | `GET /sd` | the configured targets, for `http_sd_configs` |
 //! | `GET /` | the status page |
 //!
 //! Invariants: a request names a target of the configuration or probes nothing; no answer repeats what
 //! the request said; no answer redirects; no body of a request is read. Nothing here waits for the
-//! engine but `/probe` and `/-/reload`, which have a deadline.
+//! engine but `/probe` and `/-/reload`, which have a deadline. Behind a [`Guard`] with passwords no path is
+//! answered without one.
 
 use std::fmt::Write as _;
 use std::pin::Pin;
@@ -30,18 +32,25 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::metrics::{Form, Registry};
 use super::page::{CONTENT_SECURITY_POLICY, Page};
+use super::paths::Paths;
 use super::status::Status;
+use crate::store::Shelf;
 
 mod accept;
+mod guard;
+mod incidents;
 mod probe;
 mod scrape;
 mod server;
+mod tls;
 
 #[cfg(test)]
 mod tests;
 
 pub use accept::Format;
 use accept::gzip;
+use guard::Entry;
+pub use guard::Guard;
 pub use probe::{ProbeError, ProbeNow};
 use scrape::Scrape;
 pub use server::{Limits, serve};
@@ -92,14 +101,26 @@ pub struct TargetRow {
 pub struct App {
     registry: Registry,
     daemon: Arc<dyn Daemon>,
+    shelf: Arc<Shelf>,
     probe_timeout: Duration,
     limits: Limits,
+    guard: Guard,
     scrapes: Arc<Semaphore>,
     probes: Arc<Semaphore>,
 }
 
 /// An answer.
 type Answer = Response<Either<Full<Bytes>, Scrape>>;
+
+/// Where the incidents are listed; below it is each of them.
+const INCIDENTS: &str = "/api/v1/incidents";
+/// How many of them the page shows.
+const ON_PAGE: usize = 10;
+
+/// The id in the path of an incident.
+fn incident(path: &str) -> Option<&str> {
+    path.strip_prefix(INCIDENTS)?.strip_prefix('/').filter(|id| !id.is_empty())
+}
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -110,7 +131,50 @@ impl App {
     pub fn new(registry: Registry, daemon: Arc<dyn Daemon>, probe_timeout: Duration, limits: Limits) -> Self {
         let scrapes = Arc::new(Semaphore::new(limits.scrapes));
         let probes = Arc::new(Semaphore::new(limits.probes));
-        Self { registry, daemon, probe_timeout, limits, scrapes, probes }
+        Self {
+            registry,
+            daemon,
+            shelf: Arc::default(),
+            probe_timeout,
+            limits,
+            guard: Guard::open(),
+            scrapes,
+            probes,
+        }
+    }
+
+    /// The same behind a guard.
+    #[must_use]
+    pub fn behind(mut self, guard: Guard) -> Self {
+        self.guard = guard;
+        self
+    }
+
+    /// As [`Self::answer`], for those who may have one.
+    async fn guarded_answer<B: Body>(
+        &self,
+        request: &Request<B>,
+        loopback: bool,
+    ) -> (Answer, Option<OwnedSemaphorePermit>) {
+        let settings = self.guard.settings();
+        let (mut answer, permit) = match self.guard.entry(&settings, request.headers()).await {
+            Entry::Granted => self.answer(request, loopback).await,
+            Entry::Refused => {
+                let mut answer = text(StatusCode::UNAUTHORIZED, "A name and its password are needed.\n");
+                answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
+                (answer, None)
+            }
+        };
+        for (name, value) in &settings.headers {
+            answer.headers_mut().entry(name).or_insert_with(|| value.clone());
+        }
+        (answer, permit)
+    }
+
+    /// The same with these incidents.
+    #[must_use]
+    pub fn with_incidents(self, shelf: Arc<Shelf>) -> Self {
+        Self { shelf, ..self }
     }
 
     /// The answer to a request, and what must be held until it is sent. `loopback`: the client has
@@ -126,16 +190,22 @@ impl App {
         let method = request.method();
         let get = method == Method::GET || method == Method::HEAD;
         let path = request.uri().path();
+        let read = matches!(
+            path,
+            "/" | "/metrics"
+                | "/probe"
+                | "/config"
+                | "/sd"
+                | "/api/v1/status"
+                | "/api/v1/path"
+                | INCIDENTS
+                | "/-/healthy"
+                | "/-/ready"
+        ) || incident(path).is_some();
         let allowed = match path {
-            "/" | "/metrics" | "/probe" | "/config" | "/sd" | "/api/v1/status" | "/-/healthy"
-            | "/-/ready"
-                if get =>
-            {
-                ""
-            }
+            _ if read && get => "",
             "/-/reload" if method == Method::POST => "",
-            "/" | "/metrics" | "/probe" | "/config" | "/sd" | "/api/v1/status" | "/-/healthy"
-            | "/-/ready" => "GET, HEAD",
+            _ if read => "GET, HEAD",
             "/-/reload" => "POST",
             _ => return (text(StatusCode::NOT_FOUND, "Not found. / lists what there is.\n"), None),
         };
@@ -145,8 +215,9 @@ impl App {
             return (answer, None);
         }
         let permits = match path {
-            "/metrics" | "/" | "/api/v1/status" => Some(&self.scrapes),
+            "/metrics" | "/" | "/api/v1/status" | "/api/v1/path" | INCIDENTS => Some(&self.scrapes),
             "/probe" => Some(&self.probes),
+            _ if incident(path).is_some() => Some(&self.scrapes),
             _ => None,
         };
         let permit = match permits.map(|permits| Arc::clone(permits).try_acquire_owned()) {
@@ -173,7 +244,12 @@ impl App {
             "/config" => body(PLAIN, self.daemon.config_text().into_bytes()),
             "/sd" => json(&discovery(self.daemon.targets())),
             "/api/v1/status" => json(&self.status(only(request).as_deref())),
-            _ => self.page(),
+            "/api/v1/path" => json(&Paths::read(&self.registry)),
+            INCIDENTS => self.incidents(request),
+            _ => match incident(path) {
+                Some(id) => self.incident(id).await,
+                None => self.page(),
+            },
         }
     }
 
@@ -252,7 +328,7 @@ impl App {
 
     fn page(&self) -> Answer {
         let status = self.status(None);
-        let Ok(html) = Page::new(&status).render() else {
+        let Ok(html) = Page::new(&status, &self.shelf.latest(ON_PAGE)).render() else {
             return text(StatusCode::INTERNAL_SERVER_ERROR, "The page cannot be made.\n");
         };
         let mut answer = body("text/html; charset=utf-8", html.into_bytes());

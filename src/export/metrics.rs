@@ -26,6 +26,8 @@ mod families;
 mod histogram;
 mod native;
 mod own;
+mod pair;
+mod path;
 mod proto;
 mod series;
 mod session;
@@ -41,9 +43,11 @@ pub use exposition::{Exposition, Form, Step};
 use families::Family;
 pub use histogram::{Bounds, Histogram};
 pub use own::OwnMetrics;
+pub use pair::{PairKey, PairMetrics};
+pub use path::{PathMetrics, PathNow};
 pub use series::{FlowAge, SeriesKey, SeriesMetrics};
 pub use session::{Prediction, Seen, SessionKey, SessionMetrics};
-pub use target::{MemberInfo, TargetMetrics};
+pub use target::{Ladder, MemberInfo, TargetMetrics};
 
 /// The names of all metrics of ours, `process_*` apart.
 pub fn names() -> impl Iterator<Item = &'static str> {
@@ -66,6 +70,7 @@ struct Shared {
     series: RwLock<BTreeMap<Arc<SeriesKey>, Arc<SeriesMetrics>>>,
     targets: RwLock<BTreeMap<String, Arc<TargetMetrics>>>,
     sessions: RwLock<BTreeMap<SessionKey, Arc<SessionMetrics>>>,
+    pairs: RwLock<BTreeMap<PairKey, Arc<PairMetrics>>>,
 }
 
 fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
@@ -99,6 +104,7 @@ impl Registry {
             series: RwLock::default(),
             targets: RwLock::default(),
             sessions: RwLock::default(),
+            pairs: RwLock::default(),
         });
         let own = prometheus::Registry::new();
         if process {
@@ -152,6 +158,7 @@ impl Registry {
     pub fn remove_target(&self, name: &str) {
         write(&self.shared.series).retain(|key, _| key.target != name);
         write(&self.shared.sessions).retain(|key, _| key.target != name);
+        write(&self.shared.pairs).retain(|key, _| key.target != name);
         write(&self.shared.targets).remove(name);
     }
 
@@ -176,6 +183,24 @@ impl Registry {
     /// All sessions, in the order of their labels.
     pub fn all_sessions(&self) -> Vec<Arc<SessionMetrics>> {
         read(&self.shared.sessions).values().map(Arc::clone).collect()
+    }
+
+    /// The metrics of a pair, made at zero if they are new.
+    #[must_use]
+    pub fn pair(&self, key: PairKey) -> Arc<PairMetrics> {
+        let created = self.shared.clock.wall();
+        let mut all = write(&self.shared.pairs);
+        Arc::clone(all.entry(key.clone()).or_insert_with(|| Arc::new(PairMetrics::new(key, created))))
+    }
+
+    /// Forgets all pairs but these.
+    pub fn keep_pairs(&self, keep: impl Fn(&PairKey) -> bool) {
+        write(&self.shared.pairs).retain(|key, _| keep(key));
+    }
+
+    /// All pairs, in the order of their labels.
+    pub fn all_pairs(&self) -> Vec<Arc<PairMetrics>> {
+        read(&self.shared.pairs).values().map(Arc::clone).collect()
     }
 
     /// Sets what is known about a member of a target, or forgets the member.

@@ -12,4 +12,5 @@ pub mod client;
 pub mod http;
 pub mod metrics;
 pub mod page;
+pub mod paths;
 pub mod status;

@@ -6,7 +6,9 @@
 use askama::Template;
 
 use super::status::{ProbeStatus, Status};
+use crate::detect::incident::Cause;
 use crate::sample::{Fault, Reason};
+use crate::store::Summary;
 
 /// The policy the page is served with.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; \
@@ -36,8 +38,18 @@ td.n { text-align: right; font-variant-numeric: tabular-nums; }
 <body>
 <h1>vpnprobe {{ status.version }}</h1>
 <p>{{ status.time }} · {% if let Some(why) = status.not_ready %}<span class="down">not ready: {{ why }}</span>{% else %}ready{% endif %} ·
-<a href="/metrics">metrics</a> · <a href="/api/v1/status">status</a> · <a href="/config">config</a> ·
+<a href="/metrics">metrics</a> · <a href="/api/v1/status">status</a> · <a href="/api/v1/path">paths</a> · <a href="/api/v1/incidents">incidents</a> · <a href="/config">config</a> ·
 <a href="/sd">service discovery</a> · <a href="/-/healthy">healthy</a> · <a href="/-/ready">ready</a></p>
+{% if !incidents.is_empty() %}
+<h2>Latest incidents</h2>
+<table>
+<tr><th>Began</th><th>Target</th><th>Kind</th><th>Took</th><th>Cause</th></tr>
+{% for incident in *incidents %}
+<tr><td><a href="/api/v1/incidents/{{ incident.id }}">{{ incident.began }}</a></td><td>{{ incident.target }}</td><td>{{ incident.kind }}</td>
+<td class="n">{{ Self::took(incident) }}</td><td>{{ Self::cause(incident) }}</td></tr>
+{% endfor %}
+</table>
+{% endif %}
 {% if status.targets.is_empty() %}<p>No target is configured.</p>{% endif %}
 {% for target in status.targets %}
 <h2>{{ target.target }}: <span class="{{ target.state }}">{{ target.state }}</span></h2>
@@ -61,13 +73,22 @@ td.n { text-align: right; font-variant-numeric: tabular-nums; }
 )]
 pub struct Page<'a> {
     status: &'a Status,
+    incidents: &'a [Summary],
 }
 
 impl<'a> Page<'a> {
-    /// The page about this status.
+    /// The page about this status and these incidents.
     #[must_use]
-    pub fn new(status: &'a Status) -> Self {
-        Self { status }
+    pub fn new(status: &'a Status, incidents: &'a [Summary]) -> Self {
+        Self { status, incidents }
+    }
+
+    fn took(incident: &Summary) -> String {
+        incident.seconds.map_or_else(|| "not over".to_owned(), |seconds| format!("{seconds:.0} s"))
+    }
+
+    fn cause(incident: &Summary) -> &'static str {
+        incident.cause.map_or("not judged yet", Cause::as_str)
     }
 
     fn state(probe: &ProbeStatus) -> &'static str {

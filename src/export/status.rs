@@ -4,12 +4,15 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::metrics::{MemberInfo, Registry, SeriesMetrics, TargetMetrics};
 use crate::detect::liveness::State;
 use crate::detect::recent::Recent;
+use crate::diagnose::{self, Lang, Step, StepReason, StepResult};
+use crate::route::Ways;
 use crate::sample::{Details, Fault, Outcome, Reason, Text};
 use crate::time::{Timestamp, WallTime};
 
@@ -41,6 +44,24 @@ pub struct TargetStatus {
     pub members: Vec<MemberStatus>,
     /// Its probes, by member, name and egress.
     pub probes: Vec<ProbeStatus>,
+    /// The steps of the ladder, in their order; none before they were judged.
+    pub steps: Vec<StepStatus>,
+    /// Which way packets would go, as the kernel says; null before it was asked.
+    #[serde(serialize_with = "shared")]
+    pub routes: Option<Arc<Ways>>,
+}
+
+/// How a step of the ladder went.
+#[derive(Debug, Serialize)]
+pub struct StepStatus {
+    /// Which.
+    pub step: Step,
+    /// How it went.
+    pub status: diagnose::Status,
+    /// Why.
+    pub reason: Option<&'static str>,
+    /// What is to be told of it, in English.
+    pub text: String,
 }
 
 /// A member of a target.
@@ -117,11 +138,14 @@ impl Status {
         let read = |target: &TargetMetrics| {
             let members = target.members();
             let mine = probes.get(target.name()).map(Vec::as_slice).unwrap_or_default();
+            let ladder = target.ladder();
             TargetStatus {
                 target: target.name().to_owned(),
                 state: target.state(),
                 probes: mine.iter().map(|series| ProbeStatus::read(series, &members, now, at)).collect(),
                 members: members.into_iter().map(MemberStatus::from).collect(),
+                steps: ladder.iter().flat_map(|it| &it.diagnosis.steps).map(StepStatus::from).collect(),
+                routes: ladder.and_then(|ladder| ladder.ways.clone()),
             }
         };
         let targets = registry.all_targets();
@@ -136,6 +160,22 @@ impl Status {
                 .filter(|target| wanted(target.name()))
                 .map(|target| read(target))
                 .collect(),
+        }
+    }
+}
+
+#[expect(clippy::ref_option, reason = "the signature that serde gives")]
+fn shared<S: Serializer>(ways: &Option<Arc<Ways>>, serializer: S) -> Result<S::Ok, S::Error> {
+    ways.as_deref().serialize(serializer)
+}
+
+impl From<&StepResult> for StepStatus {
+    fn from(step: &StepResult) -> Self {
+        Self {
+            step: step.step,
+            status: step.status,
+            reason: step.reason.map(StepReason::as_str),
+            text: step.text(Lang::En),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 use super::write::Writer;
 use super::{Record, Settings};
-use crate::detect::{Collector, Found, Input, Track};
+use crate::detect::{Collector, Found, Input, Knowledge, Track};
 use crate::sample::SeriesId;
 use crate::time::{Clock, Timestamp};
 
@@ -126,6 +126,17 @@ impl Intake {
     /// Has what comes from now on written down.
     pub fn record(&mut self, recorder: Recorder) {
         self.recorder = Some(recorder);
+    }
+
+    /// Goes on from what an earlier process knew; see [`Collector::resumed`]. Before anything is taken.
+    pub fn resume(&mut self, knowledge: Knowledge) {
+        self.collector = Collector::resumed(knowledge);
+    }
+
+    /// See [`Collector::keep`].
+    #[must_use]
+    pub fn keep(&mut self, now: Timestamp) -> Knowledge {
+        self.collector.keep(now)
     }
 
     /// See [`Collector::track`].

@@ -4,10 +4,12 @@ use std::time::{Instant, SystemTime};
 
 use crate::time::{Clock, Timestamp, WallTime};
 
-/// The machine's clocks. Monotonic time counts from when this was made.
+/// The machine's clocks. Monotonic time counts from when this was made, or on from where an earlier
+/// process would be by now.
 #[derive(Debug, Clone, Copy)]
 pub struct SystemClock {
     start: Instant,
+    from: Timestamp,
 }
 
 impl SystemClock {
@@ -15,7 +17,13 @@ impl SystemClock {
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one reader of the monotonic clock")]
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        Self { start: Instant::now(), from: Timestamp::ZERO }
+    }
+
+    /// The same machine's clocks, but the monotonic one is at `from` when this one would be at zero.
+    #[must_use]
+    pub const fn counting_from(self, from: Timestamp) -> Self {
+        Self { from, ..self }
     }
 
     /// Monotonic and wall time, read together.
@@ -28,7 +36,7 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one reader of the monotonic clock")]
     fn now(&self) -> Timestamp {
         let elapsed = Instant::now().saturating_duration_since(self.start);
-        Timestamp::from_nanos(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
+        self.from + elapsed
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one reader of the wall clock")]

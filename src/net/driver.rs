@@ -168,8 +168,19 @@ enum Channel {
     Closed,
     Icmp(usize),
     Pinned,
-    Udp { socket: Socket, port: u16, connected: bool },
-    Tcp { socket: Socket, connected: bool, unsent: Vec<u8>, watching: bool },
+    /// `headed`: what arrives starts with an IPv4 header (a raw socket).
+    Udp {
+        socket: Socket,
+        port: u16,
+        connected: bool,
+        headed: bool,
+    },
+    Tcp {
+        socket: Socket,
+        connected: bool,
+        unsent: Vec<u8>,
+        watching: bool,
+    },
 }
 
 struct Run {
@@ -184,6 +195,8 @@ struct Run {
     ended: bool,
     wait: Timestamp,
     generation: u32,
+    /// The local port that its TCP connections with a hop limit come from.
+    local_port: u16,
 }
 
 /// Whose event a key of the poller names.
@@ -246,6 +259,8 @@ pub struct Driver {
     spare: Vec<Box<Run>>,
     icmp: Vec<SharedIcmp>,
     tokens: HashMap<u64, u32, BuildHasherDefault<Drawn>>,
+    /// Runs that know their echo requests by the header alone.
+    header_readers: Vec<u32>,
     ready: Vec<Ready>,
     pending: Vec<Pending>,
     out: Vec<u8>,
@@ -286,6 +301,7 @@ impl Driver {
             spare: Vec::new(),
             icmp: Vec::new(),
             tokens: HashMap::default(),
+            header_readers: Vec::new(),
             ready: Vec::new(),
             pending: Vec::new(),
             out: Vec::with_capacity(2048),
@@ -303,6 +319,14 @@ impl Driver {
     /// The clock that stamps everything.
     pub fn clock(&self) -> SystemClock {
         self.clock
+    }
+
+    /// Lets the clock count on from another beginning. Only before the first flow.
+    pub fn set_clock(&mut self, clock: SystemClock) {
+        let (mono, wall) = clock.both();
+        self.clock = clock;
+        self.offset = offset(mono, wall.as_unix_nanos());
+        (self.woke, self.turned) = (mono, mono);
     }
 
     /// The source of randomness.
@@ -325,9 +349,10 @@ impl Driver {
         self.runs.iter().flatten().filter(|run| !run.ended).count()
     }
 
-    /// Which ICMP this process may speak in a family.
-    pub fn icmp_access(&mut self, v6: bool) -> IcmpAccess {
-        match self.shared_icmp(v6, &Arc::new(Egress::default())).map(|index| self.icmp.get(index)) {
+    /// Which ICMP this process may speak in a family out of `egress`. What socket that takes is open from
+    /// now on.
+    pub fn icmp_access(&mut self, v6: bool, egress: &Arc<Egress>) -> IcmpAccess {
+        match self.shared_icmp(v6, egress).map(|index| self.icmp.get(index)) {
             Ok(Some(shared)) if shared.raw => IcmpAccess::Raw,
             Ok(Some(_)) => IcmpAccess::Datagram,
             _ => IcmpAccess::Denied,
@@ -448,9 +473,11 @@ impl Driver {
             ended: false,
             wait: Timestamp::FAR,
             generation: self.generations,
+            local_port: 0,
         };
         let transport = run.exchange.transport();
         let token = run.exchange.token();
+        let knows_headers = run.exchange.knows_headers();
         let run = match self.spare.pop() {
             Some(mut spare) => {
                 *spare = run;
@@ -464,6 +491,9 @@ impl Driver {
         }
         if let Some(token) = token {
             self.tokens.insert(token, index);
+        }
+        if knows_headers {
+            self.header_readers.push(index);
         }
         let Some(mut run) = self.take_run(index) else { return };
         self.open_channel(index, &mut run, transport, now);
@@ -634,6 +664,7 @@ impl Driver {
         if let Some(token) = run.exchange.token() {
             self.tokens.remove(&token);
         }
+        self.header_readers.retain(|reader| *reader != index);
         let light = matches!(run.channel, Channel::Icmp(_));
         self.close_channel(&mut run);
         if let Some(state) = self.flows.get_mut(run.flow.0 as usize).and_then(Option::as_mut) {

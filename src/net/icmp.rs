@@ -77,6 +77,34 @@ pub(super) fn read(v6: bool, bytes: &[u8]) -> Result<Packet<'_>, Error> {
     })
 }
 
+/// From how many quoted bytes on the token's start is among them.
+pub(super) const TELLING: usize = 16;
+
+/// An error that a raw socket received and that quotes a header of an echo request and no token.
+pub(super) fn headers(v6: bool, bytes: &[u8]) -> Option<(IcmpError, &[u8])> {
+    let mut outer = Reader::new("icmp", bytes);
+    if !v6 {
+        skip_ipv4(&mut outer).ok()?;
+    }
+    let (kind, code) = (outer.u8().ok()?, outer.u8().ok()?);
+    outer.take(6).ok()?;
+    if kind == if v6 { 129 } else { 0 } {
+        return None;
+    }
+    if v6 { skip_ipv6(&mut outer) } else { skip_ipv4(&mut outer) }.ok()?;
+    let quoted = outer.rest();
+    (8..TELLING).contains(&quoted.len()).then(|| (icmp_error(v6, kind, code, 0), quoted))
+}
+
+/// What follows the IPv4 header of a packet; nothing if that is no whole one.
+pub(super) fn behind_ipv4(bytes: &[u8]) -> &[u8] {
+    let mut reader = Reader::new("icmp", bytes);
+    match skip_ipv4(&mut reader) {
+        Ok(_) => reader.rest(),
+        Err(_) => &[],
+    }
+}
+
 /// The token of an ICMP message that starts with its header.
 pub(super) fn token_of(message: &[u8]) -> Option<u64> {
     let mut reader = Reader::new("icmp", message);

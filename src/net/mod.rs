@@ -17,7 +17,11 @@ mod host;
 mod icmp;
 mod poller;
 pub mod resolve;
+pub mod rights;
+pub mod route;
+pub mod sandbox;
 mod socket;
+pub mod way;
 
 pub use driver::{Driver, FlowId, Happening, IcmpAccess, Tag};
 pub use host::{listen, raise_descriptor_limit};

@@ -11,6 +11,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
 };
+use rustix::net;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::config::Egress;
@@ -37,10 +38,17 @@ pub(super) fn udp(peer: SocketAddr, connected: bool, egress: &Egress) -> io::Res
     Ok(socket)
 }
 
-/// A TCP socket out of `egress` whose connection to `peer` has been started.
-pub(super) fn tcp(peer: SocketAddr, egress: &Egress) -> io::Result<Socket> {
+/// A TCP socket out of `egress` whose connection to `peer` has been started. `limited`: its hop limit, and
+/// the local port to start from (0 is any).
+pub(super) fn tcp(peer: SocketAddr, egress: &Egress, limited: Option<(u8, u16)>) -> io::Result<Socket> {
     let socket = new(egress, Domain::for_address(peer), Type::STREAM.nonblocking(), Protocol::TCP)?;
-    prepare(&socket, peer.ip(), egress, 0)?;
+    let (hops, port) = limited.map_or((None, 0), |(hops, port)| (Some(u32::from(hops)), port));
+    prepare_at(&socket, peer.ip(), egress, 0, port)?;
+    match hops {
+        Some(hops) if peer.is_ipv6() => socket.set_unicast_hops_v6(hops)?,
+        Some(hops) => socket.set_ttl_v4(hops)?,
+        None => {}
+    }
     report_errors(&socket, peer.is_ipv6())?;
     socket.set_tcp_nodelay(true)?;
     match socket.connect(&peer.into()) {
@@ -66,6 +74,32 @@ pub(super) fn icmp(v6: bool, raw: bool, egress: &Egress) -> io::Result<Socket> {
         report_errors(&socket, v6)?;
     }
     Ok(socket)
+}
+
+/// A socket out of `egress` connected to `peer` whose packets are never fragmented, whatever the kernel has
+/// learnt of the path: UDP, or ICMP if the port is 0. Whether what it receives has an IPv4 header.
+pub(super) fn whole(peer: SocketAddr, egress: &Egress) -> io::Result<(Socket, bool)> {
+    let domain = Domain::for_address(peer);
+    let v6 = peer.is_ipv6();
+    let (socket, raw) = if peer.port() == 0 {
+        let protocol = if v6 { Protocol::ICMPV6 } else { Protocol::ICMPV4 };
+        // The datagram socket gets only what is its own.
+        match new(egress, domain, Type::DGRAM.nonblocking(), protocol) {
+            Ok(socket) => (socket, false),
+            Err(_) => (new(egress, domain, Type::RAW.nonblocking(), protocol)?, true),
+        }
+    } else {
+        (new(egress, domain, Type::DGRAM.nonblocking(), Protocol::UDP)?, false)
+    };
+    prepare(&socket, peer.ip(), egress, RECEIVE_BUFFER)?;
+    report_errors(&socket, v6)?;
+    if v6 {
+        net::sockopt::set_ipv6_mtu_discover(&socket, net::sockopt::Ipv6PathMtuDiscovery::PROBE)?;
+    } else {
+        net::sockopt::set_ip_mtu_discover(&socket, net::sockopt::Ipv4PathMtuDiscovery::PROBE)?;
+    }
+    socket.connect(&peer.into())?;
+    Ok((socket, raw && !v6))
 }
 
 /// Which address of ours packets to `peer` would leave from.
@@ -96,6 +130,16 @@ fn new(egress: &Egress, domain: Domain, kind: Type, protocol: Protocol) -> io::R
 }
 
 fn prepare(socket: &Socket, peer: IpAddr, egress: &Egress, receive_buffer: usize) -> io::Result<()> {
+    prepare_at(socket, peer, egress, receive_buffer, 0)
+}
+
+fn prepare_at(
+    socket: &Socket,
+    peer: IpAddr,
+    egress: &Egress,
+    receive_buffer: usize,
+    port: u16,
+) -> io::Result<()> {
     // A raw ICMPv6 socket is of one family anyway, and refuses the option.
     if peer.is_ipv6() && socket.r#type()? != Type::RAW {
         socket.set_only_v6(true)?;
@@ -115,7 +159,12 @@ fn prepare(socket: &Socket, peer: IpAddr, egress: &Egress, receive_buffer: usize
         if source.is_ipv6() != peer.is_ipv6() {
             return Err(nix::errno::Errno::EADDRNOTAVAIL.into());
         }
-        socket.bind(&SockAddr::from(SocketAddr::new(source, 0)))?;
+        socket.bind(&SockAddr::from(SocketAddr::new(source, port)))?;
+    } else if port > 0 {
+        socket.set_reuse_address(true)?;
+        let any: IpAddr =
+            if peer.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+        socket.bind(&SockAddr::from(SocketAddr::new(any, port)))?;
     }
     Ok(())
 }
@@ -148,6 +197,8 @@ pub(super) struct QueuedError<'a> {
     pub offender: Option<IpAddr>,
     /// What is quoted of the packet, from the payload on (ICMP sockets: from the ICMP header on).
     pub quoted: &'a [u8],
+    /// When the kernel received it: wall clock, nanoseconds since 1970.
+    pub stamp: Option<i64>,
 }
 
 /// Buffers for receiving, used again for each packet.
@@ -196,7 +247,7 @@ impl Receiver {
 
     /// The next ICMP error of the socket's error queue; nothing if it is empty or the entry is no ICMP error.
     pub fn queued_error(&mut self, socket: impl AsFd) -> io::Result<Option<QueuedError<'_>>> {
-        let (len, found) = {
+        let (len, found, stamp) = {
             let mut iov = [IoSliceMut::new(&mut self.bytes)];
             let message = recvmsg::<SockaddrStorage>(
                 socket.as_fd().as_raw_fd(),
@@ -204,9 +255,17 @@ impl Receiver {
                 Some(&mut self.control),
                 MsgFlags::MSG_ERRQUEUE,
             )?;
-            let mut found = None;
+            let (mut found, mut stamp) = (None, None);
             for control in message.cmsgs()? {
                 match control {
+                    ControlMessageOwned::ScmTimestampns(at) => stamp = Some(nanos(at)),
+                    // The packet did not even leave: it is larger than the interface takes.
+                    ControlMessageOwned::Ipv4RecvErr(error, _)
+                    | ControlMessageOwned::Ipv6RecvErr(error, _)
+                        if error.ee_origin == ORIGIN_LOCAL && error.ee_errno == EMSGSIZE =>
+                    {
+                        found = Some((IcmpError::TooBig(error.ee_info), None));
+                    }
                     ControlMessageOwned::Ipv4RecvErr(error, offender) if error.ee_origin == ORIGIN_ICMP => {
                         let from =
                             offender.map(|a| IpAddr::V4(Ipv4Addr::from(u32::from_be(a.sin_addr.s_addr))));
@@ -219,13 +278,15 @@ impl Receiver {
                     _ => {}
                 }
             }
-            (message.bytes, found)
+            (message.bytes, found, stamp)
         };
         let quoted = self.bytes.get(..len).unwrap_or_default();
-        Ok(found.map(|(error, offender)| QueuedError { error, offender, quoted }))
+        Ok(found.map(|(error, offender)| QueuedError { error, offender, quoted, stamp }))
     }
 }
 
+const ORIGIN_LOCAL: u8 = 1; // SO_EE_ORIGIN_LOCAL
+const EMSGSIZE: u32 = nix::errno::Errno::EMSGSIZE as u32;
 const ORIGIN_ICMP: u8 = 2; // SO_EE_ORIGIN_ICMP
 const ORIGIN_ICMP6: u8 = 3; // SO_EE_ORIGIN_ICMP6
 

@@ -44,6 +44,22 @@ pub enum Transport {
         /// The peer's port.
         port: u16,
     },
+    /// A new TCP connection to this port whose packets have this hop limit; all such of one exchange come
+    /// from the same local port, so no two may be open at once.
+    Syn {
+        /// The peer's port.
+        port: u16,
+        /// The hop limit.
+        ttl: u8,
+    },
+    /// A UDP flow of its own to this port, or ICMP echo if that is 0, whose packets are never fragmented,
+    /// whatever the kernel has learnt of the path.
+    Whole {
+        /// The peer's port.
+        port: u16,
+    },
+    /// None yet.
+    None,
 }
 
 /// What an exchange wants next.
@@ -148,6 +164,11 @@ pub trait Exchange: Send {
     /// echo request it sends, in replies and quoted in errors. Nothing for other transports.
     fn token(&self) -> Option<u64> {
         None
+    }
+
+    /// Whether it knows its echo requests by their headers alone, which is all that some routers quote.
+    fn knows_headers(&self) -> bool {
+        false
     }
 }
 
@@ -263,6 +284,26 @@ pub struct Spec {
     pub host: Option<String>,
     /// What its kind needs; many probes share the same.
     pub settings: Arc<Settings>,
+}
+
+impl Spec {
+    /// What socket it keeps, and the port that is connected to.
+    #[must_use]
+    pub fn flow(&self) -> (Flow, u16) {
+        if self.kind.name == trace::INFO.name {
+            return trace::flow(&self.settings.trace);
+        }
+        (self.kind.flow, self.port)
+    }
+
+    /// What carries its packets.
+    #[must_use]
+    pub fn carrier(&self) -> Carrier {
+        match &self.settings.trace.over {
+            Some(over) if self.kind.name == trace::INFO.name => over.kind.carrier,
+            _ => self.kind.carrier,
+        }
+    }
 }
 
 /// A kind of probe: an entry of the [`KINDS`] list.

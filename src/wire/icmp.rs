@@ -193,5 +193,7 @@ fn quoted_v6(bytes: &[u8]) -> Option<Quoted<'_>> {
     Some(Quoted { source, destination, protocol, payload: reader.rest() })
 }
 
+pub mod extension;
+
 #[cfg(test)]
 mod tests;

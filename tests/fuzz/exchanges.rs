@@ -55,7 +55,15 @@ fn inside() {
     never_answered("stun", &["src/wire/stun/tests.rs"]);
     never_answered("rdp", &["tests/golden/openvpn"]);
     never_answered("http", &["tests/golden/openvpn"]);
+}
+
+#[test]
+fn sslvpn() {
     never_answered("sslvpn", &["src/wire/sstp/tests.rs"]);
+}
+
+#[test]
+fn wireguard() {
     never_answered("wireguard", &["src/probe/wireguard/tests.rs"]);
 }
 
@@ -146,8 +154,10 @@ impl Run {
         };
         let exchange = (spec.kind.begin)(spec, start);
         let (port, stream) = match exchange.transport() {
-            Transport::Icmp => (0, None),
-            Transport::Udp { port, .. } => (port, None),
+            Transport::Icmp | Transport::None => (0, None),
+            Transport::Udp { port, .. } | Transport::Syn { port, .. } | Transport::Whole { port } => {
+                (port, None)
+            }
             Transport::Tcp { port } => (port, Some(port)),
         };
         let from = SocketAddr::new(PEER, port);

@@ -138,6 +138,7 @@ fn icmp_messages() {
                     assert_eq!(icmp::Message::decode(v6, &again), Ok(icmp::Message::Echo(echo)));
                 }
                 let _ = icmp::Echo::quoted(v6, bytes);
+                let _ = icmp::extension::label_stack(bytes, if v6 { 48 } else { 28 });
             }
         }
     });

@@ -41,6 +41,15 @@ impl Lab {
     /// # Panics
     /// If a prerequisite is missing: a test that cannot run must not pass.
     pub fn up() -> Self {
+        Self::new("up")
+    }
+
+    /// A chain of so many routers instead of two.
+    pub fn chain(routers: u8) -> Self {
+        Self::new(&format!("up {routers}"))
+    }
+
+    fn new(up: &str) -> Self {
         static NEXT: AtomicU8 = AtomicU8::new(b'a');
         assert!(rustix::process::geteuid().is_root(), "the lab needs root: run tests/run.sh");
         let letter = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -49,7 +58,7 @@ impl Lab {
         let name = format!("v{}{letter}", std::process::id());
         let state = std::env::temp_dir().join("vpnprobe-lab").join(&name);
         let lab = Self { name, state };
-        lab.script("up");
+        lab.script(up);
         lab
     }
 

@@ -3,9 +3,11 @@
 # freeze and thaw are swan_client, openvpn_client, strongswan, openvpn_udp, openvpn_tcp, xl2tpd, ocserv, nginx, unbound,
 # xrdp, coturn, sstpd, softether, wireguard.
 #
-#   strongswan [PROPOSALS [CHILDLESS]]      IKEv1 and IKEv2 on UDP 500, 4500, both families; pre-shared key
-#                                           lab-psk; DPD after 5 s; CHILDLESS: allow, never, force
-#   openvpn udp|tcp plain|tls-auth|tls-crypt|tls-crypt-v2 [PING RESTART]    port 1194, both families
+#   strongswan [PROPOSALS [CHILDLESS [ESP [PEER [KEY]]]]]
+#                                           IKEv1 and IKEv2 on UDP 500, 4500, both families; pre-shared key
+#                                           lab-psk; DPD after 5 s; CHILDLESS: allow, never, force; PEER: who is
+#                                           known, any if not said
+#   openvpn udp|tcp plain|tls-auth|tls-crypt|tls-crypt-v2 [PING RESTART [CLIENTS]]    port 1194, both families
 #   swan_client DELAY TIMEOUT BASE TRIES    a strongSwan client with these timers, in the client's place
 #   openvpn_client                          an OpenVPN client of `openvpn udp plain`, likewise
 #   xl2tpd                                  UDP 1701, IPv4 only (xl2tpd has no IPv6)
@@ -19,7 +21,9 @@
 #   wireguard                               wireguard-go on UDP 51820, both families, with one peer; keys in
 #                                           $STATE/wireguard: server.pub, client.key, wrong.key, psk
 #   coturn                                  STUN on UDP 3478, both families
-#   unbound                                 DNS on UDP and TCP 53, both families; names: see records
+#   unbound [WITHOUT]                       without that name below example.test; captive: any name there
+#                                           has the same outside address;
+#                                           DNS on UDP and TCP 53, both families; names: see records
 #
 # Keys are made once a lab: $STATE/pki (ca, server, expired, future, other) and $STATE/openvpn.
 
@@ -88,7 +92,7 @@ certificate() { # NAME SECTION START END
 # be taken for granted either). Its limits on half-open SAs are the defaults: they are what we test.
 start_strongswan() {
     local dir=$STATE/strongswan proposals=${1:-aes256-sha256-modp2048,aes128gcm16-prfsha256-ecp256} version
-    local childless=${2:-allow}
+    local childless=${2:-allow} esp=${3:-default} peer=${4:-%any} key=${5:-lab-psk}
     mkdir -p "$dir"
     cat >"$dir/strongswan.conf" <<CONF
 charon-systemd {
@@ -115,6 +119,7 @@ connections {
     ikev$version {
         version = $version
         local_addrs = $CONC, $CONC6
+        remote_addrs = $peer
         proposals = $proposals
         childless = $childless
         dpd_delay = 5s
@@ -128,13 +133,14 @@ connections {
         children {
             lan {
                 local_ts = 10.20.0.0/24
+                esp_proposals = $esp
             }
         }
     }
 }
 CONF
     done >"$dir/swanctl.conf"
-    printf 'secrets {\n    ike {\n        secret = lab-psk\n    }\n}\n' >>"$dir/swanctl.conf"
+    printf 'secrets {\n    ike {\n        secret = %s\n    }\n}\n' "$key" >>"$dir/swanctl.conf"
     spawn strongswan conc env STRONGSWAN_CONF="$dir/strongswan.conf" "$(unconfined charon-systemd)"
     ready strongswan vici --stats
     vici --load-all --noprompt >"$dir/load.log" 2>&1 || die "strongSwan refuses its configuration: $(tail -n 3 "$dir/load.log")"
@@ -147,7 +153,7 @@ vici() {
 }
 
 start_openvpn() {
-    local proto=$1 wrap=$2 keepalive="${3:-5} ${4:-15}" dir=$STATE/openvpn
+    local proto=$1 wrap=$2 keepalive="${3:-5} ${4:-15}" clients=${5:-1024} dir=$STATE/openvpn
     pki
     if [[ ! -e $dir/v2-client.key ]]; then
         mkdir -p "$dir"
@@ -168,6 +174,7 @@ disable-dco
 topology subnet
 server 10.30.2.0 255.255.255.0
 keepalive $keepalive
+max-clients $clients
 dh none
 ca $STATE/pki/ca.crt
 cert $STATE/pki/server.crt
@@ -321,7 +328,7 @@ CONF
 }
 
 start_nginx() {
-    local dir=$STATE/nginx
+    local dir=$STATE/${NAMED}nginx
     pki
     mkdir -p "$dir/tmp"
     {
@@ -338,6 +345,8 @@ http {
     uwsgi_temp_path $dir/tmp; scgi_temp_path $dir/tmp;
     ssl_protocols TLSv1.2 TLSv1.3;
 CONF
+        site 80 plain
+        echo "    server { listen 8080; return 404; }"
         site 443 server
         site 8443 expired
         site 8444 future
@@ -345,14 +354,16 @@ CONF
         site 8446 server "ssl_protocols TLSv1.1; ssl_ciphers ALL:@SECLEVEL=0;"
         echo "}"
     } >"$dir/conf"
-    spawn nginx conc nginx -e "$dir/error.log" -c "$dir/conf"
-    ready nginx listening conc tcp 8446
+    spawn "${NAMED}nginx" "$PLACE" nginx -e "$dir/error.log" -c "$dir/conf"
+    ready "${NAMED}nginx" listening "$PLACE" tcp 8446
 }
 
 site() { # PORT CERTIFICATE [MORE]
+    local listen="listen $CONC:$1 ssl; listen [$CONC6]:$1 ssl;
+        ssl_certificate $STATE/pki/$2.crt; ssl_certificate_key $STATE/pki/$2.key; ${3:-}"
+    [[ $2 != plain ]] || listen="listen $1; listen [::]:$1;"
     echo "    server {
-        listen $CONC:$1 ssl; listen [$CONC6]:$1 ssl;
-        ssl_certificate $STATE/pki/$2.crt; ssl_certificate_key $STATE/pki/$2.key; ${3:-}
+        $listen
         absolute_redirect off;
         location = / { return 200 ok; }
         location = /there { return 302 /; }
@@ -362,7 +373,7 @@ site() { # PORT CERTIFICATE [MORE]
 }
 
 start_xrdp() {
-    local dir=$STATE/xrdp
+    local dir=$STATE/${NAMED}xrdp
     pki
     mkdir -p "$dir"
     cat >"$dir/xrdp.ini" <<CONF
@@ -391,8 +402,8 @@ port=-1
 CONF
     # Its pid file has a fixed place: each lab gets a folder of its own there.
     mkdir -p /run/xrdp
-    spawn xrdp conc sh -c 'mount -t tmpfs tmpfs /run/xrdp && exec xrdp --nodaemon --config "$1"' sh "$dir/xrdp.ini"
-    ready xrdp listening conc tcp 3389
+    spawn "${NAMED}xrdp" "$PLACE" sh -c 'mount -t tmpfs tmpfs /run/xrdp && exec xrdp --nodaemon --config "$1"' sh "$dir/xrdp.ini"
+    ready "${NAMED}xrdp" listening "$PLACE" tcp 3389
 }
 
 start_sstpd() {
@@ -442,7 +453,7 @@ start_coturn() {
 }
 
 start_unbound() {
-    local dir=$STATE/unbound
+    local without=${1:-} dir=$STATE/${NAMED}unbound
     mkdir -p "$dir"
     cat >"$dir/conf" <<CONF
 server:
@@ -460,12 +471,14 @@ server:
     module-config: "iterator"
     do-not-query-localhost: no
     local-zone: "." refuse
-    local-zone: "example.test." static
+$([[ $without == captive ]] || echo '    local-zone: "example.test." static')
+$([[ $without != captive ]] || echo '    local-zone: "example.test." redirect
+    local-data: "example.test. A 203.0.113.80"')
     local-zone: "refused.example.test." refuse
     local-zone: "silent.example.test." deny
     local-zone: "hijack.example.test." redirect
     local-zone: "servfail.example.test." transparent
-$(records | sed "s/.*/    local-data: '&'/")
+$([[ $without == captive ]] || records | grep -v "^${without:-no}\\.example" | sed "s/.*/    local-data: '&'/")
 forward-zone:
     name: "servfail.example.test."
     forward-addr: 127.0.0.1@9
@@ -473,9 +486,9 @@ forward-zone:
 remote-control:
     control-enable: no
 CONF
-    spawn unbound conc "$(unconfined unbound)" -d -c "$dir/conf"
-    ready unbound listening conc udp 53
-    ready unbound listening conc tcp 53
+    spawn "${NAMED}unbound" "$PLACE" "$(unconfined unbound)" -d -c "$dir/conf"
+    ready "${NAMED}unbound" listening "$PLACE" udp 53
+    ready "${NAMED}unbound" listening "$PLACE" tcp 53
 }
 
 # vpn has both families, only4 no AAAA, cluster two members, big needs TCP; refused, silent and servfail

@@ -41,7 +41,9 @@ fn judged(vpn: &[Vpn], observed: Vec<Observed>) -> (Diagnosis, Survey) {
         host: "vpn.example.jp".to_owned(),
         resolved: Ok(vec![ip("192.0.2.1")]),
         routes: vec![(ip("192.0.2.1"), Ok(ip("198.51.100.7")))],
+        ways: None,
         observed,
+        inside: Vec::new(),
         session: None,
     };
     (diagnose(&survey, &target(vpn)), survey)
@@ -210,5 +212,49 @@ fn a_reader_that_went_away_is_no_panic() {
             !complaint.contains("panicked") && output.status.code() != Some(101),
             "{arguments:?}: {complaint}"
         );
+    }
+}
+
+/// What people read, whole: `tests/golden/check.*.txt`. They are our own output, checked by eye; they show
+/// what a change does to it.
+#[test]
+fn the_text_is_as_it_was() {
+    let seen =
+        || vec![observed("icmp", Outcome::OK), observed("ike", Outcome::OK), observed("ike_natt", SILENT)];
+    let (diagnosis, survey) = judged(&[Vpn::Ipsec], seen());
+    for (lang, name) in [(Lang::En, "en"), (Lang::Ja, "ja")] {
+        let mut text = print(&diagnosis, &survey, Format::Text, lang).0;
+        text += &format!("\n{}", vpnprobe::diagnose::counsel::ticket(&diagnosis, &survey));
+        let text = text.replace(env!("CARGO_PKG_VERSION"), "VERSION");
+        let file = format!("{}/tests/golden/check.{name}.txt", env!("CARGO_MANIFEST_DIR"));
+        let golden = std::fs::read_to_string(&file).unwrap_or_default();
+        assert!(text == golden, "{file} should be:\n<<<\n{text}>>>");
+    }
+    let (text, _) = print(&diagnosis, &survey, Format::Json, Lang::Ja);
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let advice = &document["steps"][3]["advice"];
+    assert_eq!(advice["id"], "natt_blocked");
+    assert_eq!(advice["commands"]["cisco"][1], "crypto isakmp nat-traversal 20");
+    assert_eq!(document["steps"][2]["advice"], Value::Null);
+    assert_eq!(document["not_known"][1]["cause"], "phase2_mismatch");
+}
+
+#[test]
+fn a_line_of_a_log_is_explained() {
+    let run = |arguments: &[&str]| {
+        let output = vpnprobe(&[&["explain"], arguments].concat());
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    for (arguments, code, text) in [
+        (&["NO_PROPOSAL_CHOSEN"][..], 0, "Phase 1 does not match"),
+        (&["--lang", "ja", "error", "809"], 0, "外側のファイアウォール"),
+        (&["HTTP 404 login.microsoft.com", "--lang=ja"], 0, "デフォルトルートが VPN を向いている"),
+        (&["everything is fine"], 3, "Not known"),
+        (&["--lang", "ja", "no such line"], 3, "該当なし"),
+        (&[], 2, ""),
+    ] {
+        let (found, output) = run(arguments);
+        assert_eq!(found, Some(code), "{arguments:?}: {output}");
+        assert!(output.contains(text), "{arguments:?}: {output}");
     }
 }

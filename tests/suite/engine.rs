@@ -24,11 +24,11 @@ struct Peer {
 
 impl Peer {
     fn new(mut behave: impl FnMut(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> Self {
-        Self::of_ports(move |request, _| behave(request))
+        Self::of_senders(move |request, _| behave(request))
     }
 
-    /// The same for one that looks at our source port.
-    fn of_ports(mut behave: impl FnMut(&[u8], u16) -> Vec<Vec<u8>> + Send + 'static) -> Self {
+    /// The same for one that looks at where a datagram comes from.
+    fn of_senders(mut behave: impl FnMut(&[u8], SocketAddr) -> Vec<Vec<u8>> + Send + 'static) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let address = socket.local_addr().unwrap();
@@ -38,7 +38,7 @@ impl Peer {
             let mut bytes = [0; 2048];
             while !stopped.load(Ordering::Relaxed) {
                 let Ok((len, from)) = socket.recv_from(&mut bytes) else { continue };
-                for answer in behave(&bytes[..len], from.port()) {
+                for answer in behave(&bytes[..len], from) {
                     let _ = socket.send_to(&answer, from);
                 }
             }
@@ -76,6 +76,7 @@ struct Bench {
 
 impl Bench {
     fn new(yaml: &str) -> Self {
+        crate::service::enter_if_told();
         let clock = SystemClock::start();
         let registry = Registry::without_process(Arc::new(clock));
         let driver = Driver::new(clock, Box::new(Generator::from_os())).unwrap();
@@ -296,7 +297,8 @@ fn an_unresolved_name_is_our_fault_until_it_resolves() {
 fn a_flow_that_a_middlebox_dropped_is_told_from_a_dead_peer_and_replaced() {
     // After five answers the port that asked first is never answered again.
     let (mut first, mut answers) = (None, 0);
-    let condemned = Peer::of_ports(move |request, port| {
+    let condemned = Peer::of_senders(move |request, from| {
+        let port = from.port();
         answers += 1;
         let first = *first.get_or_insert(port);
         if port == first && answers > 5 { vec![] } else { vec![invalid_major_version(request)] }
@@ -385,4 +387,38 @@ fn an_outage_is_replayed_through_the_profiles() {
     until("the third profile", || (dpd().len() == 3).then_some(()));
     assert_eq!(dpd()[0].sure(), 1);
     assert!(bench.registry.encode_text().windows(10).any(|text| text == b"cisco_asa\""));
+}
+
+/// Works direct, fails through the tunnel: both ways are tried at the same instants.
+#[test]
+fn two_ways_out_are_compared() {
+    let peer = Peer::of_senders(|request, from| {
+        if from.ip().to_string() == "127.0.0.1" { vec![invalid_major_version(request)] } else { vec![] }
+    });
+    let port = peer.port();
+    let bench = Bench::new(&format!(
+        "egress: {{direct: {{source: 127.0.0.1}}, tunnel: {{source: 127.0.0.2}}, gone: {{interface: nonesuch0}}}}\n\
+         pairs: {{split: {{a: direct, b: tunnel}}, dead: {{a: direct, b: gone}}}}\n\
+         targets: {{hq: {{address: 127.0.0.1, egress: [direct, tunnel, gone], probes: {{ike: {{port: {port}, \
+         interval: 200ms, timeout: 150ms}}, icmp: {{enabled: false}}, trace: {{enabled: false}}}}}}}}\n"
+    ));
+    let metrics = |pair: &str| {
+        let text = String::from_utf8(bench.registry.encode_text()).unwrap();
+        let mine = format!("pair=\"{pair}\"");
+        let lines = text.lines().filter(|line| line.contains("pair_results_total{") && line.contains(&mine));
+        let count = |line: &str| line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok());
+        let result = |line: &str| {
+            line.split("result=\"").nth(1).map(|rest| rest[..rest.find('"').unwrap()].to_owned())
+        };
+        lines.map(|line| (result(line).unwrap(), count(line).unwrap())).collect::<Vec<_>>()
+    };
+    let told =
+        until("five pairs", || Some(metrics("split")).filter(|told| told.iter().any(|(_, n)| *n >= 5)));
+    for (result, count) in told {
+        assert_eq!(count > 0, result == "only_a", "{result}: {count}");
+    }
+    assert!(
+        metrics("dead").len() == 4 && metrics("dead").iter().all(|(_, count)| *count == 0),
+        "our own fault"
+    );
 }

@@ -10,4 +10,6 @@ mod metrics;
 mod prometheus;
 mod ready;
 mod replay;
+mod service;
+mod state;
 mod unit;

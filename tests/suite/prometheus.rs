@@ -13,8 +13,9 @@ use tokio::sync::oneshot;
 use vpnprobe::config::Config;
 use vpnprobe::detect::Transition;
 use vpnprobe::detect::loss::{LossRun, LossWindow};
+use vpnprobe::detect::pair::{Longer, PairResult, Paired, Side};
 use vpnprobe::export::http::{App, BoxFuture, Daemon, Limits, ProbeError, ProbeNow, TargetRow, serve};
-use vpnprobe::export::metrics::{Registry, SeriesKey, SeriesMetrics};
+use vpnprobe::export::metrics::{PairKey, Registry, SeriesKey, SeriesMetrics};
 use vpnprobe::net::clock::SystemClock;
 use vpnprobe::probe::Kind;
 use vpnprobe::sample::{Outcome, Report, Sample, SeriesId};
@@ -261,6 +262,37 @@ fn quantiles_of_both_forms_are_those_of_the_values() {
     assert_eq!(wide.buckets.iter().map(|(_, _, count)| count).sum::<u64>(), 2000);
     for prometheus in [&native, &classic] {
         assert!(prometheus.number("up{job='vpnprobe'}") > 0.5);
+    }
+}
+
+/// Differences of round trips, three of them negative.
+#[test]
+fn differences_below_zero_are_buckets_below_zero() {
+    let served = Served::start();
+    served.registry.target("hq");
+    let key = PairKey { target: "hq".into(), member: 1, probe: "ike".into(), pair: "split".into() };
+    let pair = served.registry.pair(key);
+    for (slower, millis) in [(Side::A, 20), (Side::A, 20), (Side::A, 20), (Side::B, 5), (Side::B, 0)] {
+        let longer = Some(Longer { slower, by: Duration::from_millis(millis) });
+        pair.record(&Paired { result: PairResult::Both, longer });
+    }
+    pair.record(&Paired { result: PairResult::OnlyA, longer: None });
+    let native = Prometheus::over(served.address, true);
+    let classic = Prometheus::over(served.address, false);
+    let shown = native.until("vpnprobe_pair_rtt_difference_seconds", Shown::read);
+    assert_eq!(shown.count, 5);
+    assert!((shown.sum + 0.055).abs() < 1e-9, "{shown:?}");
+    let [below, zero, above] = &shown.buckets[..] else { panic!("{shown:?}") };
+    assert!(below.0 <= -0.02 && below.1 >= -0.02 && below.2 == 3, "{shown:?}");
+    assert!(zero.0 < 0.0 && zero.1 > 0.0 && zero.2 == 1, "{shown:?}");
+    assert!(above.0 <= 0.005 && above.1 >= 0.005 && above.2 == 1, "{shown:?}");
+    for (bound, count) in [("-0.05", 0.0), ("-0.02", 3.0), ("0", 4.0), ("0.005", 5.0), ("+Inf", 5.0)] {
+        let query = format!("vpnprobe_pair_rtt_difference_seconds_bucket{{le='{bound}'}}");
+        assert!((classic.number(&query) - count).abs() < 0.5, "{bound}");
+    }
+    for (result, count) in [("both", 5.0), ("only_a", 1.0), ("only_b", 0.0), ("neither", 0.0)] {
+        let query = format!("vpnprobe_pair_results_total{{pair='split',result='{result}'}}");
+        assert!((classic.number(&query) - count).abs() < 0.5, "{result}");
     }
 }
 

@@ -187,7 +187,9 @@ fn wrong_usage_is_said() {
         assert!(complaints.contains(complaint), "{arguments:?}: {complaints}");
         assert!(output.status.code() == Some(2) && output.stdout.is_empty(), "{arguments:?}");
     }
-    let output = vpnprobe(&["ready", "--people", "1", "--profile", "audio", "--url", "https://x"]);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("only http:// can be asked"));
+    let output = vpnprobe(&["ready", "--people", "1", "--profile", "audio", "--url", "ftp://x"]);
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("expected http://HOST:PORT or https://HOST:PORT")
+    );
     assert_eq!(output.status.code(), Some(2));
 }

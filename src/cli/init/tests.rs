@@ -24,7 +24,9 @@ fn made(host: &str, observed: Vec<Observed>) -> String {
         host: host.to_owned(),
         resolved: Ok(vec!["192.0.2.1".parse().unwrap()]),
         routes: Vec::new(),
+        ways: None,
         observed,
+        inside: Vec::new(),
         session: None,
     };
     let text = configuration(&survey, &config.targets[0], &name_of(host));

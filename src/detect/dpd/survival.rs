@@ -25,6 +25,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::profiles::Profile;
 use crate::time::Timestamp;
 
@@ -33,6 +35,8 @@ use crate::time::Timestamp;
 const STRETCHES: usize = 192;
 /// Below this many, joining them costs more than it saves.
 const FEW: usize = 24;
+/// Stretches that lie on each other never weigh more in sum.
+const HEAVIEST: f64 = 1e3;
 /// Never more than this many, whatever the timers are: a step of the evidence that is long beside the
 /// waits would have no end of them.
 const MOST: usize = 4 * STRETCHES;
@@ -50,7 +54,7 @@ pub struct TooCoarse {
 }
 
 /// What an outage did to the sessions.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// When its first probe was lost.
     pub began: Timestamp,
@@ -76,7 +80,7 @@ enum Fate {
 }
 
 /// Sessions that transmit next, evenly, from `from` on and before `to`; nanoseconds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Stretch {
     from: u64,
     to: u64,
@@ -88,7 +92,7 @@ struct Stretch {
     weight: f64,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Outage {
     verdict: Verdict,
     stretches: Vec<Stretch>,
@@ -97,17 +101,23 @@ struct Outage {
 }
 
 /// One profile's view of one probe stream.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Survival {
+    #[serde(skip)]
     idle: u64,
     /// After each transmission: the wait, and how long it is until the teardown.
+    #[serde(skip)]
     waits: Box<[(u64, u64)]>,
+    #[serde(skip)]
     patience: u64,
+    #[serde(skip)]
     hole: u64,
     /// The last evidence.
     last: Option<(u64, bool)>,
     outage: Option<Box<Outage>>,
+    #[serde(skip)]
     sure: u64,
+    #[serde(skip)]
     expected: f64,
 }
 
@@ -143,6 +153,36 @@ impl Survival {
             sure: 0,
             expected: 0.0,
         })
+    }
+
+    /// Goes on from what was kept by the same profile; the counts begin anew. Nothing changes if that
+    /// can not have been so: what was kept comes from a file.
+    pub fn resume(&mut self, kept: Self, now: Timestamp) {
+        if kept.plausible(self.idle.saturating_add(self.patience), now.as_nanos()) {
+            self.last = kept.last;
+            self.outage = kept.outage;
+        }
+    }
+
+    fn plausible(&self, span: u64, now: u64) -> bool {
+        let Some((last, _)) = self.last else { return self.outage.is_none() };
+        let Some(outage) = &self.outage else { return last <= now };
+        // Sessions transmit next within one silence of the last evidence, before or after it.
+        let near = last.saturating_sub(span)..=last.saturating_add(span);
+        let stretch = |stretch: &Stretch| {
+            stretch.from <= stretch.to
+                && near.contains(&stretch.from)
+                && near.contains(&stretch.to)
+                && (0.0..=HEAVIEST).contains(&stretch.weight)
+        };
+        let Verdict { began, last_loss, expected, .. } = outage.verdict;
+        last <= now
+            && began <= last_loss
+            && last_loss.as_nanos() <= last
+            && expected.is_finite()
+            && (0.0..=HEAVIEST).contains(&outage.down)
+            && outage.stretches.len() <= 2 * STRETCHES
+            && outage.stretches.iter().all(stretch)
     }
 
     /// Outages in which every session was torn down, so far.
@@ -196,6 +236,13 @@ impl Survival {
             return None;
         };
         if at - before > self.hole {
+            // Whoever was torn down stays so until something is answered: no second teardown.
+            if !received
+                && let Some(outage) = self.outage.as_mut().filter(|outage| outage.stretches.is_empty())
+            {
+                outage.verdict.last_loss = Timestamp::from_nanos(at);
+                return None;
+            }
             let over = self.outage.take().map(|outage| Verdict { complete: false, ..outage.verdict });
             if !received {
                 self.begin(at, at);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::super::collector::{About, Track};
 use super::super::incident::{Cause, Change, Clue, DpdRecord, Event, Incident, IncidentKind};
+use super::super::kept::Key;
 use super::super::liveness::State;
 use super::super::recorder::{Mark, Packed};
 use super::super::watch::Transition;
@@ -18,13 +19,13 @@ use crate::sample::SeriesId;
 use crate::time::{Timestamp, WallTime};
 
 /// Series of a target that are recorded in an incident.
-const SERIES: usize = 24;
+pub(super) const SERIES: usize = 24;
 /// Changes that are recorded in one.
-const TRANSITIONS: usize = 200;
+pub(super) const TRANSITIONS: usize = 200;
 /// Samples that are held by all open incidents together: 4 MB.
-const MARKS: usize = 500_000;
+pub(super) const MARKS: usize = 500_000;
 /// Nobody is waited for longer than this.
-const LONGEST_WAIT: Duration = Duration::from_secs(90);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(90);
 /// All has to be well this long.
 const CALM: Duration = Duration::from_secs(60);
 /// After this long without a change an incident of a part of its target is closed.
@@ -69,6 +70,8 @@ pub(super) struct Open {
     pub(super) series_left_out: u32,
     /// Those that were down before it began, and are so still: no trouble of this one.
     pub(super) down_before: Vec<SeriesId>,
+    /// Those of them that have not come back since a restart.
+    pub(super) absent_before: Vec<Key>,
     pub(super) marks_left_out: bool,
     pub(super) events: Vec<Event>,
     pub(super) events_left_out: u32,
@@ -139,6 +142,7 @@ impl Open {
             series: ids.into_iter().take(SERIES).map(recorded).collect(),
             series_left_out: u32::try_from(left_out).unwrap_or(u32::MAX),
             down_before,
+            absent_before: Vec::new(),
             marks_left_out: false,
             events: Vec::new(),
             events_left_out: 0,

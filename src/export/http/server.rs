@@ -20,9 +20,11 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use super::App;
 
@@ -126,13 +128,36 @@ async fn told(stop: &mut watch::Receiver<bool>) {
 }
 
 async fn connection(stream: TcpStream, app: Arc<App>, admitted: Admitted, mut stop: watch::Receiver<bool>) {
-    let state = Arc::clone(&admitted.state);
     let loopback = stream.local_addr().is_ok_and(|local| local.ip().to_canonical().is_loopback());
+    let Some(tls) = app.guard.settings().tls.clone() else {
+        return converse(stream, loopback, app, admitted, stop).await;
+    };
+    let handshake = tokio::time::timeout(app.limits.header, TlsAcceptor::from(tls).accept(stream));
+    let state = Arc::clone(&admitted.state);
+    let stream = tokio::select! {
+        // Errors are the client's, and so is a handshake that does not end.
+        stream = handshake => match stream { Ok(Ok(stream)) => stream, _ => return },
+        () = state.displaced.notified() => return,
+        () = told(&mut stop) => return,
+    };
+    // A handshake would fill the future of every plain connection too.
+    Box::pin(converse(stream, loopback, app, admitted, stop)).await;
+}
+
+/// Answers requests on a connection until it ends.
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    loopback: bool,
+    app: Arc<App>,
+    admitted: Admitted,
+    mut stop: watch::Receiver<bool>,
+) {
+    let state = Arc::clone(&admitted.state);
     let service = service_fn(|request: Request<Incoming>| {
         state.begin();
         let (app, state) = (Arc::clone(&app), Arc::clone(&state));
         async move {
-            let (response, permit) = app.answer(&request, loopback).await;
+            let (response, permit) = app.guarded_answer(&request, loopback).await;
             let sending = Sending { state, permit };
             Ok::<_, std::convert::Infallible>(response.map(|body| Tracked { body, _sending: sending }))
         }
@@ -290,12 +315,12 @@ impl<B: Body + Unpin> Body for Tracked<B> {
 }
 
 /// A stream that tells when all that was written is sent.
-struct Watched {
-    io: TokioIo<TcpStream>,
+struct Watched<S> {
+    io: TokioIo<S>,
     state: Arc<State>,
 }
 
-impl Read for Watched {
+impl<S: AsyncRead + Unpin> Read for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -305,7 +330,7 @@ impl Read for Watched {
     }
 }
 
-impl Write for Watched {
+impl<S: AsyncWrite + Unpin> Write for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }

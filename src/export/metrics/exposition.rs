@@ -13,7 +13,7 @@ use prometheus::{ProtobufEncoder, TextEncoder};
 use super::families::{Collected, Family, Scope, Sink};
 use super::proto::Protobuf;
 use super::text::Text;
-use super::{Registry, SeriesMetrics, SessionMetrics, TargetMetrics, encode};
+use super::{PairMetrics, Registry, SeriesMetrics, SessionMetrics, TargetMetrics, encode};
 
 /// Bytes that are worth sending.
 pub(super) const CHUNK: usize = 48 * 1024;
@@ -50,6 +50,7 @@ pub struct Exposition {
     series: Vec<Arc<SeriesMetrics>>,
     targets: Vec<Arc<TargetMetrics>>,
     sessions: Vec<Arc<SessionMetrics>>,
+    pairs: Vec<Arc<PairMetrics>>,
     families: std::slice::Iter<'static, Family>,
     /// The family that is being written, and which of its owners is next.
     at: Option<(Family, usize)>,
@@ -97,6 +98,7 @@ impl Exposition {
             series: registry.all_series(),
             targets: registry.all_targets(),
             sessions: registry.all_sessions(),
+            pairs: registry.all_pairs(),
             families: Family::sorted().iter(),
             at: None,
             writer,
@@ -124,6 +126,7 @@ impl Exposition {
             Scope::Session => {
                 (each(&self.sessions, from, |session| session.collect(&mut out)), self.sessions.len())
             }
+            Scope::Pair => (each(&self.pairs, from, |pair| pair.collect(&mut out)), self.pairs.len()),
             Scope::Own => {
                 self.registry.shared.own.collect(&mut out);
                 (1, 1)

@@ -17,12 +17,14 @@ pub(super) enum Scope {
     Series,
     Target,
     Session,
+    Pair,
     Own,
 }
 
 const SERIES: Scope = Scope::Series;
 const TARGET: Scope = Scope::Target;
 const SESSION: Scope = Scope::Session;
+const PAIR: Scope = Scope::Pair;
 const OWN: Scope = Scope::Own;
 
 impl Scope {
@@ -32,6 +34,7 @@ impl Scope {
             Self::Series => &["target", "member", "probe", "egress"],
             Self::Target => &["target"],
             Self::Session => &["target", "member", "egress"],
+            Self::Pair => &["target", "member", "probe", "pair"],
             Self::Own => &[],
         }
     }
@@ -112,6 +115,8 @@ families! {
         "1 for the state the target is in, 0 for the others.";
     Incidents = COUNTER "vpnprobe_incidents_total", TARGET, ["cause"],
         "Incidents, by what caused them; counted when that is judged.";
+    StepStatus = GAUGE "vpnprobe_step_status", TARGET, ["step", "status"],
+        "1 for how the step of the ladder went, 0 for the other ways it could have gone.";
     Duplicates = COUNTER "vpnprobe_duplicates_total", SERIES, [],
         "Answers that came more than once.";
     LateReplies = COUNTER "vpnprobe_late_replies_total", SERIES, [],
@@ -140,6 +145,10 @@ families! {
         "Sessions that ended or could not be set up, by reason.";
     SessionPredictions = COUNTER "vpnprobe_session_predictions_total", SESSION, ["predicted", "seen"],
         "Outages that the session met, by what its timers foretold from the probes and by what it did.";
+    PairResults = COUNTER "vpnprobe_pair_results_total", PAIR, ["result"],
+        "Exchanges of one instant over two ways out, by where they worked: both, only_a, only_b, neither.";
+    PairDifference = HISTOGRAM "vpnprobe_pair_rtt_difference_seconds", PAIR, [],
+        "Round trip over way b minus that over way a, of exchanges of one instant; negative if b is faster.";
     DpdTimeouts = COUNTER "vpnprobe_dpd_timeouts_total", SERIES, ["profile"],
         "Outages in which this dead peer detection surely tears a session down, whatever its phase.";
     DpdExpected = COUNTER "vpnprobe_dpd_expected_timeouts_total", SERIES, ["profile"],
@@ -148,6 +157,14 @@ families! {
         "Silence left before this dead peer detection tears down a session of the least favourable phase.";
     DpdJudged = GAUGE "vpnprobe_dpd_judged", SERIES, ["profile"],
         "1 if the probes are frequent enough to judge by this profile, 0 if there is no verdict.";
+    PathHops = GAUGE "vpnprobe_path_hops", SERIES, [],
+        "How many hops it was to the destination when a trace last reached it.";
+    PathChanges = COUNTER "vpnprobe_path_changes_total", SERIES, [],
+        "How often the path has changed; load balancing and silent routers are no change.";
+    PathFirstHop = GAUGE "vpnprobe_path_first_hop", SERIES, ["class"],
+        "1 for what the first hop is, by its address and this host's routes, 0 for the others.";
+    PathMtu = GAUGE "vpnprobe_path_mtu_bytes", SERIES, [],
+        "The largest IP packet that was answered whole, as last searched.";
     ScheduleLag = HISTOGRAM "vpnprobe_schedule_lag_seconds", OWN, [],
         "How much later than due an exchange was begun.";
     MissedSlots = COUNTER "vpnprobe_missed_slots_total", OWN, [],
@@ -158,6 +175,8 @@ families! {
         "Packets that belong to no exchange of ours.";
     ClockFallback = COUNTER "vpnprobe_clock_fallback_total", OWN, [],
         "Round trips timed in user space because the kernel's stamps could not be used.";
+    StateFailures = COUNTER "vpnprobe_state_write_failures_total", OWN, [],
+        "Times that state or incidents could not be written to state_dir.";
     ReloadOk = GAUGE "vpnprobe_config_last_reload_successful", OWN, [],
         "1 if the last reload of the configuration succeeded.";
     ReloadTime = GAUGE "vpnprobe_config_last_reload_success_timestamp_seconds", OWN, [],

@@ -30,9 +30,18 @@ struct Bound {
     /// As it is exported.
     seconds: f64,
     /// As values are compared with it.
-    nanos: u64,
+    nanos: i64,
     /// The value of the label `le`.
     le: Box<str>,
+}
+
+impl Bound {
+    fn new(seconds: f64) -> Self {
+        let limit = Duration::try_from_secs_f64(seconds.abs()).unwrap_or(Duration::MAX);
+        let nanos = i64::try_from(limit.as_nanos()).unwrap_or(i64::MAX);
+        let nanos = if seconds < 0.0 { -nanos } else { nanos };
+        Self { seconds, nanos, le: seconds.to_string().into() }
+    }
 }
 
 impl PartialEq for Bounds {
@@ -53,12 +62,16 @@ impl Bounds {
         sorted.sort_by(f64::total_cmp);
         sorted.dedup();
         sorted.truncate(Self::MAX);
-        let bound = |seconds: &f64| {
-            let limit = Duration::try_from_secs_f64(*seconds).unwrap_or(Duration::MAX);
-            let nanos = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
-            Bound { seconds: *seconds, nanos, le: seconds.to_string().into() }
-        };
-        Self(sorted.iter().map(bound).collect())
+        Self(sorted.into_iter().map(Bound::new).collect())
+    }
+
+    /// Bounds for values that may be negative: 0, and each of these above and below it.
+    pub(super) fn signed(magnitudes: &[f64]) -> Self {
+        let above = Self::new(magnitudes).0;
+        let above = above.iter().take(SIGNED_MAX).map(|bound| bound.seconds);
+        let mut all: Vec<f64> = above.clone().map(|bound| -bound).chain([0.0]).chain(above).collect();
+        all.sort_by(f64::total_cmp);
+        Self(all.into_iter().map(Bound::new).collect())
     }
 
     /// The bounds, in seconds.
@@ -72,7 +85,7 @@ impl Bounds {
     }
 
     /// The classic bucket of a value, bounds being inclusive, as Prometheus' `le` says.
-    fn bucket(&self, nanos: u64) -> usize {
+    fn bucket(&self, nanos: i64) -> usize {
         self.0.partition_point(|bound| bound.nanos < nanos)
     }
 }
@@ -81,29 +94,51 @@ impl Bounds {
 #[derive(Debug)]
 pub struct Histogram {
     bounds: Bounds,
-    /// Nanoseconds; enough for 584 years of answers.
+    /// Nanoseconds, as the bits of a signed number; enough for 292 years of answers.
     sum: AtomicU64,
     cells: Cells,
+    /// Those of negative values, whose native slots are of their magnitude, if there can be any.
+    below: Option<Box<Cells>>,
 }
 
 impl Histogram {
     /// An empty histogram with these upper bounds.
     #[must_use]
     pub fn new(bounds: &Bounds) -> Self {
-        Self { bounds: bounds.clone(), sum: AtomicU64::new(0), cells: Cells::default() }
+        Self {
+            bounds: bounds.clone(),
+            sum: AtomicU64::new(0),
+            cells: Cells::default(),
+            below: bounds.seconds().next().is_some_and(|least| least < 0.0).then(Box::default),
+        }
     }
 
     /// Counts one duration.
     pub fn observe(&self, value: Duration) {
-        let nanos = u64::try_from(value.as_nanos()).unwrap_or(u64::MAX);
-        self.sum.fetch_add(nanos, Relaxed);
-        self.cells.add(Key::new(self.bounds.bucket(nanos), native::slot(nanos)).0);
+        self.add(i64::try_from(value.as_nanos()).unwrap_or(i64::MAX));
+    }
+
+    /// Counts one difference, which may be negative; the bounds must be [signed](Bounds::signed).
+    pub(super) fn observe_signed(&self, value: Duration, negative: bool) {
+        let nanos = i64::try_from(value.as_nanos()).unwrap_or(i64::MAX);
+        self.add(if negative { -nanos } else { nanos });
+    }
+
+    fn add(&self, nanos: i64) {
+        self.sum.fetch_add(nanos.cast_unsigned(), Relaxed);
+        let below = self.below.as_deref().filter(|_| nanos < 0);
+        let cells = below.unwrap_or(&self.cells);
+        cells.add(Key::new(self.bounds.bucket(nanos), native::slot(nanos.unsigned_abs())).0);
     }
 
     /// How many durations were counted.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.cells.iter().map(|(_, count)| count).sum()
+        self.cells
+            .iter()
+            .chain(self.below.iter().flat_map(|below| below.iter()))
+            .map(|(_, count)| count)
+            .sum()
     }
 
     /// The upper bounds.
@@ -115,26 +150,30 @@ impl Histogram {
     /// Reads both forms, each cell once, into `out`, whose memory is used again.
     #[expect(clippy::cast_precision_loss, reason = "a Prometheus value is a double")]
     pub(super) fn read(&self, out: &mut Reading) {
-        out.sum = self.sum.load(Relaxed) as f64 / 1e9;
+        out.sum = self.sum.load(Relaxed).cast_signed() as f64 / 1e9;
         out.cumulative.clear();
         out.cumulative.resize(self.bounds.0.len(), 0);
         out.slots.clear();
+        out.below.clear();
         out.count = 0;
-        for (key, count) in self.cells.iter() {
-            let key = Key(key);
-            out.count = out.count.wrapping_add(count);
-            // What is above all bounds is in the count alone.
-            if let Some(bucket) = out.cumulative.get_mut(key.classic()) {
-                *bucket = bucket.wrapping_add(count);
+        let below = self.below.as_deref();
+        for (cells, slots) in [(Some(&self.cells), &mut out.slots), (below, &mut out.below)] {
+            for (key, count) in cells.into_iter().flat_map(Cells::iter) {
+                let key = Key(key);
+                out.count = out.count.wrapping_add(count);
+                // What is above all bounds is in the count alone.
+                if let Some(bucket) = out.cumulative.get_mut(key.classic()) {
+                    *bucket = bucket.wrapping_add(count);
+                }
+                slots.push((key.native(), count));
             }
-            out.slots.push((key.native(), count));
         }
         let mut total = 0_u64;
         for bucket in &mut out.cumulative {
             total = total.wrapping_add(*bucket);
             *bucket = total;
         }
-        out.native.read(&mut out.slots);
+        out.native.read(&mut out.slots, &mut out.below);
     }
 }
 
@@ -150,7 +189,12 @@ pub(super) struct Reading {
     /// The native buckets.
     pub native: Native,
     slots: Vec<(u16, u64)>,
+    /// Of negative values.
+    below: Vec<(u16, u64)>,
 }
+
+/// The most bounds above 0 of a histogram with negative values.
+const SIGNED_MAX: usize = 62;
 
 /// Which cell: from the top 9 bits native slot, 7 bits classic bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -67,63 +67,70 @@ pub(super) struct Native {
     pub zero: u64,
     /// Bucket and how many values are in it, in order; none is empty.
     pub buckets: Vec<(i32, u64)>,
+    /// The same of negative values, by their magnitude.
+    pub below: Vec<(i32, u64)>,
 }
 
 impl Native {
-    /// Takes over slots with their counts, in any order and some more than once, which are used up.
-    pub(super) fn read(&mut self, slots: &mut Vec<(u16, u64)>) {
+    /// Takes over slots with their counts, in any order and some more than once, which are used up; and
+    /// those of the magnitudes of negative values.
+    pub(super) fn read(&mut self, slots: &mut Vec<(u16, u64)>, below: &mut Vec<(u16, u64)>) {
         self.schema = SCHEMA;
         self.zero = 0;
-        self.buckets.clear();
-        slots.sort_unstable_by_key(|(slot, _)| *slot);
-        for (slot, count) in slots.drain(..) {
-            if slot == 0 {
-                self.zero = self.zero.wrapping_add(count);
-            } else {
-                self.buckets.push((i32::from(slot) + LOWEST, count));
+        for (slots, buckets) in [(slots, &mut self.buckets), (below, &mut self.below)] {
+            buckets.clear();
+            slots.sort_unstable_by_key(|(slot, _)| *slot);
+            for (slot, count) in slots.drain(..) {
+                if slot == 0 {
+                    self.zero = self.zero.wrapping_add(count);
+                } else {
+                    buckets.push((i32::from(slot) + LOWEST, count));
+                }
             }
+            join(buckets);
         }
-        self.join();
-        while self.buckets.len() > MAX_BUCKETS {
+        while self.buckets.len() + self.below.len() > MAX_BUCKETS {
             self.schema -= 1;
-            // Half of an index, rounded up: the bucket of twice the width that holds this one.
-            self.buckets.iter_mut().for_each(|(index, _)| *index = (*index + 1) >> 1);
-            self.join();
+            for buckets in [&mut self.buckets, &mut self.below] {
+                // Half of an index, rounded up: the bucket of twice the width that holds this one.
+                buckets.iter_mut().for_each(|(index, _)| *index = (*index + 1) >> 1);
+                join(buckets);
+            }
         }
     }
+}
 
-    /// Joins neighbours in the list that are the same bucket.
-    fn join(&mut self) {
-        self.buckets.dedup_by(|(index, count), (before, sum)| {
-            let same = index == before;
-            if same {
-                *sum = sum.wrapping_add(*count);
-            }
-            same
-        });
-    }
+/// Joins neighbours in the list that are the same bucket.
+fn join(buckets: &mut Vec<(i32, u64)>) {
+    buckets.dedup_by(|(index, count), (before, sum)| {
+        let same = index == before;
+        if same {
+            *sum = sum.wrapping_add(*count);
+        }
+        same
+    });
+}
 
-    /// Runs of buckets without a gap: how far the first is from the end of the run before (from 0 for
-    /// the first run), and how many there are.
-    pub(super) fn spans(&self) -> impl Iterator<Item = (i32, u32)> {
-        let mut end = 0;
-        self.buckets.chunk_by(|(a, _), (b, _)| a + 1 == *b).filter_map(move |run| {
-            let (start, _) = run.first()?;
-            let offset = start - end;
-            let length = u32::try_from(run.len()).ok()?;
-            end = start + i32::try_from(length).ok()?;
-            Some((offset, length))
-        })
-    }
+/// Runs of buckets without a gap: how far the first is from the end of the run before (from 0 for the
+/// first run), and how many there are.
+pub(super) fn spans(buckets: &[(i32, u64)]) -> impl Iterator<Item = (i32, u32)> {
+    let mut end = 0;
+    buckets.chunk_by(|(a, _), (b, _)| a + 1 == *b).filter_map(move |run| {
+        let (start, _) = run.first()?;
+        let offset = start - end;
+        let length = u32::try_from(run.len()).ok()?;
+        end = start + i32::try_from(length).ok()?;
+        Some((offset, length))
+    })
+}
 
-    /// The counts, each as the difference from the one before.
-    pub(super) fn deltas(&self) -> impl Iterator<Item = i64> {
-        let mut before = 0;
-        self.buckets.iter().map(move |(_, count)| {
-            let count = count.cast_signed();
-            count.wrapping_sub(std::mem::replace(&mut before, count))
-        })
-    }
+/// The counts, each as the difference from the one before.
+pub(super) fn deltas(buckets: &[(i32, u64)]) -> impl Iterator<Item = i64> {
+    let mut before = 0;
+    buckets.iter().map(move |(_, count)| {
+        let count = count.cast_signed();
+        count.wrapping_sub(std::mem::replace(&mut before, count))
+    })
 }
 
 #[cfg(test)]
@@ -132,7 +139,7 @@ mod tests {
 
     fn native(slots: &[(u16, u64)]) -> Native {
         let mut out = Native::default();
-        out.read(&mut slots.to_vec());
+        out.read(&mut slots.to_vec(), &mut Vec::new());
         out
     }
 
@@ -155,19 +162,19 @@ mod tests {
     /// other one the length of the gap.
     #[test]
     fn spans_leave_the_gaps_out() {
-        let native = Native { schema: 3, zero: 0, buckets: vec![(3, 1), (4, 3), (6, 2)] };
-        assert_eq!(native.spans().collect::<Vec<_>>(), [(3, 2), (1, 1)]);
-        assert_eq!(native.deltas().collect::<Vec<_>>(), [1, 2, -1]);
-        let below = Native { schema: 3, zero: 0, buckets: vec![(-64, 7), (0, 7)] };
-        assert_eq!(below.spans().collect::<Vec<_>>(), [(-64, 1), (63, 1)]);
-        assert_eq!(below.deltas().collect::<Vec<_>>(), [7, 0]);
+        let native = Native { schema: 3, zero: 0, buckets: vec![(3, 1), (4, 3), (6, 2)], below: vec![] };
+        assert_eq!(spans(&native.buckets).collect::<Vec<_>>(), [(3, 2), (1, 1)]);
+        assert_eq!(deltas(&native.buckets).collect::<Vec<_>>(), [1, 2, -1]);
+        let below = Native { schema: 3, zero: 0, buckets: vec![(-64, 7), (0, 7)], below: vec![] };
+        assert_eq!(spans(&below.buckets).collect::<Vec<_>>(), [(-64, 1), (63, 1)]);
+        assert_eq!(deltas(&below.buckets).collect::<Vec<_>>(), [7, 0]);
     }
 
     #[test]
     fn small_values_are_in_the_zero_bucket_and_no_value_is_out_of_range() {
         assert_eq!((slot(0), slot(953), slot(954)), (0, 0, 1));
         assert!(slot(u64::MAX) <= 433 && slot(u64::MAX) < 512);
-        assert_eq!(native(&[(0, 3), (0, 4)]), Native { schema: 3, zero: 7, buckets: vec![] });
+        assert_eq!(native(&[(0, 3), (0, 4)]), Native { schema: 3, zero: 7, ..Native::default() });
         // A second ends bucket 0.
         assert_eq!(native(&[(slot(1_000_000_000), 1)]).buckets, [(0, 1)]);
     }

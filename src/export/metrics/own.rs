@@ -21,6 +21,7 @@ pub struct OwnMetrics {
     overflow: AtomicU64,
     unmatched: Box<[AtomicU64]>,
     clock_fallback: AtomicU64,
+    state_failures: AtomicU64,
     reload_ok: AtomicBool,
     reloaded: AtomicI64,
 }
@@ -35,6 +36,7 @@ impl OwnMetrics {
             overflow: AtomicU64::new(0),
             unmatched: Mismatch::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
             clock_fallback: AtomicU64::new(0),
+            state_failures: AtomicU64::new(0),
             reload_ok: AtomicBool::new(true),
             reloaded: AtomicI64::new(started.as_unix_nanos()),
         }
@@ -67,6 +69,11 @@ impl OwnMetrics {
         self.clock_fallback.fetch_add(1, Relaxed);
     }
 
+    /// Counts something that could not be written to the state directory.
+    pub fn state_write_failed(&self) {
+        self.state_failures.fetch_add(1, Relaxed);
+    }
+
     /// Notes a load of the configuration: when it succeeded, or nothing if it failed.
     pub fn reloaded(&self, success: Option<WallTime>) {
         if let Some(wall) = success {
@@ -90,6 +97,7 @@ impl OwnMetrics {
             out.counter(Family::Unmatched, &[why.as_str()], counter.load(Relaxed));
         }
         out.counter(Family::ClockFallback, &[], self.clock_fallback.load(Relaxed));
+        out.counter(Family::StateFailures, &[], self.state_failures.load(Relaxed));
         out.gauge(Family::ReloadOk, &[], f64::from(u8::from(self.reload_ok.load(Relaxed))));
         let reloaded = WallTime::from_unix_nanos(self.reloaded.load(Relaxed));
         out.gauge(Family::ReloadTime, &[], reloaded.as_unix_seconds_f64());

@@ -15,7 +15,7 @@ use protobuf::{CodedOutputStream, Enum as _};
 use super::exposition::CHUNK;
 use super::families::{Family, Sink};
 use super::histogram::{Histogram, Reading};
-use super::native::ZERO_THRESHOLD;
+use super::native::{ZERO_THRESHOLD, deltas, spans};
 use crate::time::WallTime;
 
 /// Writes protobuf.
@@ -145,10 +145,10 @@ impl Sink for Protobuf {
 
     fn histogram(&mut self, values: &[&str], histogram: &Histogram, created: WallTime) {
         histogram.read(&mut self.reading);
-        let (reading, deltas) = (&self.reading, &mut self.deltas);
+        let reading = &self.reading;
         let native = &reading.native;
-        deltas.clear();
-        deltas.extend(native.deltas());
+        let sides = [(&native.below, 9, 10), (&native.buckets, 12, 13)];
+        let counts = &mut self.deltas;
         let classic = self.classic.then(|| histogram.bounds().seconds().zip(&reading.cumulative));
         self.value.clear();
         fill(&mut self.value, |stream| {
@@ -162,16 +162,17 @@ impl Sink for Protobuf {
             stream.write_sint32(5, native.schema)?;
             stream.write_double(6, ZERO_THRESHOLD)?;
             stream.write_uint64(7, native.zero)?;
-            for (offset, length) in native.spans() {
-                nested(
-                    stream,
-                    12,
-                    2 + zigzag_size(offset.into()) + compute_raw_varint64_size(length.into()),
-                )?;
-                stream.write_sint32(1, offset)?;
-                stream.write_uint32(2, length)?;
+            for (buckets, span, delta) in sides {
+                for (offset, length) in spans(buckets) {
+                    let size = zigzag_size(offset.into()) + compute_raw_varint64_size(length.into());
+                    nested(stream, span, 2 + size)?;
+                    stream.write_sint32(1, offset)?;
+                    stream.write_uint32(2, length)?;
+                }
+                counts.clear();
+                counts.extend(deltas(buckets));
+                stream.write_repeated_packed_sint64(delta, counts)?;
             }
-            stream.write_repeated_packed_sint64(13, deltas)?;
             let nanos = created.as_unix_nanos();
             let (seconds, rest) = (nanos.div_euclid(1_000_000_000), nanos.rem_euclid(1_000_000_000));
             let size = |number: i64| compute_raw_varint64_size(number.cast_unsigned());

@@ -14,6 +14,7 @@ use super::detected::Detected;
 use super::dpd::DpdMetrics;
 use super::families::{Collected, Family, slot};
 use super::histogram::{Bounds, Histogram};
+use super::path::PathMetrics;
 use crate::detect::liveness::State;
 use crate::detect::recent::{Recent, Recently};
 use crate::detect::{Transition, Watch};
@@ -75,6 +76,8 @@ pub struct SeriesMetrics {
     last: AtomicU64,
     /// What the profiles of dead peer detection that this series feeds make of it.
     dpd: Mutex<Arc<[DpdMetrics]>>,
+    /// For the kind `trace`: what it makes of the path.
+    path: Option<PathMetrics>,
     /// What each form found out last.
     findings: Mutex<BTreeMap<&'static str, Arc<Findings>>>,
     /// The last hour.
@@ -108,6 +111,7 @@ impl SeriesMetrics {
             not_after: AtomicI64::new(i64::MIN),
             last: AtomicU64::new(0),
             dpd: Mutex::new(Arc::new([])),
+            path: (kind.name == "trace").then(PathMetrics::default),
             findings: Mutex::new(BTreeMap::new()),
             recent: Mutex::default(),
         }
@@ -312,6 +316,11 @@ impl SeriesMetrics {
         &self.detected
     }
 
+    /// What its traces make of the path; nothing for other kinds.
+    pub fn path(&self) -> Option<&PathMetrics> {
+        self.path.as_ref()
+    }
+
     /// What the last exchanges found out, all forms together.
     pub fn details(&self) -> Details {
         let findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -365,6 +374,9 @@ impl SeriesMetrics {
         }
         if DpdMetrics::FAMILIES.iter().any(|family| out.wants(*family)) {
             self.dpd_now().iter().for_each(|profile| profile.collect(&labels, out));
+        }
+        if let Some(path) = &self.path {
+            path.collect(&labels, out);
         }
         let attempt = self.last_attempt().unwrap_or_default();
         out.gauge(Family::LastAttempt, &labels, attempt.as_unix_seconds_f64());

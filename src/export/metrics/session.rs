@@ -1,6 +1,6 @@
 //! The metrics of one real session: the yardstick beside the probes.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use super::families::{Collected, Family, slot};
 use super::histogram::{Bounds, Histogram};
@@ -47,6 +47,8 @@ pub struct SessionMetrics {
     key: SessionKey,
     created: WallTime,
     up: AtomicBool,
+    /// Why it last ended: one more than its place among [`Teardown::ALL`], 0 before that.
+    last: AtomicU8,
     rtt: Histogram,
     checks: AtomicU64,
     losses: AtomicU64,
@@ -61,6 +63,7 @@ impl SessionMetrics {
             key,
             created,
             up: AtomicBool::new(false),
+            last: AtomicU8::new(0),
             rtt: Histogram::new(buckets),
             checks: AtomicU64::new(0),
             losses: AtomicU64::new(0),
@@ -87,6 +90,7 @@ impl SessionMetrics {
             }
             Note::Down { why, .. } => {
                 self.up.store(false, Relaxed);
+                self.last.store(*why as u8 + 1, Relaxed);
                 if let Some(counter) = self.teardowns.get(*why as usize) {
                     counter.fetch_add(1, Relaxed);
                 }
@@ -105,6 +109,12 @@ impl SessionMetrics {
     /// Which session this is.
     pub fn key(&self) -> &SessionKey {
         &self.key
+    }
+
+    /// Why it last ended or did not come up; nothing before that.
+    pub fn last_teardown(&self) -> Option<Teardown> {
+        let last = usize::from(self.last.load(Relaxed)).checked_sub(1)?;
+        Teardown::ALL.get(last).copied()
     }
 
     /// Whether it is up.

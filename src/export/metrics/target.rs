@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::families::{Collected, Family, slot};
 use crate::detect::incident::Cause;
 use crate::detect::liveness::State;
+use crate::diagnose::{Diagnosis, Status, Step};
+use crate::route::Ways;
 use crate::sample::Text;
 
 /// What is known about a member. Remote text is escaped and capped by [`Text`].
@@ -32,11 +34,21 @@ impl MemberInfo {
     }
 }
 
+/// The ladder of a target as judged last, and the ways it rests on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ladder {
+    /// The steps.
+    pub diagnosis: Diagnosis,
+    /// The ways, if the kernel was asked.
+    pub ways: Option<Arc<Ways>>,
+}
+
 /// The metrics of one target.
 #[derive(Debug)]
 pub struct TargetMetrics {
     name: String,
     state: AtomicU8,
+    ladder: Mutex<Option<Arc<Ladder>>>,
     /// By cause, in the order of [`Cause::ALL`].
     incidents: [AtomicU64; Cause::ALL.len()],
     /// In the order of their slots.
@@ -57,7 +69,7 @@ impl TargetMetrics {
     pub(super) fn new(name: &str) -> Self {
         let state = AtomicU8::new(State::Unknown as u8);
         let incidents = [const { AtomicU64::new(0) }; Cause::ALL.len()];
-        Self { name: name.to_owned(), state, incidents, members: Mutex::default() }
+        Self { name: name.to_owned(), state, ladder: Mutex::default(), incidents, members: Mutex::default() }
     }
 
     /// Its name.
@@ -81,6 +93,16 @@ impl TargetMetrics {
         if let Some(count) = self.incidents.get(cause as usize) {
             count.fetch_add(1, Relaxed);
         }
+    }
+
+    /// Sets how its steps went.
+    pub fn set_ladder(&self, ladder: Arc<Ladder>) {
+        *self.ladder.lock().unwrap_or_else(PoisonError::into_inner) = Some(ladder);
+    }
+
+    /// How its steps went; nothing before they were judged.
+    pub fn ladder(&self) -> Option<Arc<Ladder>> {
+        self.ladder.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Sets what is known about a member, or forgets the member.
@@ -115,6 +137,17 @@ impl TargetMetrics {
         let state = self.state();
         for each in State::ALL {
             out.gauge(Family::TargetState, &[&self.name, each.as_str()], f64::from(u8::from(*each == state)));
+        }
+        if out.wants(Family::StepStatus) {
+            let ladder = self.ladder();
+            for step in Step::ALL {
+                let judged = ladder.as_ref().and_then(|ladder| ladder.diagnosis.step(*step));
+                let status = judged.map_or(Status::Unknown, |judged| judged.status);
+                for each in Status::ALL {
+                    let labels = [&*self.name, step.as_str(), each.as_str()];
+                    out.gauge(Family::StepStatus, &labels, f64::from(u8::from(*each == status)));
+                }
+            }
         }
         for (cause, count) in Cause::ALL.iter().zip(&self.incidents) {
             out.counter(Family::Incidents, &[&self.name, cause.as_str()], count.load(Relaxed));

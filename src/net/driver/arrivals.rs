@@ -21,7 +21,7 @@ impl Driver {
                 Owner::Icmp(_) => {
                     match icmp::token_of(&pending.quoted).and_then(|t| self.tokens.get(&t).copied()) {
                         Some(index) => self.offer(&[index], event, pending.at, out),
-                        None => out.push(Happening::Unmatched(Mismatch::Token)),
+                        None => self.offer_headers(&pending.quoted, event, pending.at, out),
                     }
                 }
                 Owner::Flow(flow) => {
@@ -38,13 +38,8 @@ impl Driver {
         if ready.error
             && let Some(shared) = self.icmp.get(index)
         {
-            queue_errors(
-                &mut self.errors,
-                &shared.socket,
-                Owner::Icmp(index),
-                self.clock.now(),
-                &mut self.pending,
-            );
+            let now = self.errors_now();
+            queue_errors(&mut self.errors, &shared.socket, Owner::Icmp(index), now, &mut self.pending);
         }
         if !ready.readable {
             return;
@@ -79,6 +74,11 @@ impl Driver {
                 continue;
             }
             let Ok(packet) = icmp::read(v6, arrival.bytes) else {
+                if let Some((error, quoted)) = icmp::headers(v6, arrival.bytes) {
+                    let event = Event::Icmp { from: Some(from.ip()), error, quoted };
+                    self.offer_headers(quoted, event, at, out);
+                    continue;
+                }
                 // Answers to other programs on this host may be shorter than a token of ours.
                 out.push(Happening::Unmatched(Mismatch::Malformed));
                 continue;
@@ -105,6 +105,16 @@ impl Driver {
             }
         }
         self.receiver = receiver;
+    }
+
+    /// Offers an error that quotes no token to those that know their packets by the header.
+    fn offer_headers(&mut self, quoted: &[u8], event: Event<'_>, at: Timestamp, out: &mut Vec<Happening>) {
+        if quoted.len() < icmp::TELLING && !self.header_readers.is_empty() {
+            let readers = self.header_readers.clone();
+            self.offer(&readers, event, at, out);
+        } else {
+            out.push(Happening::Unmatched(Mismatch::Token));
+        }
     }
 
     pub(super) fn read_flow(&mut self, flow: u32, ready: Ready, out: &mut Vec<Happening>) {
@@ -146,8 +156,14 @@ impl Driver {
         self.receiver = receiver;
     }
 
-    fn drain_flow(&mut self, flow: u32) {
+    /// The time now, and what turns a kernel's stamp into ours while that can be believed.
+    pub(super) fn errors_now(&self) -> (Timestamp, Option<i64>) {
         let now = self.clock.now();
+        (now, (now >= self.distrust_until).then_some(self.offset))
+    }
+
+    fn drain_flow(&mut self, flow: u32) {
+        let now = self.errors_now();
         let Some(state) = self.flows.get(flow as usize).and_then(Option::as_ref) else { return };
         for socket in state.pinned.iter().chain(&state.previous) {
             queue_errors(&mut self.errors, socket, Owner::Flow(flow), now, &mut self.pending);
@@ -161,12 +177,13 @@ impl Driver {
             return;
         }
         let mut receiver = std::mem::replace(&mut self.receiver, Receiver::empty());
-        let now = self.clock.now();
-        let Channel::Udp { socket, .. } = &run.channel else {
+        let now = self.errors_now();
+        let Channel::Udp { socket, headed, .. } = &run.channel else {
             self.receiver = receiver;
             self.put_back(index, run);
             return;
         };
+        let headed = *headed;
         let Ok(socket) = socket.try_clone() else {
             self.receiver = receiver;
             self.put_back(index, run);
@@ -190,6 +207,14 @@ impl Driver {
             let peer = self.peer_of(index);
             if peer != Some(from.ip()) {
                 out.push(Happening::Unmatched(Mismatch::Source));
+                continue;
+            }
+            if headed {
+                // A raw socket sees all ICMP of the peer: what is not the run's own is no stranger.
+                let mut others = Vec::new();
+                let bytes = icmp::behind_ipv4(arrival.bytes);
+                self.offer(&[index], Event::Received { from, bytes }, at, &mut others);
+                out.extend(others.into_iter().filter(|it| !matches!(it, Happening::Unmatched(_))));
                 continue;
             }
             self.offer(&[index], Event::Received { from, bytes: arrival.bytes }, at, out);
@@ -275,10 +300,11 @@ impl Driver {
     fn queued_errors(&mut self, index: u32, run: &mut Run, now: Timestamp) -> bool {
         let Channel::Tcp { socket, .. } = &run.channel else { return false };
         let mut queued = Vec::new();
-        queue_errors(&mut self.errors, socket, Owner::Run(index), now, &mut queued);
+        let (_, offset) = self.errors_now();
+        queue_errors(&mut self.errors, socket, Owner::Run(index), (now, offset), &mut queued);
         for error in &queued {
             let event = Event::Icmp { from: error.from, error: error.error, quoted: &error.quoted };
-            run.exchange.handle(event, now);
+            run.exchange.handle(event, error.at);
         }
         !queued.is_empty()
     }
@@ -396,7 +422,7 @@ pub(super) fn queue_errors(
     receiver: &mut Receiver,
     socket: &Socket,
     owner: Owner,
-    now: Timestamp,
+    (now, offset): (Timestamp, Option<i64>),
     pending: &mut Vec<Pending>,
 ) {
     for _ in 0..READS_PER_FLOW {
@@ -406,7 +432,7 @@ pub(super) fn queue_errors(
                 error: queued.error,
                 from: queued.offender,
                 quoted: queued.quoted.to_vec(),
-                at: now,
+                at: offset.and_then(|offset| believe(queued.stamp, offset, now)).unwrap_or(now),
             }),
             Ok(None) => {}
             Err(_) => break,

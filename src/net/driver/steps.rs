@@ -9,17 +9,19 @@ use super::super::socket::{datagram, flush};
 use super::super::{fault, socket};
 use super::arrivals::queue_errors;
 use super::{
-    Channel, Clock, Driver, Drops, Event, Fault, FlowId, Happening, Outcome, Owner, POLLS, Reason, Report,
-    Run, Step, Timestamp, Transport,
+    Channel, Clock, Driver, Drops, Event, Fault, Happening, Outcome, Owner, POLLS, Reason, Report, Run, Step,
+    Timestamp, Transport,
 };
 
+/// How often a send is tried again that failed for an error of an earlier packet.
+const SEND_TRIES: u8 = 4;
 /// The shortest pause between two polls of an exchange that waits.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 impl Driver {
     pub(super) fn open_channel(&mut self, index: u32, run: &mut Run, transport: Transport, now: Timestamp) {
         self.close_channel(run);
-        match self.channel(index, run.flow, transport) {
+        match self.channel(index, run, transport) {
             Ok(channel) => {
                 match &channel {
                     Channel::Tcp { .. } => {
@@ -40,10 +42,10 @@ impl Driver {
     pub(super) fn channel(
         &mut self,
         index: u32,
-        flow: FlowId,
+        run: &mut Run,
         transport: Transport,
     ) -> Result<Channel, Fault> {
-        let state = self.flows.get(flow.0 as usize).and_then(Option::as_ref).ok_or(Fault::Internal)?;
+        let state = self.flows.get(run.flow.0 as usize).and_then(Option::as_ref).ok_or(Fault::Internal)?;
         let (peer, egress) = (state.peer, Arc::clone(&state.egress));
         let pinned = state.pinned.is_some();
         let opened = match transport {
@@ -52,17 +54,34 @@ impl Driver {
             Transport::Udp { port, connected } => {
                 socket::udp(SocketAddr::new(peer, port), connected, &egress).and_then(|socket| {
                     self.poller.add(&socket, Owner::Run(index).key(), false)?;
-                    Ok(Channel::Udp { socket, port, connected })
+                    Ok(Channel::Udp { socket, port, connected, headed: false })
                 })
             }
-            Transport::Tcp { port } => socket::tcp(SocketAddr::new(peer, port), &egress).and_then(|socket| {
-                self.poller.add(&socket, Owner::Run(index).key(), true)?;
-                Ok(Channel::Tcp { socket, connected: false, unsent: Vec::new(), watching: true })
-            }),
+            Transport::Tcp { port } => {
+                socket::tcp(SocketAddr::new(peer, port), &egress, None).and_then(|socket| {
+                    self.poller.add(&socket, Owner::Run(index).key(), true)?;
+                    Ok(Channel::Tcp { socket, connected: false, unsent: Vec::new(), watching: true })
+                })
+            }
+            Transport::Syn { port, ttl } => {
+                let limited = Some((ttl, run.local_port));
+                socket::tcp(SocketAddr::new(peer, port), &egress, limited).and_then(|socket| {
+                    run.local_port = socket::local_address(&socket).map_or(0, |local| local.port());
+                    self.poller.add(&socket, Owner::Run(index).key(), true)?;
+                    Ok(Channel::Tcp { socket, connected: false, unsent: Vec::new(), watching: true })
+                })
+            }
+            Transport::Whole { port } => {
+                socket::whole(SocketAddr::new(peer, port), &egress).and_then(|(socket, headed)| {
+                    self.poller.add(&socket, Owner::Run(index).key(), false)?;
+                    Ok(Channel::Udp { socket, port, connected: true, headed })
+                })
+            }
+            Transport::None => Ok(Channel::Closed),
         };
         opened.map_err(|error| match transport {
             // Starting a connection sends its first packet.
-            Transport::Tcp { .. } => fault::of_send(&error),
+            Transport::Tcp { .. } | Transport::Syn { .. } => fault::of_send(&error),
             _ => fault::of_open(&error),
         })
     }
@@ -232,7 +251,8 @@ impl Driver {
         ttl: Option<u8>,
         port: Option<u16>,
     ) {
-        let mut tried_again = false;
+        // With several packets under way the error of another may come in between.
+        let mut tries = 0;
         loop {
             let at = self.clock.now();
             match self.transmit(run, bytes, ttl, port) {
@@ -242,9 +262,9 @@ impl Driver {
                     self.watch_writes(index, run);
                     return;
                 }
-                Err(error) if !tried_again && fault::may_be_queued(&error) => {
+                Err(error) if tries < SEND_TRIES && fault::may_be_queued(&error) => {
                     // An ICMP error about an earlier packet makes this send fail; it says nothing of this one.
-                    tried_again = true;
+                    tries += 1;
                     self.drain_errors(index, run);
                 }
                 Err(error) => {
@@ -275,7 +295,7 @@ impl Driver {
                 let socket = state.pinned.as_ref().ok_or(io::ErrorKind::NotConnected)?;
                 datagram(socket, bytes, None, ttl)
             }
-            Channel::Udp { socket, port: own, connected } => {
+            Channel::Udp { socket, port: own, connected, .. } => {
                 let to = port.unwrap_or(*own);
                 datagram(socket, bytes, (!*connected).then_some(SocketAddr::new(peer, to)), ttl)
             }
@@ -314,7 +334,8 @@ impl Driver {
             Channel::Closed => None,
         };
         if let Some(socket) = socket {
-            queue_errors(&mut self.errors, socket, owner, self.clock.now(), &mut self.pending);
+            let now = self.errors_now();
+            queue_errors(&mut self.errors, socket, owner, now, &mut self.pending);
         }
     }
 }

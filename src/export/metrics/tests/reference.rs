@@ -7,7 +7,7 @@ use protobuf::{CodedInputStream, UnknownFields, UnknownValue};
 
 use super::super::families::{Collected, Scope, Sink};
 use super::super::histogram::Reading;
-use super::super::native::ZERO_THRESHOLD;
+use super::super::native::{ZERO_THRESHOLD, deltas, spans};
 use super::*;
 use crate::detect::Transition;
 use crate::detect::loss::LossWindow;
@@ -79,21 +79,23 @@ impl Sink for Messages {
         unknown.add_value(5, UnknownValue::sint32(native.schema));
         unknown.add_fixed64(6, ZERO_THRESHOLD.to_bits());
         unknown.add_varint(7, native.zero);
-        for (offset, length) in native.spans() {
-            let mut span = UnknownFields::new();
-            span.add_value(1, UnknownValue::sint32(offset));
-            span.add_varint(2, length.into());
-            unknown.add_length_delimited(12, span.write_to_bytes());
-        }
-        // Packed, as every reader of protobuf must take it.
-        let mut packed = Vec::new();
-        {
-            let mut stream = protobuf::CodedOutputStream::vec(&mut packed);
-            native.deltas().for_each(|delta| stream.write_sint64_no_tag(delta).unwrap());
-            stream.flush().unwrap();
-        }
-        if !packed.is_empty() {
-            unknown.add_length_delimited(13, packed);
+        for (buckets, span_field, delta_field) in [(&native.below, 9, 10), (&native.buckets, 12, 13)] {
+            for (offset, length) in spans(buckets) {
+                let mut span = UnknownFields::new();
+                span.add_value(1, UnknownValue::sint32(offset));
+                span.add_varint(2, length.into());
+                unknown.add_length_delimited(span_field, span.write_to_bytes());
+            }
+            // Packed, as every reader of protobuf must take it.
+            let mut packed = Vec::new();
+            {
+                let mut stream = protobuf::CodedOutputStream::vec(&mut packed);
+                deltas(buckets).for_each(|delta| stream.write_sint64_no_tag(delta).unwrap());
+                stream.flush().unwrap();
+            }
+            if !packed.is_empty() {
+                unknown.add_length_delimited(delta_field, packed);
+            }
         }
         let mut stamp = UnknownFields::new();
         stamp.add_varint(1, created.as_unix_nanos().div_euclid(1_000_000_000).cast_unsigned());
@@ -119,6 +121,7 @@ fn messages(registry: &Registry) -> Vec<MetricFamily> {
             Scope::Series => registry.all_series().iter().for_each(|series| series.collect(&mut out)),
             Scope::Target => registry.all_targets().iter().for_each(|target| target.collect(&mut out)),
             Scope::Session => registry.all_sessions().iter().for_each(|session| session.collect(&mut out)),
+            Scope::Pair => registry.all_pairs().iter().for_each(|pair| pair.collect(&mut out)),
             Scope::Own => registry.shared.own.collect(&mut out),
         }
         messages.end();

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Makes the .deb and the .rpm in target/packages from a release build.
+# usage: packaging/build.sh [debug]      debug: from a debug build, for the tests
+# Needs cargo-deb and cargo-generate-rpm: cargo install --locked cargo-deb@3.8.0 cargo-generate-rpm@0.21.1
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+profile=${1:-release}
+flag=--release
+[[ $profile == release ]] || flag=
+cargo build --locked ${flag:+"$flag"}
+out=target/packages
+rm -rf "$out"
+mkdir -p "$out/share" "$out/bin"
+strip -o "$out/bin/vpnprobe" "target/$profile/vpnprobe"
+"$out/bin/vpnprobe" describe "$out/share"
+gzip -9n "$out"/share/*.1
+gzip -9nc CHANGELOG.md >"$out/share/changelog.gz"
+cargo deb --no-build --no-strip --output "$out/"
+cargo generate-rpm --output "$out/"
+ls -l "$out"/*.deb "$out"/*.rpm

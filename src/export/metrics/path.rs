@@ -1,0 +1,90 @@
+//! What the traces of one series make of its path. One thread writes; scrapes and the web side read.
+//!
+//! Invariant: addresses of routers go to JSON, never into a label.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::families::{Collected, Family};
+use crate::detect::path::FirstHop;
+use crate::sample::path::{MtuSeen, PathSeen, Way};
+use crate::time::WallTime;
+
+/// The path as it is known now.
+#[derive(Debug, Clone, Default)]
+pub struct PathNow {
+    /// The last trace, and when it ended.
+    pub seen: Option<(WallTime, Arc<PathSeen>)>,
+    /// The path's id: the same path has the same one while the program runs.
+    pub id: Option<u64>,
+    /// The addresses known of each hop limit, load balanced ones together.
+    pub variants: Vec<(u8, Vec<IpAddr>)>,
+    /// When the path changed last.
+    pub changed: Option<WallTime>,
+    /// What the first hop is.
+    pub first_hop: Option<FirstHop>,
+    /// Which way packets leave this host.
+    pub way: Way,
+    /// How many hops it was to the destination when that last answered.
+    pub hops: Option<usize>,
+    /// Its MTU, as last searched.
+    pub mtu: Option<MtuSeen>,
+    /// The last thorough trace, of an outage, and when it ended.
+    pub deep: Option<(WallTime, Arc<PathSeen>)>,
+}
+
+/// The metrics of one path.
+#[derive(Debug, Default)]
+pub struct PathMetrics {
+    changes: AtomicU64,
+    now: Mutex<PathNow>,
+}
+
+impl PathMetrics {
+    fn lock(&self) -> MutexGuard<'_, PathNow> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a change.
+    pub fn changed(&self, at: WallTime) {
+        self.changes.fetch_add(1, Relaxed);
+        self.lock().changed = Some(at);
+    }
+
+    /// Takes over what is known.
+    pub fn set(&self, update: impl FnOnce(&mut PathNow)) {
+        update(&mut self.lock());
+    }
+
+    /// What is known.
+    #[must_use]
+    pub fn now(&self) -> PathNow {
+        self.lock().clone()
+    }
+
+    /// How often the path has changed.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Relaxed)
+    }
+
+    /// Adds these metrics; what is not known is absent.
+    pub(super) fn collect(&self, labels: &[&str; 4], out: &mut Collected) {
+        out.counter(Family::PathChanges, labels, self.changes());
+        let now = self.lock();
+        if let Some(hops) = now.hops {
+            out.gauge(Family::PathHops, labels, f64::from(u32::try_from(hops).unwrap_or(u32::MAX)));
+        }
+        if let Some(mtu) = now.mtu {
+            out.gauge(Family::PathMtu, labels, f64::from(mtu.bytes));
+        }
+        if let Some(first) = now.first_hop {
+            let [target, member, probe, egress] = *labels;
+            for class in FirstHop::ALL {
+                let values = [target, member, probe, egress, class.as_str()];
+                out.gauge(Family::PathFirstHop, &values, f64::from(u8::from(*class == first)));
+            }
+        }
+    }
+}
