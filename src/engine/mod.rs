@@ -59,6 +59,8 @@ use told::Told;
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// strongSwan keeps a half-open session for 30 s; a program just started may have left one.
 const RESTART_HOLD: Duration = Duration::from_secs(35);
+/// How long the answer to a ping may lie where little is to be done; its time is the kernel's all the same.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Sequence numbers of exchanges that were asked for by hand.
 const BY_HAND: u64 = 1 << 63;
 /// Marks those of exchanges on a fresh flow beside the kept one.
@@ -254,6 +256,8 @@ impl Engine {
             until = self.schedule.next_due().map_or(until, |due| until.min(due));
             until = until.min(self.rare.next()).min(self.sessions.next()).min(self.collector.deadline());
             until = until.min(self.saved.1);
+            let hurry = !self.by_hand.is_empty();
+            self.driver.set_patience(if hurry { Duration::ZERO } else { PATIENCE });
             self.driver.turn(until, &mut happenings)?;
             self.take(&mut happenings);
             self.handle.turned.store(self.driver.clock().now().as_nanos(), Ordering::Relaxed);

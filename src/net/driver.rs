@@ -25,7 +25,12 @@ use crate::sample::{Fault, Outcome, Reason, Report, SeriesId};
 use crate::time::{Clock, Timestamp, WallTime};
 
 mod arrivals;
+mod past;
+mod patience;
 mod steps;
+
+use past::{Past, Whose};
+use patience::Patience;
 
 /// How much later than planned a wake-up must be to count as a stall of ours.
 const STALL: Duration = Duration::from_millis(500);
@@ -258,7 +263,9 @@ pub struct Driver {
     #[expect(clippy::vec_box, reason = "the boxes themselves are what is kept")]
     spare: Vec<Box<Run>>,
     icmp: Vec<SharedIcmp>,
-    tokens: HashMap<u64, u32, BuildHasherDefault<Drawn>>,
+    tokens: HashMap<u64, Whose, BuildHasherDefault<Drawn>>,
+    /// Tokens of echo requests that are over, roughly in the order in which they are to be forgotten.
+    past: VecDeque<(Timestamp, u64)>,
     /// Runs that know their echo requests by the header alone.
     header_readers: Vec<u32>,
     ready: Vec<Ready>,
@@ -268,6 +275,7 @@ pub struct Driver {
     /// leave together when all that is due has been begun.
     outbox: (Vec<u8>, Vec<(u32, u32, usize)>),
     tick: Duration,
+    patience: Patience,
     woke: Timestamp,
     streams: usize,
     /// Wall minus monotonic clock, in nanoseconds, at the last turn.
@@ -301,12 +309,14 @@ impl Driver {
             spare: Vec::new(),
             icmp: Vec::new(),
             tokens: HashMap::default(),
+            past: VecDeque::new(),
             header_readers: Vec::new(),
             ready: Vec::new(),
             pending: Vec::new(),
             out: Vec::with_capacity(2048),
             outbox: (Vec::new(), Vec::new()),
             tick: Duration::ZERO,
+            patience: Patience::NONE,
             woke: mono,
             streams: 0,
             offset: offset(mono, wall.as_unix_nanos()),
@@ -490,7 +500,7 @@ impl Driver {
             state.runs.push(index);
         }
         if let Some(token) = token {
-            self.tokens.insert(token, index);
+            self.tokens.insert(token, Whose::Run(index));
         }
         if knows_headers {
             self.header_readers.push(index);
@@ -518,6 +528,7 @@ impl Driver {
         self.transmit_outbox(out);
         let next = self.next_timer().map_or(until, |at| until.min(at));
         let mut now = self.clock.now();
+        let next = next.min(self.be_patient(now));
         if now.since(self.turned) >= STALL {
             self.stall = (self.turned, now); // stopped, or starved, outside the wait
         }
@@ -538,7 +549,8 @@ impl Driver {
             self.stall = (planned, now);
         }
         let offset = offset(now, wall.as_unix_nanos());
-        if Duration::from_nanos(offset.abs_diff(self.offset)) > CLOCK_STEP {
+        let stepped = Duration::from_nanos(offset.abs_diff(self.offset)) > CLOCK_STEP;
+        if stepped {
             self.distrust_until = now + DISTRUST;
         }
         self.offset = offset;
@@ -553,6 +565,7 @@ impl Driver {
             }
         }
         self.ready = ready;
+        self.read_muted(stepped, out);
         self.hand_out_pending(out);
         let now = self.clock.now();
         self.run_timers(now, out);
@@ -579,6 +592,7 @@ impl Driver {
                 self.forget(index, run);
             }
         }
+        self.forget_past(now);
     }
 
     /// When the next run wants to be polled.
@@ -638,6 +652,7 @@ impl Driver {
             drops: Drops::default(),
             waiting: 0,
         });
+        self.heed_patience(index);
         Ok(index)
     }
 
@@ -660,11 +675,16 @@ impl Driver {
     }
 
     /// Lets go of a run that was taken out.
-    fn forget(&mut self, index: u32, mut run: Box<Run>) {
+    fn forget(&mut self, index: u32, run: Box<Run>) {
         if let Some(token) = run.exchange.token() {
             self.tokens.remove(&token);
         }
         self.header_readers.retain(|reader| *reader != index);
+        self.release(index, run);
+    }
+
+    /// Gives back what a run held whose token is nobody's any more.
+    fn release(&mut self, index: u32, mut run: Box<Run>) {
         let light = matches!(run.channel, Channel::Icmp(_));
         self.close_channel(&mut run);
         if let Some(state) = self.flows.get_mut(run.flow.0 as usize).and_then(Option::as_mut) {

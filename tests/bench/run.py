@@ -7,7 +7,7 @@ scheduler's own count; on the loopback the kernel's reply is part of it. Probes 
 namespace, not by the tool. The truth about a round trip is the kernel's stamp of both packets on the
 interface (a packet socket), never what a tool says.
 """
-import argparse, fcntl, http.client, os, platform, re, select, signal, socket, statistics, struct, subprocess, sys, tempfile, threading, time
+import argparse, bisect, ctypes, fcntl, glob, http.client, json, os, platform, re, select, signal, socket, statistics, struct, subprocess, sys, tempfile, threading, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -84,9 +84,14 @@ class Delay(threading.Thread):
 class Tap(threading.Thread):
     """The kernel's own times of requests and replies on an interface."""
 
-    def __init__(self, interface):
+    def __init__(self, interface, requests_only=False):
         super().__init__(daemon=True)
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
+        if requests_only:  # by the kernel: twenty thousand packets a second are too many for this program
+            code = [(0x30, 0, 0, 9), (0x15, 0, 5, 1), (0x30, 0, 0, 20), (0x15, 0, 3, 8),
+                    (0x30, 0, 0, 0xfffff004), (0x15, 1, 0, 4), (0x6, 0, 0, 64), (0x6, 0, 0, 0)]  # the second half of a loopback: not outgoing
+            program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in code))
+            self.socket.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HP", len(code), ctypes.addressof(program)))  # SO_ATTACH_FILTER
         self.socket.setsockopt(socket.SOL_SOCKET, 35, 1)  # SO_TIMESTAMPNS
         self.socket.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
         self.socket.bind((interface, 3))
@@ -108,12 +113,13 @@ class Tap(threading.Thread):
     def close(self):
         self.over = True
         self.join()
-        sent, rtts = {}, []
+        sent, rtts, self.trips = {}, [], {}
         for at, data in self.packets:
             if data[20] == 8:
                 sent[data[16:20] + data[24:44]] = at
             elif (left := sent.get(data[12:16] + data[24:44])) is not None:
                 rtts.append(at - left)
+                self.trips.setdefault(socket.inet_ntoa(data[12:16]), []).append((left, at - left))
         self.sends = {}
         for at, data in self.packets:
             if data[20] == 8:
@@ -130,7 +136,7 @@ def addresses(count, base):
 class Contender:
     """One tool at work. `pull` is asked over HTTP for each probe, as Prometheus does."""
 
-    def __init__(self, name, targets, interval, buckets, kind="icmp", seconds=0, verbose=False):
+    def __init__(self, name, targets, interval, buckets, kind="icmp", seconds=0, verbose=False, journal=False):
         self.name, self.targets, self.interval = name, targets, interval
         self.directory = tempfile.TemporaryDirectory(prefix="vpbench-")
         self.port, self.url = 19100, "/metrics"
@@ -143,6 +149,7 @@ class Contender:
                      "budget: {packets_per_second: 1000, packets_burst: 1000}", "targets:"]
             lines += [f"  t{index}: {{address: {target}, probes: {{{kind}: {{}}}}}}" for index, target in enumerate(targets)]
             command = [f"{ROOT}/target/release/vpnprobe", "serve", "--config.file", self.file("c.yml", "\n".join(lines)), f"--web.listen-address=127.0.0.1:{self.port}"]
+            command += ["--journal", self.path("journal")] if journal else []
         elif name == "floor":
             command, self.url = [floor(), file, f"{interval * 1e6:.0f}"], None
         elif name == "fping":
@@ -180,11 +187,35 @@ class Contender:
         raise SystemExit(f"{self.name} does not answer: " + open(self.path("err")).read()[-500:])
 
     def fetch(self, url=None, timeout=60):
+        return self.fetch_raw({}, url, timeout).decode()
+
+    def fetch_raw(self, headers, url=None, timeout=60):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
-        connection.request("GET", url or self.url)
+        connection.request("GET", url or self.url, headers=headers)
         body = connection.getresponse().read()
         connection.close()
-        return body.decode()
+        return body
+
+    def errors(self, trips):
+        """Each round trip as vpnprobe's journal has it, less the wire's own, in seconds."""
+        errors, names, head = [], {}, None
+        for path in sorted(glob.glob(self.path("journal") + "/*.jsonl")):
+            for line in open(path):
+                if not line.endswith("\n"):
+                    break
+                entry = json.loads(line)
+                if "journal" in entry:
+                    head = entry["journal"]
+                elif "place" in entry:
+                    names[entry["place"]["series"]] = entry["place"]["address"]
+                elif isinstance(entry, list) and entry[4] is not None and entry[7] is not None:
+                    left = (head["wall"] + entry[3] + entry[4] - head["now"]) / 1e9
+                    wire = trips.get(names[entry[0]], [])
+                    place = bisect.bisect(wire, (left,))
+                    near = min(wire[max(0, place - 1):place + 1], key=lambda trip: abs(trip[0] - left), default=None)
+                    if near and abs(near[0] - left) < .02:
+                        errors.append(entry[7] / 1e9 - near[1])
+        return errors
 
     def pull(self, targets):
         """One request in flight at a time; a turn that is missed is left out, as Prometheus does."""
@@ -283,10 +314,14 @@ def table(title, head, rows):
         say("| " + " | ".join(str(cell) for cell in row) + " |")
 
 
+def chosen(options, names):
+    return [name for name in names if not options.tools or name.split(",")[0] in options.tools.split(",")]
+
+
 def cost(options):
     for size in options.sizes:
         names = ["vpnprobe", "floor", "fping", "smokeping_prober"] + (["blackbox_exporter"] if size <= 1000 else [])
-        names = [name for name in names if not options.tools or name in options.tools.split(",")]
+        names = chosen(options, names)
         found = {name: [] for name in names}
         for _ in range(options.reps):
             for name in names:
@@ -307,7 +342,7 @@ def cost(options):
 
 def scrape(options):
     size, rows = options.sizes[-1], []
-    for name in ("vpnprobe", "smokeping_prober"):
+    for name in chosen(options, ["vpnprobe", "smokeping_prober"]):
         tool = Contender(name, addresses(size, "127.10"), 1.0, BUCKETS)
         time.sleep(5)
         idle, begun = tool.cpu(), time.monotonic()
@@ -321,13 +356,22 @@ def scrape(options):
             cpus.append((tool.cpu() - cpu) * 1e3 - idle * walls[-1])
         lines = sum(1 for line in body.splitlines() if not line.startswith("#"))
         rows.append((name, lines, f"{len(body) / 1e6:.1f}", spread(walls, 0), spread(cpus, 0), f"{statistics.median(cpus) * 1e6 / lines:.0f}", f"{tool.memory():.0f}"))
+        if name == "vpnprobe":
+            proto = {"Accept": "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"}
+            zipped = {"Accept-Encoding": "gzip"}
+            for form, headers in (("text, gzip", zipped), ("protobuf, native", proto), ("protobuf, native, gzip", dict(proto, **zipped))):
+                cpu, begun = tool.cpu(), time.monotonic()
+                answer = tool.fetch_raw(headers, "/metrics?histograms=native")
+                wall = (time.monotonic() - begun) * 1e3
+                cpu = (tool.cpu() - cpu) * 1e3 - idle * wall
+                rows.append((f"vpnprobe, {form}", lines, f"{len(answer) / 1e6:.1f}", f"{wall:.0f}", f"{cpu:.0f}", f"{cpu * 1e6 / lines:.0f}", f"{tool.memory():.0f}"))
         tool.close()
     table(f"One scrape of {size} targets while probing (text)", ("", "series", "MB", "wall ms", "CPU ms", "CPU ns a series", "memory MiB after"), rows)
 
 
 def rate(options):
     rows = []
-    for name in ("vpnprobe", "floor", "fping", "smokeping_prober"):
+    for name in chosen(options, ["vpnprobe", "floor", "fping", "smokeping_prober"]):
         best = "none"
         for wanted in (1000, 5000, 10000, 20000, 50000, 100000, 200000, 300000):
             interval = .1 if wanted >= 10000 else 1
@@ -357,39 +401,111 @@ def rate(options):
 
 
 def schedule(options):
-    rows, size = [], 1000
-    for name in ("vpnprobe", "floor", "fping", "smokeping_prober"):
-        tool = Contender(name, addresses(size, "127.10"), 1.0, BUCKETS, seconds=options.seconds)
-        time.sleep(3)
-        tap = Tap("lo")
-        tap.start()
-        time.sleep(options.seconds + 2)
-        tap.close()
+    """At every size the peers can do; what a scrape each second changes is seen at the largest."""
+    for size in options.sizes[1:]:
+        rows = []
+        names = ["vpnprobe", "floor", "fping", "smokeping_prober"] if size <= 1000 else ["vpnprobe", "vpnprobe, scraped each second", "floor"]
+        for name in chosen(options, names):
+            tool = Contender(name.split(",")[0], addresses(size, "127.10"), 1.0, BUCKETS, seconds=options.seconds)
+            time.sleep(8)
+            tap, scraped = Tap("lo", True), threading.Event()
+            tap.start()
+            if "scraped" in name:
+                puller = threading.Thread(target=lambda: [tool.fetch() for _ in iter(lambda: scraped.wait(1), True)], daemon=True)
+                puller.start()
+            missed = -own(tool, "vpnprobe_missed_slots_total ")
+            time.sleep(options.seconds * 2)
+            missed += own(tool, "vpnprobe_missed_slots_total ")
+            scraped.set()
+            tap.close()
+            tool.close()
+            off, drift, holes = [], [], 0
+            for sends in tap.sends.values():
+                gaps = [after - before for before, after in zip(sends, sends[1:])]
+                off += [abs(gap - 1) * 1e3 for gap in gaps if gap < 1.5]
+                holes += sum(gap > 1.5 for gap in gaps)
+                # How late the least late send of each half was: what is late once is no drift.
+                late, half = [at - round(at - sends[0]) for at in sends], len(sends) // 2
+                if half:
+                    drift.append((min(late[-half:]) - min(late[:half])) / (half * 1.0) * 1e6)
+            told = summary(off)
+            rows.append((name, f"{told['p50']:.2f}", f"{told['p99']:.2f}", f"{max(off, default=0):.1f}", f"{statistics.median(drift):+.1f}", holes, f"{missed:.0f}" if "vpnprobe" in name else "-"))
+        table(f"Send schedule, {size} targets once a second, by the wire", ("", "off by ms, p50", "p99", "most", "drift ppm", "slots without a packet", "own count of missed"), rows)
+
+
+def own(tool, metric):
+    """A counter of vpnprobe's own; 0 of another tool."""
+    if tool.name != "vpnprobe":
+        return 0
+    return sum(float(line.rsplit(" ", 1)[1]) for line in tool.fetch().splitlines() if line.startswith(metric))
+
+
+def calls(options):
+    """System calls by strace, which slows all of them alike: a count, no cost."""
+    rows = []
+    for name in chosen(options, ["vpnprobe", "floor", "fping", "smokeping_prober"]):
+        tool = Contender(name, addresses(10, "127.10"), 1.0, BUCKETS, seconds=options.seconds + 10)
+        time.sleep(4)
+        sent = counts()[0]
+        trace = subprocess.run(["timeout", "-s", "INT", str(options.seconds), "strace", "-f", "-c", "-p", str(tool.process.pid)], capture_output=True, text=True).stderr
+        sent = counts()[0] - sent
         tool.close()
-        off, drift, missed = [], [], 0
-        for sends in tap.sends.values():
-            gaps = [after - before for before, after in zip(sends, sends[1:])]
-            off += [abs(gap - 1) * 1e3 for gap in gaps]
-            missed += sum(gap > 1.5 for gap in gaps)
-            if gaps:
-                drift.append((statistics.fmean(gaps) - 1) * 1e6)
-        told = summary(off)
-        rows.append((name, f"{told['p50']:.2f}", f"{told['p99']:.2f}", f"{statistics.fmean(drift):+.0f}", missed))
-    table(f"Send schedule, {size} targets once a second", ("", "off by ms, p50", "p99", "drift ppm", "missed"), rows)
+        made = {words[-1]: int(words[3]) for words in (line.split() for line in trace.splitlines()) if len(words) >= 5 and words[3].isdigit()}
+        total = made.pop("total", 0)
+        most = ", ".join(f"{call} {made[call] / max(1, sent):.2f}" for call in sorted(made, key=made.get, reverse=True)[:4])
+        rows.append((name, f"{total / max(1, sent):.2f}", most))
+    table("System calls a probe, 10 targets once a second", ("", "calls", "of these"), rows)
+
+
+def responder():
+    """Answers IKE on port 500 of every address with INVALID_MAJOR_VERSION, as strongSwan does, and keeps nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.setsockopt(socket.IPPROTO_IP, 8, 1)  # IP_PKTINFO
+        server.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE
+        server.bind(("0.0.0.0", 500))
+        rest = bytes(8) + bytes.fromhex("292022200000000000000024000000080000" + "0005")
+        while True:
+            request, control, _, peer = server.recvmsg(2048, 64)
+            if len(request) >= 28:
+                server.sendmsg([request[:8] + rest], [(socket.IPPROTO_IP, 8, struct.pack("I4s4x", 0, control[0][2][8:12]))], 0, peer)
+
+
+def ike(options):
+    """A connected socket each. Only vpnprobe keeps a schedule of IKE probes; ike-scan's cost is in the README."""
+    size, runs = options.sizes[-1], []
+    child = os.fork()
+    if child == 0:
+        responder()
+    try:
+        udp = lambda: dict(zip(*[line.split() for line in open("/proc/net/snmp") if line.startswith("Udp:")]))
+        for _ in range(options.reps):
+            tool = Contender("vpnprobe", addresses(size, "127.10"), 1.0, BUCKETS, kind="ike")
+            time.sleep(10)
+            cpu, before = tool.cpu(), int(udp()["OutDatagrams"])
+            time.sleep(options.seconds)
+            cpu, sent = tool.cpu() - cpu, (int(udp()["OutDatagrams"]) - before) / 2
+            failed = own(tool, "vpnprobe_probe_failures_total")
+            runs.append((cpu / max(1, sent) * 1e6, tool.memory(), sent / options.seconds, failed))
+            tool.close()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    column = lambda index, digits: spread([run[index] for run in runs], digits)
+    table(f"IKE, {size} targets once a second, each with a connected socket", ("", "CPU µs a probe", "memory MiB", "probes a second", "failures told"), [("vpnprobe", column(0, 1), column(1, 0), column(2, 0), column(3, 0))])
 
 
 def truth(options, title, loaded, stall):
     names = ["vpnprobe", "fping", "smokeping_prober", "blackbox_exporter"] + ([] if stall else ["floor"])
     rows, targets = [], [f"10.77.1.{index + 1}" for index in range(20)]
     seconds = 30 if stall else options.seconds
-    for name in names:
+    for name in chosen(options, names):
         delay, tap = Delay(stall), None
         delay.start()
         load = subprocess.Popen(["stress-ng", "--quiet", "--cpu", str(os.cpu_count())]) if loaded else None
         try:
             tap = Tap("vpb0")
             tap.start()
-            tool = Contender(name, targets, .1, FINE, seconds=seconds - 8, verbose=True)
+            tool = Contender(name, targets, .1, FINE, seconds=seconds - 8, verbose=True, journal=name == "vpnprobe")
             time.sleep(seconds)
             if name == "fping":
                 tool.process.wait(seconds + 20)
@@ -397,8 +513,11 @@ def truth(options, title, loaded, stall):
                 tool.stopping.set()
                 time.sleep(4)
             said = tool.reported()
-            tool.close()
+            tool.process.send_signal(signal.SIGTERM)
+            tool.process.wait(20)
             wire = tap.close()
+            errors = [error * 1e6 for error in tool.errors(tap.trips)] if name == "vpnprobe" else []
+            tool.close()
             sent = sum(map(len, tap.sends.values()))
             real = summary(wire)
         finally:
@@ -412,8 +531,10 @@ def truth(options, title, loaded, stall):
             rows.append((name, sent, max(0, due - sent), said["n"], cell("mean"), cell("p95"), cell("p99")))
         else:
             # Quantiles are not compared: this responder's own delays spread, and a histogram interpolates.
-            rows.append((name, real["n"], said["n"], f"{(said['mean'] - real['mean']) * 1e6:+.0f}"))
-    head = ("", "sent", "skipped", "answers told", "mean ms, said / wire", "p95", "p99") if stall else ("", "answers on the wire", "told", "mean error µs")
+            each = summary(errors)
+            paired = (f"{each['mean']:+.1f}", f"{each['p50']:+.1f}", f"{each['p99']:+.1f}") if errors else ("-",) * 3
+            rows.append((name, real["n"], said["n"], f"{(said['mean'] - real['mean']) * 1e6:+.0f}", *paired))
+    head = ("", "sent", "skipped", "answers told", "mean ms, said / wire", "p95", "p99") if stall else ("", "answers on the wire", "told", "mean error µs", "each against its own packets: mean", "p50", "p99")
     table(title, head, rows)
 
 
@@ -421,10 +542,10 @@ def main():
     parser = argparse.ArgumentParser(description="vpnprobe beside its peers and a floor")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter runs, 1,000 targets at most")
     parser.add_argument("--sizes", help="numbers of targets, 10,1000,10000 if not said")
-    parser.add_argument("--tools", help="only these in the tables of cost, with vpnprobe among them")
+    parser.add_argument("--tools", help="only these, with vpnprobe among them")
     parser.add_argument("--reps", type=int)
     parser.add_argument("--seconds", type=int)
-    parser.add_argument("--only", default="cost,scrape,rate,schedule,accuracy,stall")
+    parser.add_argument("--only", default="cost,calls,ike,scrape,rate,schedule,accuracy,stall")
     options = parser.parse_args()
     options.reps = options.reps or (1 if options.quick else 3)
     options.seconds = options.seconds or (5 if options.quick else 10)
@@ -434,7 +555,7 @@ def main():
     say(f"{time.strftime('%Y-%m-%d %H:%M')} · {os.cpu_count()} × {model} · Linux {platform.release()} · load when begun {os.getloadavg()[0]:.1f}")
     only = options.only.split(",")
     for name, run in (
-        ("cost", cost), ("scrape", scrape), ("rate", rate), ("schedule", schedule),
+        ("cost", cost), ("calls", calls), ("ike", ike), ("scrape", scrape), ("rate", rate), ("schedule", schedule),
         ("accuracy", lambda o: (truth(o, "Round-trip time against the wire, 5 ms away, idle", False, False), truth(o, "The same with all cores busy", True, False))),
         ("stall", lambda o: truth(o, "The peer stalls 2 s in every 10 (timeout 3 s)", False, True)),
     ):

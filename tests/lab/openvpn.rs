@@ -24,7 +24,7 @@ fn walk(proto: &str, wrapping: &str, settings: &str) {
         start: &format!("openvpn {proto} {wrapping}"),
         server: &kind,
         kind: &kind,
-        settings: std::sync::Arc::new(settings),
+        settings,
         packets: &format!("{proto} dport 1194"),
         ..Way::UDP
     }

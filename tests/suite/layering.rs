@@ -60,7 +60,8 @@ const CRATES: &[(&[&str], &[&str])] = &[
     (&["socket2", "nix", "rustix", "rtnetlink", "futures_util"], &["net"]),
     (&["rustls"], &["net", "probe", "demo", "export"]),
     (&["hyper", "hyper_util", "http_body_util"], &["net", "export"]),
-    (&["prometheus", "protobuf", "flate2"], &["export"]),
+    (&["prometheus", "protobuf"], &["export"]),
+    (&["flate2"], &["export", "config"]),
     (
         &["tracing"],
         &["net", "export", "engine", "app", "cli", "demo", "config", "diagnose", "journal", "store"],

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::families::{Collected, Family, slot};
 use crate::detect::incident::Cause;
 use crate::detect::liveness::State;
-use crate::diagnose::{Diagnosis, Status, Step};
+use crate::diagnose::{Status, Step, StepReason};
 use crate::route::Ways;
 use crate::sample::Text;
 
@@ -37,10 +37,32 @@ impl MemberInfo {
 /// The ladder of a target as judged last, and the ways it rests on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ladder {
-    /// The steps.
-    pub diagnosis: Diagnosis,
+    /// What the judgement rests on, in one number: the same number, the same judgement.
+    pub print: u64,
+    /// The steps, in their order.
+    pub steps: Box<[Told]>,
     /// The ways, if the kernel was asked.
     pub ways: Option<Arc<Ways>>,
+}
+
+impl Ladder {
+    /// A step of it.
+    pub fn step(&self, step: Step) -> Option<&Told> {
+        self.steps.iter().find(|told| told.step == step)
+    }
+}
+
+/// What is told of one step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Which step.
+    pub step: Step,
+    /// How it went.
+    pub status: Status,
+    /// Why.
+    pub reason: Option<StepReason>,
+    /// For people, in English. Most targets have most words in common, and share them.
+    pub text: Arc<str>,
 }
 
 /// The metrics of one target.
@@ -141,7 +163,7 @@ impl TargetMetrics {
         if out.wants(Family::StepStatus) {
             let ladder = self.ladder();
             for step in Step::ALL {
-                let judged = ladder.as_ref().and_then(|ladder| ladder.diagnosis.step(*step));
+                let judged = ladder.as_ref().and_then(|ladder| ladder.step(*step));
                 let status = judged.map_or(Status::Unknown, |judged| judged.status);
                 for each in Status::ALL {
                     let labels = [&*self.name, step.as_str(), each.as_str()];

@@ -9,7 +9,7 @@ use super::super::socket::flush;
 use super::super::{fault, icmp};
 use super::{
     Channel, Clock, Driver, Duration, Event, FlowState, Handled, Happening, Mismatch, Outcome, Owner, POLLS,
-    Pending, READS_PER_FLOW, READS_PER_SHARED, Ready, Receiver, Run, Timestamp,
+    Pending, READS_PER_FLOW, READS_PER_SHARED, Ready, Receiver, Run, Timestamp, Whose,
 };
 
 impl Driver {
@@ -20,7 +20,8 @@ impl Driver {
             match pending.owner {
                 Owner::Icmp(_) => {
                     match icmp::token_of(&pending.quoted).and_then(|t| self.tokens.get(&t).copied()) {
-                        Some(index) => self.offer(&[index], event, pending.at, out),
+                        Some(Whose::Run(index)) => self.offer(&[index], event, pending.at, out),
+                        Some(Whose::Past(_)) => {} // it is over
                         None => self.offer_headers(&pending.quoted, event, pending.at, out),
                     }
                 }
@@ -65,10 +66,11 @@ impl Driver {
             if !raw {
                 let owner = icmp::token_of(arrival.bytes).and_then(|token| self.tokens.get(&token).copied());
                 match owner {
-                    Some(run) => {
+                    Some(Whose::Run(run)) => {
                         taken = true;
                         self.offer(&[run], Event::Received { from, bytes: arrival.bytes }, at, out);
                     }
+                    Some(Whose::Past(past)) => self.again(past, from.ip(), out),
                     None => out.push(Happening::Unmatched(Mismatch::Token)),
                 }
                 continue;
@@ -87,8 +89,8 @@ impl Driver {
                 icmp::Packet::Reply { token, message } => (token, Event::Received { from, bytes: message }),
                 icmp::Packet::Error { token, error, destination, quoted } => {
                     // The quoted packet must have gone to the peer of the run it claims to be about.
-                    let ours =
-                        self.tokens.get(&token).and_then(|run| self.peer_of(*run)) == Some(destination);
+                    let ours = self.tokens.get(&token).and_then(|whose| self.peer_of_token(*whose))
+                        == Some(destination);
                     if !ours {
                         out.push(Happening::Unmatched(Mismatch::Token));
                         continue;
@@ -97,9 +99,14 @@ impl Driver {
                 }
             };
             match self.tokens.get(&token).copied() {
-                Some(run) => {
+                Some(Whose::Run(run)) => {
                     taken = true;
                     self.offer(&[run], event, at, out);
+                }
+                Some(Whose::Past(past)) => {
+                    if matches!(event, Event::Received { .. }) {
+                        self.again(past, from.ip(), out);
+                    }
                 }
                 None => out.push(Happening::Unmatched(Mismatch::Token)),
             }

@@ -9,8 +9,8 @@ use super::super::socket::{datagram, flush};
 use super::super::{fault, socket};
 use super::arrivals::queue_errors;
 use super::{
-    Channel, Clock, Driver, Drops, Event, Fault, Happening, Outcome, Owner, POLLS, Reason, Report, Run, Step,
-    Timestamp, Transport,
+    Channel, Clock, Driver, Drops, Event, Fault, Happening, Outcome, Owner, POLLS, Past, Reason, Report, Run,
+    Step, Timestamp, Transport,
 };
 
 /// How often a send is tried again that failed for an error of an earlier packet.
@@ -168,6 +168,9 @@ impl Driver {
         }
         let (from, to) = self.stall;
         let stalled = run.began < to && now > from && to > Timestamp::ZERO;
+        if self.patience.unsure {
+            report.rtt = None;
+        }
         if stalled && matches!(run.channel, Channel::Tcp { .. }) {
             // Parts of a stream are timed by our own reading of the clock, which was late.
             report.rtt = None;
@@ -212,6 +215,15 @@ impl Driver {
             _ if self.closing(run.flow) => {
                 self.forget(index, run);
             }
+            Channel::Icmp(_) if !run.exchange.knows_headers() => match run.exchange.token() {
+                Some(token) => {
+                    let answered = run.reported.and_then(Outcome::received) == Some(true);
+                    let past = Past { flow: run.flow, series: run.tag.series, answered };
+                    self.remember(token, past, now + run.timeout);
+                    self.release(index, run);
+                }
+                None => self.forget(index, run),
+            },
             Channel::Icmp(_) | Channel::Pinned | Channel::Udp { .. } => {
                 run.wait = Timestamp::FAR;
                 self.lingering.push_back((now + run.timeout, index, run.generation));
