@@ -13,6 +13,7 @@ use serde::ser::{SerializeMap, Serializer};
 
 use crate::time::{Timestamp, WallTime};
 
+pub mod binding;
 pub mod path;
 
 /// Declares a closed set of words with their spelling in metrics, JSON and logs.
@@ -437,6 +438,8 @@ pub struct Findings {
     pub mtu: Option<path::MtuSeen>,
     /// Under which address and port the peer saw our flow.
     pub mapped: Option<Mapped>,
+    /// How long a NAT remembers, as one trial of it showed.
+    pub binding: Option<binding::Binding>,
     /// The rest, for people.
     pub details: Details,
 }

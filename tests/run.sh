@@ -12,10 +12,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 KINDS=(style unit suite promtool grafana lab fuzz)
 PACKAGES=(
     gcc libc6-dev                                                       # linker
-    iproute2 nftables iputils-ping procps util-linux openssl            # the lab's network
+    iproute2 nftables conntrack iputils-ping procps util-linux openssl  # the lab's network
     charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-extra-plugins
     libstrongswan-standard-plugins openvpn xl2tpd ocserv nginx-light unbound
-    wireguard-go wireguard-tools softether-vpnserver python3-venv xrdp coturn                                                         # what is behind a concentrator
+    wireguard-go wireguard-tools softether-vpnserver xrdp coturn python3-venv python3-dev             # what is behind a concentrator
     ike-scan bind9-dnsutils                                             # clients that are not ours
     prometheus prometheus-alertmanager systemd                          # promtool, amtool, systemd-analyze
     jsonnet                                                             # the dashboards' source

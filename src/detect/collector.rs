@@ -5,6 +5,7 @@
 //!   place     Track (Watch · DPD · Recorder), one a series
 //!   remove    Incidents, one a target at most
 //!   sample
+//!   path
 //!   tick
 //! ```
 //!
@@ -24,7 +25,9 @@ use super::incident::{Incident, Stage};
 use super::incidents::Incidents;
 use super::kept::{Kept, KeptSurvival, Key, Knowledge};
 use super::liveness::Thresholds;
+use super::path::Sight;
 use super::recorder::{Mark, Recorder};
+use super::turn::Sights;
 use super::watch::{Transition, Watch};
 use crate::sample::{Carrier, Sample, SeriesId};
 use crate::time::{Timestamp, WallTime};
@@ -97,6 +100,13 @@ pub enum Input<'a> {
     },
     /// A result.
     Sample(&'a Sample, Bearing),
+    /// What a trace showed of the path, beside its sample.
+    Path {
+        /// The series of the traces.
+        series: SeriesId,
+        /// What it showed.
+        sight: Sight,
+    },
     /// What the clocks say: at the beginning, and again whenever [`Collector::deadline`] has come.
     Tick {
         /// The monotonic time.
@@ -131,6 +141,8 @@ pub enum Found {
         /// What it did to the sessions.
         verdict: Verdict,
     },
+    /// A trace by this series would tell about an incident that is not judged yet: it is wanted now.
+    Wanted(SeriesId),
     /// An incident began, was judged, or is over.
     Incident(Stage, Box<Incident>),
 }
@@ -144,6 +156,7 @@ pub struct Track {
     /// The profiles that can be judged, with their places.
     survivals: Vec<(usize, Survival)>,
     recorder: Recorder,
+    sights: Sights,
     answered: bool,
     downs: VecDeque<(Timestamp, Option<Timestamp>)>,
 }
@@ -159,6 +172,7 @@ impl Track {
             feed: Feed::new(timeout),
             survivals: survivals(placed),
             recorder: Recorder::default(),
+            sights: Sights::default(),
             answered: false,
             downs: VecDeque::new(),
             placed: placed.clone(),
@@ -189,6 +203,11 @@ impl Track {
     #[must_use]
     pub const fn recorder(&self) -> &Recorder {
         &self.recorder
+    }
+
+    /// What its last traces showed; nothing of what is no trace.
+    pub(super) const fn sights(&self) -> &Sights {
+        &self.sights
     }
 
     /// Whether a reply has ever come.
@@ -387,6 +406,12 @@ impl Collector {
                 }
             }
             Input::Tick { now, wall } => self.incidents.tick(&self.tracks, now, wall, out),
+            Input::Path { series, sight } => {
+                let Self { tracks, incidents, .. } = self;
+                let Some(Some(track)) = tracks.get_mut(series.0 as usize) else { return };
+                track.sights.push(sight);
+                incidents.see(&track.placed.about, sight);
+            }
             Input::Sample(sample, bearing) => {
                 let Self { tracks, passed, incidents, .. } = self;
                 let Some(Some(track)) = tracks.get_mut(sample.series.0 as usize) else { return };

@@ -28,6 +28,7 @@ mod arrivals;
 mod past;
 mod patience;
 mod steps;
+mod ways;
 
 use past::{Past, Whose};
 use patience::Patience;
@@ -163,7 +164,8 @@ struct SharedIcmp {
     egress: Arc<Egress>,
     v6: bool,
     raw: bool,
-    socket: Socket,
+    /// None where the way out is no more.
+    socket: Option<Socket>,
     drops: Drops,
     /// Runs that still want an answer.
     waiting: usize,
@@ -193,6 +195,8 @@ struct Run {
     tag: Tag,
     exchange: Box<dyn Exchange>,
     channel: Channel,
+    /// The socket of [`Step::SendBeside`].
+    beside: Option<Socket>,
     timeout: Duration,
     began: Timestamp,
     sent: Option<Timestamp>,
@@ -263,6 +267,8 @@ pub struct Driver {
     #[expect(clippy::vec_box, reason = "the boxes themselves are what is kept")]
     spare: Vec<Box<Run>>,
     icmp: Vec<SharedIcmp>,
+    /// Where the ways out are that sockets are open in.
+    places: Vec<ways::Known>,
     tokens: HashMap<u64, Whose, BuildHasherDefault<Drawn>>,
     /// Tokens of echo requests that are over, roughly in the order in which they are to be forgotten.
     past: VecDeque<(Timestamp, u64)>,
@@ -308,6 +314,7 @@ impl Driver {
             lingering: VecDeque::new(),
             spare: Vec::new(),
             icmp: Vec::new(),
+            places: Vec::new(),
             tokens: HashMap::default(),
             past: VecDeque::new(),
             header_readers: Vec::new(),
@@ -398,6 +405,15 @@ impl Driver {
     /// Lets go of a flow: runs without a result end as cancelled, but go on as far as they have
     /// something to clean up at the peer.
     pub fn close(&mut self, flow: FlowId, out: &mut Vec<Happening>) {
+        self.let_go(flow, true, out);
+    }
+
+    /// The same at once: for a flow whose runs leave nothing behind at the peer.
+    pub fn abandon(&mut self, flow: FlowId, out: &mut Vec<Happening>) {
+        self.let_go(flow, false, out);
+    }
+
+    fn let_go(&mut self, flow: FlowId, patient: bool, out: &mut Vec<Happening>) {
         let Some(state) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) else { return };
         state.closing = true;
         let runs = state.runs.clone();
@@ -407,7 +423,7 @@ impl Driver {
             if run.reported.is_none() {
                 self.report(&mut run, now, Report::new(Outcome::Unsent(Fault::Cancelled)), out);
             }
-            if run.ended { self.forget(index, run) } else { self.put_back(index, run) }
+            if run.ended || !patient { self.forget(index, run) } else { self.put_back(index, run) }
         }
         self.drop_closed(flow);
     }
@@ -452,6 +468,9 @@ impl Driver {
                 report: Report::new(Outcome::Unsent(fault)),
             });
         };
+        if let Err(fault) = self.is_there(flow) {
+            return refuse(fault, out);
+        }
         let pinned = match self.pin(flow) {
             Ok(local) => local,
             Err(error) => return refuse(fault::of_open(&error), out),
@@ -476,6 +495,7 @@ impl Driver {
             tag,
             exchange,
             channel: Channel::Closed,
+            beside: None,
             timeout,
             began: now,
             sent: None,
@@ -626,32 +646,45 @@ impl Driver {
             state.stale = false;
         }
         if state.pinned.is_none() {
+            let egress = Arc::clone(&state.egress);
+            self.look_at(&egress);
+            let Some(state) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) else {
+                return Ok(None);
+            };
             let socket = socket::udp(SocketAddr::new(state.peer, state.port), true, &state.egress)?;
             self.poller.add(&socket, Owner::Flow(flow.0).key(), false)?;
             state.drops = Drops::default();
             state.pinned = Some(socket);
         }
-        Ok(state.pinned.as_ref().and_then(socket::local_address))
+        let state = self.flows.get(flow.0 as usize).and_then(Option::as_ref);
+        Ok(state.and_then(|state| state.pinned.as_ref()).and_then(socket::local_address))
     }
 
     fn shared_icmp(&mut self, v6: bool, egress: &Arc<Egress>) -> io::Result<usize> {
-        if let Some(index) = self.icmp.iter().position(|shared| shared.v6 == v6 && shared.egress == *egress) {
+        let known = self.icmp.iter().position(|shared| shared.v6 == v6 && shared.egress == *egress);
+        if let Some(index) = known
+            && self.icmp.get(index).is_some_and(|shared| shared.socket.is_some())
+        {
             return Ok(index);
         }
+        self.look_at(egress);
         let (socket, raw) = match socket::icmp(v6, true, egress) {
             Ok(socket) => (socket, true),
-            Err(_) => (socket::icmp(v6, false, egress)?, false),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                (socket::icmp(v6, false, egress)?, false)
+            }
+            Err(error) => return Err(error),
         };
-        let index = self.icmp.len();
+        let index = known.unwrap_or(self.icmp.len());
         self.poller.add(&socket, Owner::Icmp(index).key(), false)?;
-        self.icmp.push(SharedIcmp {
-            egress: Arc::clone(egress),
-            v6,
-            raw,
-            socket,
-            drops: Drops::default(),
-            waiting: 0,
-        });
+        let (egress, drops) = (Arc::clone(egress), Drops::default());
+        // Those that wait at the one that is gone are still to be told.
+        let waiting = known.and_then(|index| self.icmp.get(index)).map_or(0, |old| old.waiting);
+        let shared = SharedIcmp { egress, v6, raw, socket: Some(socket), drops, waiting };
+        match self.icmp.get_mut(index) {
+            Some(old) => *old = shared,
+            None => self.icmp.push(shared),
+        }
         self.heed_patience(index);
         Ok(index)
     }

@@ -173,6 +173,11 @@ impl Side {
                 self.take(record);
                 self.count(at);
             }
+            Record::Path { sight, .. } => {
+                self.tick(sight.at);
+                self.take(record);
+                self.count(self.wall(sight.at));
+            }
             Record::Tick { now, .. } => {
                 self.take(record);
                 self.count(self.wall(*now));
@@ -291,6 +296,8 @@ impl Side {
                     let sure = self.sure.remove(&(series, place));
                     self.judged(series, place, sure, &verdict);
                 }
+                // What was traced then is in the record.
+                Found::Wanted(_) => {}
                 Found::Incident(stage, incident) => {
                     if let (Stage::Decided, Some(cause)) = (stage, incident.cause) {
                         let causes = self.incidents.entry(incident.target).or_default();

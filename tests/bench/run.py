@@ -380,17 +380,17 @@ def rate(options):
                 break
             tool = Contender(name, targets, interval, BUCKETS, seconds=4)
             time.sleep(4 if len(targets) <= 5000 else 8)
+            lost = lambda: own(tool, ("vpnprobe_receive_overflow_total ", "vpnprobe_missed_slots_total "))
+            dropped = -lost()
             cpu, before, begun = tool.cpu(), counts(), time.monotonic()
             time.sleep(4)
             took = time.monotonic() - begun
             cpu, after = tool.cpu() - cpu, counts()
-            dropped = 0
-            if name == "vpnprobe":
-                dropped = sum(float(line.rsplit(" ", 1)[1]) for line in tool.fetch().splitlines() if line.startswith(("vpnprobe_receive_overflow_total ", "vpnprobe_missed_slots_total ")))
+            dropped += lost()
             tool.close()
             sent = (after[0] - before[0]) / took
             if sent < .98 * wanted or dropped:
-                rows.append((name, best, f"{sent:.0f} of {wanted}" + (f", {dropped:.0f} missed or dropped" if dropped else "")))
+                rows.append((name, best, f"{sent:.0f} of {wanted} on {cpu / took:.2f} cores" + (f", {dropped:.0f} missed or dropped" if dropped else "")))
                 break
             best = f"{sent:.0f} on {cpu / took:.2f} cores"
         else:

@@ -10,7 +10,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -49,13 +49,18 @@ impl Lab {
         Self::new(&format!("up {routers}"))
     }
 
+    /// The same over cables whose length `lab.sh wire` sets.
+    pub fn wired(routers: u8) -> Self {
+        Self::new(&format!("up {routers} wired"))
+    }
+
     fn new(up: &str) -> Self {
-        static NEXT: AtomicU8 = AtomicU8::new(b'a');
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
         assert!(rustix::process::geteuid().is_root(), "the lab needs root: run tests/run.sh");
-        let letter = NEXT.fetch_add(1, Ordering::Relaxed);
-        // Letters come round again: far more labs than run at once.
-        let letter = char::from(b'a' + (letter.wrapping_sub(b'a')) % 26);
-        let name = format!("v{}{letter}", std::process::id());
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        // One lab may stand while all the others come and go, in this process: a letter would come round.
+        let letter = |at: usize| char::from(b"abcdefghijklmnopqrstuvwxyz"[at % 26]);
+        let name = format!("v{}{}{}", std::process::id(), letter(number / 26), letter(number));
         let state = std::env::temp_dir().join("vpnprobe-lab").join(&name);
         let lab = Self { name, state };
         lab.script(up);

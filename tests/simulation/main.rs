@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod causes;
+mod paths;
 mod traces;
 
 use std::time::{Duration, Instant};

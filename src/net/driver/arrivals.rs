@@ -37,10 +37,10 @@ impl Driver {
 
     pub(super) fn read_icmp(&mut self, index: usize, ready: Ready, out: &mut Vec<Happening>) {
         if ready.error
-            && let Some(shared) = self.icmp.get(index)
+            && let Some(socket) = self.icmp.get(index).and_then(|shared| shared.socket.as_ref())
         {
             let now = self.errors_now();
-            queue_errors(&mut self.errors, &shared.socket, Owner::Icmp(index), now, &mut self.pending);
+            queue_errors(&mut self.errors, socket, Owner::Icmp(index), now, &mut self.pending);
         }
         if !ready.readable {
             return;
@@ -54,7 +54,9 @@ impl Driver {
             }
             taken = false;
             let (v6, raw) = (shared.v6, shared.raw);
-            let Ok(arrival) = receiver.receive(&shared.socket) else { break };
+            let Some(Ok(arrival)) = shared.socket.as_ref().map(|socket| receiver.receive(socket)) else {
+                break;
+            };
             if let Some(count) = arrival.dropped {
                 let new = shared.drops.note(count);
                 if new > 0 {
@@ -196,6 +198,7 @@ impl Driver {
             self.put_back(index, run);
             return;
         };
+        let beside = run.beside.as_ref().and_then(|beside| beside.try_clone().ok());
         self.put_back(index, run);
         if ready.error {
             queue_errors(&mut self.errors, &socket, Owner::Run(index), now, &mut self.pending);
@@ -226,7 +229,42 @@ impl Driver {
             }
             self.offer(&[index], Event::Received { from, bytes: arrival.bytes }, at, out);
         }
+        if let Some(beside) = beside {
+            self.read_beside(index, &beside, &mut receiver, out);
+        }
         self.receiver = receiver;
+    }
+
+    /// Reads the second socket of a run.
+    fn read_beside(
+        &mut self,
+        index: u32,
+        socket: &Socket,
+        receiver: &mut Receiver,
+        out: &mut Vec<Happening>,
+    ) {
+        for _ in 0..READS_PER_FLOW {
+            let arrival = match receiver.receive(socket) {
+                Ok(arrival) => arrival,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    let now = self.errors_now();
+                    queue_errors(&mut self.errors, socket, Owner::Run(index), now, &mut self.pending);
+                    continue;
+                }
+            };
+            let at = self.stamp(arrival.stamp, out);
+            let Some(from) = arrival.from else { continue };
+            let Some(mut run) = self.take_run(index) else { return };
+            match run.exchange.beside(from, arrival.bytes, at) {
+                Handled::NotMine(why) => {
+                    out.push(Happening::Unmatched(why));
+                    self.put_back(index, run);
+                }
+                Handled::Taken if run.ended => self.put_back(index, run),
+                Handled::Taken => self.advance(index, run, out),
+            }
+        }
     }
 
     pub(super) fn read_stream(

@@ -58,13 +58,13 @@ impl Driver {
 
     /// Has a shared socket wake us or not.
     pub(super) fn heed_patience(&self, index: usize) {
-        let Some(shared) = self.icmp.get(index) else { return };
+        let Some(socket) = self.icmp.get(index).and_then(|shared| shared.socket.as_ref()) else { return };
         let key = Owner::Icmp(index).key();
         // What cannot be muted wakes us, and that is all.
         let _ = if self.patience.muted {
-            self.poller.mute(&shared.socket, key)
+            self.poller.mute(socket, key)
         } else {
-            self.poller.modify(&shared.socket, key, false)
+            self.poller.modify(socket, key, false)
         };
     }
 

@@ -5,9 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::Socket;
+
 use super::super::socket::{datagram, flush};
 use super::super::{fault, socket};
 use super::arrivals::queue_errors;
+use super::ways::GONE;
 use super::{
     Channel, Clock, Driver, Drops, Event, Fault, Happening, Outcome, Owner, POLLS, Past, Reason, Report, Run,
     Step, Timestamp, Transport,
@@ -121,6 +124,7 @@ impl Driver {
                 Step::Send => self.send(index, &mut run, &bytes, None, None),
                 Step::SendTtl(ttl) => self.send(index, &mut run, &bytes, Some(ttl), None),
                 Step::SendTo(port) => self.send(index, &mut run, &bytes, None, Some(port)),
+                Step::SendBeside => self.send_beside(index, &mut run, &bytes),
                 Step::Open(transport) => self.open_channel(index, &mut run, transport, now),
                 Step::Wait(until) => {
                     self.out = bytes;
@@ -182,6 +186,15 @@ impl Driver {
             } else if self.drops_of(run).is_some_and(Drops::explain) {
                 report.outcome = Outcome::Unsent(Fault::ReceiveOverflow);
             }
+        }
+        let silent = matches!(
+            report.outcome,
+            Outcome::Lost(Reason::NoAnswer)
+                | Outcome::Refused(Reason::HostUnreachable | Reason::NetUnreachable)
+                | Outcome::Unsent(Fault::NoRoute | Fault::Egress)
+        );
+        if silent && let Some(fault) = self.way_fault(run) {
+            report.outcome = Outcome::Unsent(fault);
         }
         if matches!(report.outcome, Outcome::Unsent(Fault::NoRoute | Fault::Egress | Fault::Permission))
             && let Some(state) = self.flows.get_mut(run.flow.0 as usize).and_then(Option::as_mut)
@@ -301,10 +314,11 @@ impl Driver {
             Channel::Closed => Err(io::ErrorKind::NotConnected.into()),
             Channel::Icmp(index) => {
                 let shared = self.icmp.get(*index).ok_or(io::ErrorKind::NotFound)?;
-                datagram(&shared.socket, bytes, Some(SocketAddr::new(peer, 0)), ttl)
+                let socket = shared.socket.as_ref().ok_or(GONE)?;
+                datagram(socket, bytes, Some(SocketAddr::new(peer, 0)), ttl)
             }
             Channel::Pinned => {
-                let socket = state.pinned.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+                let socket = state.pinned.as_ref().ok_or(GONE)?;
                 datagram(socket, bytes, None, ttl)
             }
             Channel::Udp { socket, port: own, connected, .. } => {
@@ -316,6 +330,38 @@ impl Driver {
                 if *connected { flush(socket, unsent) } else { Ok(()) }
             }
         }
+    }
+
+    /// Sends from the second socket of a run, which opens with its first packet.
+    fn send_beside(&mut self, index: u32, run: &mut Run, bytes: &[u8]) {
+        let at = self.clock.now();
+        if run.beside.is_none() {
+            match self.open_beside(index, run) {
+                Ok(socket) => run.beside = Some(socket),
+                Err(error) => {
+                    run.exchange.handle(Event::Failed(fault::of_open(&error)), at);
+                    return;
+                }
+            }
+        }
+        let Some(socket) = &run.beside else { return };
+        let mut sent = datagram(socket, bytes, None, None);
+        if sent.as_ref().is_err_and(fault::may_be_queued) {
+            // An ICMP error about an earlier packet makes this send fail.
+            let now = self.errors_now();
+            queue_errors(&mut self.errors, socket, Owner::Run(index), now, &mut self.pending);
+            sent = datagram(socket, bytes, None, None);
+        }
+        let event = sent.map_or_else(|error| Event::Failed(fault::of_send(&error)), |()| Event::Sent);
+        run.exchange.handle(event, at);
+    }
+
+    fn open_beside(&self, index: u32, run: &Run) -> io::Result<Socket> {
+        let state = self.flows.get(run.flow.0 as usize).and_then(Option::as_ref);
+        let state = state.ok_or(io::ErrorKind::NotFound)?;
+        let socket = socket::udp(SocketAddr::new(state.peer, state.port), true, &state.egress)?;
+        self.poller.add(&socket, Owner::Run(index).key(), false)?;
+        Ok(socket)
     }
 
     /// Watches a stream for room to write exactly while something is unsent.
@@ -336,7 +382,7 @@ impl Driver {
             _ => Owner::Run(index),
         };
         let socket = match &run.channel {
-            Channel::Icmp(shared) => self.icmp.get(*shared).map(|shared| &shared.socket),
+            Channel::Icmp(shared) => self.icmp.get(*shared).and_then(|shared| shared.socket.as_ref()),
             Channel::Pinned => self
                 .flows
                 .get(run.flow.0 as usize)
