@@ -239,7 +239,8 @@ class Contender:
         return sum(int(open(f"{tasks}/{task}/schedstat").read().split()[0]) for task in os.listdir(tasks)) / 1e9
 
     def memory(self):
-        return int(re.search(r"VmRSS:\s+(\d+)", open(f"/proc/{self.process.pid}/status").read())[1]) / 1024
+        found = re.search(r"VmRSS:\s+(\d+)", open(f"/proc/{self.process.pid}/status").read())
+        return int(found[1]) / 1024 if found else float("nan")  # fping ends by itself at so many targets
 
     def reported(self):
         """What the tool says about round trips: mean, and a quantile function, in seconds."""
