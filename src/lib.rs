@@ -7,9 +7,10 @@
 //! Imports point one way, and a test holds them to it:
 //! `main → cli → app → engine → {config, schedule, budget, probe, detect, diagnose, net, export, store, journal}`;
 //! `cli → replay → journal → detect`;
-//! `probe, session → wire, sample, time, entropy`; `detect, schedule, budget → sample, time`; `wire → std`;
+//! `probe, session → wire, sample, time, entropy`; `detect, schedule, budget → sample, time`; `net, schedule → agenda → time`; `wire → std`;
 //! `route` is a vocabulary as `sample` is.
 
+pub mod agenda;
 pub mod app;
 pub mod budget;
 pub mod cli;

@@ -3,10 +3,11 @@
 
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use vpnprobe::entropy::Generator;
-use vpnprobe::probe::{Event, Exchange, Form, IcmpError, Kind, Settings, Spec, Start, Step, Transport};
+use vpnprobe::probe::{Event, Exchange, Form, IcmpError, Kind, Spec, Start, Step, Transport};
 use vpnprobe::sample::{Outcome, Reason};
 use vpnprobe::time::{Timestamp, WallTime};
 
@@ -89,7 +90,7 @@ fn walk(kind: &str, paths: &[&str]) -> u64 {
         timeout: TIMEOUT,
         full_interval: Duration::from_secs(60),
         host: None,
-        settings: Settings::default(),
+        settings: Arc::default(),
     };
     let goldens = goldens(paths);
     let answered = Cell::new(0);
@@ -185,7 +186,7 @@ impl Run {
             }
             let mut out = Vec::new();
             match self.exchange.poll(self.now, &mut out) {
-                Step::Send | Step::SendTtl(_) | Step::SendTo(_) => {
+                Step::Send | Step::SendTtl(_) | Step::SendTo(_) | Step::SendBeside => {
                     self.sent = out;
                     self.exchange.handle(Event::Sent, self.now);
                 }
