@@ -42,7 +42,7 @@ targets:
       tls: {interval: 1s}
       old: {kind: tls, port: 8443, interval: 1s}
       l2tp: {interval: 1s}
-      trace: {interval: 10s, full_interval: 60s}
+      trace: {interval: 10s, full_interval: 20s, trace: {over: ike}}
   oneway:
     address: 203.0.113.12
     egress: [default, second]
