@@ -53,6 +53,8 @@ use guard::Entry;
 pub use guard::Guard;
 pub use probe::{ProbeError, ProbeNow};
 use scrape::Scrape;
+#[cfg(fuzzing)]
+pub use server::one;
 pub use server::{Limits, serve};
 
 /// A future in a box, as the trait needs it.

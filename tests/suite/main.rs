@@ -4,6 +4,7 @@
 mod check;
 mod config;
 mod demo;
+mod differential;
 mod engine;
 mod layering;
 mod metrics;

@@ -1,0 +1,3 @@
+//! See `vpnprobe_fuzz::sockets`.
+#![no_main]
+vpnprobe_fuzz::target!(sockets::icmp_socket);

@@ -1,0 +1,3 @@
+//! See `vpnprobe_fuzz::text`.
+#![no_main]
+vpnprobe_fuzz::target!(text::incident);

@@ -1,0 +1,3 @@
+//! See `vpnprobe_fuzz::exchange`.
+#![no_main]
+vpnprobe_fuzz::target!(exchange::openvpn_tcp);

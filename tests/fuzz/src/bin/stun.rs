@@ -1,0 +1,3 @@
+//! See `vpnprobe_fuzz::wire`.
+#![no_main]
+vpnprobe_fuzz::target!(wire::stun);

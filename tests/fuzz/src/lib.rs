@@ -1,0 +1,70 @@
+//! Fuzz targets: one for each parser and each state machine that reads what somebody else wrote.
+//!
+//! ```text
+//! src/bin/NAME.rs ── target!(module::function) ──▶ src/module.rs   what is called, and what must hold
+//! src/list.rs     NAME, its seeds and its dictionary; `seeds` writes them, fuzz.sh runs them all
+//! ```
+//!
+//! Invariants: a target keeps nothing between two inputs (what it computes once is constant), so that an
+//! input that fails will fail again alone; it allocates no more than a small multiple of its input; what a
+//! parser accepts, it writes and reads again as the same, wherever there is a writer.
+//!
+//! With the feature `canary` each target has a planted bug: behind the parser's own acceptance, a length
+//! and a comparison of 32 bits. fuzz.sh must find each, or its silence about the others proves nothing.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+#[cfg(all(feature = "canary", not(fuzzing)))]
+compile_error!("the feature `canary` plants bugs: it is for tests/fuzz/fuzz.sh alone");
+
+pub mod exchange;
+pub mod list;
+pub mod page;
+pub mod responder;
+pub mod seeds;
+pub mod session;
+pub mod sockets;
+pub mod text;
+pub mod web;
+pub mod wire;
+
+/// The body of a target's `main`: libFuzzer calls the function with each input.
+#[macro_export]
+macro_rules! target {
+    ($module:ident :: $function:ident) => {
+        libfuzzer_sys::fuzz_target!(|bytes: &[u8]| $crate::$module::$function(bytes));
+    };
+}
+
+/// Where a planted bug would be: `bytes` is what a parser made of the input, deep inside. In a build with
+/// the feature `canary` it panics if there are at least `length` octets and the four from `at` on are
+/// right; otherwise it is nothing.
+#[inline]
+pub fn canary(bytes: &[u8], length: usize, at: usize) {
+    #[cfg(feature = "canary")]
+    {
+        if bytes.len() >= length
+            && let Some(four) = bytes.get(at..).and_then(<[u8]>::first_chunk::<4>)
+            && u32::from_be_bytes(*four) == 0xb7a3_5ec9
+        {
+            panic!("the canary was found");
+        }
+    }
+    #[cfg(not(feature = "canary"))]
+    let _ = (bytes, length, at);
+}
+
+/// The same for what is text: the four octets spell `Qz7&`.
+#[inline]
+pub fn text_canary(text: &str, length: usize, at: usize) {
+    #[cfg(feature = "canary")]
+    {
+        if text.len() >= length
+            && let Some(four) = text.as_bytes().get(at..).and_then(<[u8]>::first_chunk::<4>)
+            && u32::from_be_bytes(*four) == u32::from_be_bytes(*b"Qz7&")
+        {
+            panic!("the canary was found");
+        }
+    }
+    #[cfg(not(feature = "canary"))]
+    let _ = (text, length, at);
+}
