@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need (Debian packages; no service is started) and runs all of them.
 # usage: tests/run.sh [--long] [--only KIND]
-#   --long    the hour-long soak in place of ten minutes, a hundred times the fuzz inputs, a century of
+#   --long    the hour-long soak in place of ten minutes, half an hour of fuzzing, a century of
 #             simulated targets, and the cuts around the edges of real sessions
 #   KIND      style | unit | suite | promtool | lab | fuzz
 # Nothing skips itself: what cannot run has failed. As another user than root it asks sudo for the
@@ -12,6 +12,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 KINDS=(style unit suite promtool grafana lab fuzz)
 PACKAGES=(
     gcc libc6-dev                                                       # linker
+    g++ ca-certificates                                                 # libFuzzer; certificates to start from
+    tshark python3-scapy                                                # codecs that are not ours
     iproute2 nftables iputils-ping procps util-linux openssl            # the lab's network
     charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-extra-plugins
     libstrongswan-standard-plugins openvpn xl2tpd ocserv nginx-light unbound
@@ -90,8 +92,9 @@ style() {
     local failed=0
     each format cargo fmt --check || failed=1
     each clippy cargo clippy --locked --quiet --all-targets -- -D warnings || failed=1
-    # These two are no targets of a plain `cargo test`, so --all-targets leaves them out.
-    each clippy-lab cargo clippy --locked --quiet --test lab --test fuzz -- -D warnings || failed=1
+    # No target of a plain `cargo test`, and a crate of its own: --all-targets leaves them out.
+    each clippy-lab cargo clippy --locked --quiet --test lab -- -D warnings || failed=1
+    each clippy-fuzz env RUSTFLAGS='--cfg fuzzing' cargo clippy --locked --quiet -p vpnprobe-fuzz --all-targets --target-dir target/fuzz/clippy -- -D warnings || failed=1
     return "$failed"
 }
 
@@ -119,7 +122,11 @@ suite() {
     return "$failed"
 }
 
-fuzz() { tests --test fuzz; }
+# Every planted bug is found, then so many inputs for each parser; --long fuzzes for half an hour, with the
+# sanitizer as well, and writes tests/fuzz/table.md.
+fuzz() {
+    if [[ -n ${VPNPROBE_LONG:-} ]]; then tests/fuzz/fuzz.sh long 1350 450; else tests/fuzz/fuzz.sh short; fi
+}
 
 promtool_() {
     local failed=0 file rules tests

@@ -30,8 +30,13 @@ build() { # MODE
     env "${flags[@]}" RUSTC_WRAPPER="$PWD/tests/fuzz/rustc.sh" \
         cargo build --locked --quiet -p vpnprobe-fuzz --bins --profile fuzz --target "$host" --target-dir "$dir" "${features[@]}"
     mkdir -p "$out/bin/$mode"
-    cp -lf $(find "$dir/$host/fuzz" -maxdepth 1 -type f -executable) "$out/bin/$mode/"
-    "$out/bin/$mode/seeds" "$out/seeds" >"$out/list.tsv"
+    "$dir/$host/fuzz/seeds" "$out/seeds" >"$out/list.tsv"
+    local name group
+    while IFS=$'\t' read -r name _ group _; do
+        [[ -e $out/bin/$mode/.$group.new ]] || cp "$dir/$host/fuzz/$group" "$out/bin/$mode/.$group.new"
+        ln -f "$out/bin/$mode/.$group.new" "$out/bin/$mode/$name"
+    done <"$out/list.tsv"
+    rm -f "$out/bin/$mode"/.*.new
     mapfile -t names < <(cut -f1 "$out/list.tsv" | grep -Fx -f <(printf '%s\n' ${TARGETS:-$(cut -f1 "$out/list.tsv")}))
 }
 

@@ -2,7 +2,7 @@
 # table.awk LIST RESULTS: the table of all targets, from what fuzz.sh has written down.
 function human(n) { return n >= 1e9 ? sprintf("%.2fe9", n / 1e9) : n >= 1e6 ? sprintf("%.1fe6", n / 1e6) : sprintf("%d", n) }
 BEGIN { FS = "\t"; OFS = " | " }
-FNR == NR { name[++count] = $1; about[$1] = $3; next }
+FNR == NR { name[++count] = $1; about[$1] = $4; next }
 {
     day = substr($1, 1, 10)
     if (!first || day < first) first = day

@@ -12,5 +12,6 @@ mod prometheus;
 mod ready;
 mod replay;
 mod service;
+mod shipped;
 mod state;
 mod unit;

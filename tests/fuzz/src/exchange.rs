@@ -279,7 +279,7 @@ impl Run {
             },
             5 => Event::Closed,
             6 => Event::Reset,
-            7 => Event::Failed(Fault::SendRefused),
+            7 => Event::Failed(Fault::LocalFirewall),
             8 => Event::Received { from: SocketAddr::new(PEER, 50_000), bytes },
             9 => Event::Received { from: SocketAddr::new(ROUTER, self.from.port()), bytes },
             10 => Event::Icmp {

@@ -1,8 +1,8 @@
 //! Fuzz targets: one for each parser and each state machine that reads what somebody else wrote.
 //!
 //! ```text
-//! src/bin/NAME.rs ── target!(module::function) ──▶ src/module.rs   what is called, and what must hold
-//! src/list.rs     NAME, its seeds and its dictionary; `seeds` writes them, fuzz.sh runs them all
+//! src/bin/GROUP.rs ── NAME => module::function ──▶ src/module.rs   what is called, and what must hold
+//! src/list.rs      NAME, GROUP, its seeds and its dictionary; `seeds` writes them, fuzz.sh runs them all
 //! ```
 //!
 //! Invariants: a target keeps nothing between two inputs (what it computes once is constant), so that an
@@ -27,12 +27,29 @@ pub mod text;
 pub mod web;
 pub mod wire;
 
-/// The body of a target's `main`: libFuzzer calls the function with each input.
+/// The targets of a binary. It runs the one that it is called as: fuzz.sh gives it a name for each.
 #[macro_export]
-macro_rules! target {
-    ($module:ident :: $function:ident) => {
-        libfuzzer_sys::fuzz_target!(|bytes: &[u8]| $crate::$module::$function(bytes));
+macro_rules! targets {
+    ($($name:literal => $module:ident :: $function:ident,)+) => {
+        fn target() -> fn(&[u8]) {
+            match $crate::called().as_str() {
+                $($name => $crate::$module::$function,)+
+                other => panic!("{other}: the targets here are {}", [$($name),+].join(" ")),
+            }
+        }
+
+        libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+            static TARGET: std::sync::OnceLock<fn(&[u8])> = std::sync::OnceLock::new();
+            TARGET.get_or_init(target)(bytes);
+        });
     };
+}
+
+/// The name that this process was called by.
+#[must_use]
+pub fn called() -> String {
+    let path = std::env::args_os().next().map(std::path::PathBuf::from).unwrap_or_default();
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Where a planted bug would be: `bytes` is what a parser made of the input, deep inside. In a build with

@@ -16,7 +16,7 @@ use vpnprobe::time::Timestamp;
 use vpnprobe::wire::ike::{ExchangeType, Fragment, Header, PayloadType, Version};
 
 use crate::canary;
-use crate::responder::{BEGIN, Responder, marked, responder, session};
+use crate::responder::{self, BEGIN, Responder, marked, responder};
 
 const MOST: usize = 16;
 
@@ -93,10 +93,10 @@ fn sealed<'a>(responder: &Responder, bytes: &'a [u8], whole: bool) -> Option<(Ve
 }
 
 /// A session.
-pub fn session_input(bytes: &[u8]) {
+pub fn session(bytes: &[u8]) {
     let Some((&stage, mut rest)) = bytes.split_first() else { return };
     let responder = responder();
-    let mut run = Run { session: session(), now: BEGIN, wake: BEGIN, ended: false, fail: false };
+    let mut run = Run { session: responder::session(), now: BEGIN, wake: BEGIN, ended: false, fail: false };
     run.poll();
     let stage = stage % 3;
     if stage >= 1 {

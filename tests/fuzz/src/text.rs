@@ -3,6 +3,7 @@
 
 use std::io::Cursor;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustls::client::danger::ServerCertVerifier as _;
@@ -93,7 +94,7 @@ pub fn journal(bytes: &[u8]) {
         let _ = replay.read(&mut Reader::new("fuzz".into(), Cursor::new(&input), lenient));
         replay.finish();
         for key in replay.before().tallies().keys() {
-            text_canary(&key.target, 8, 2);
+            text_canary(&key.0, 8, 2);
         }
     }
 }
@@ -209,15 +210,25 @@ pub fn roots(bytes: &[u8]) {
     }
 }
 
-/// The document that a daemon answers `vpnprobe ready` with.
+/// The document that a daemon answers `vpnprobe ready` with, and what is made of it.
 pub fn seen(bytes: &[u8]) {
-    if let Ok(document) = serde_json::from_slice::<vpnprobe::ready::seen::Document>(bytes) {
-        for target in &document.targets {
-            text_canary(&target.target, 8, 2);
-            for probe in &target.probes {
-                let _ = (probe.on_the_way(), probe.fresh().is_some());
-            }
-            let _ = target.vpn_over_udp();
-        }
+    use vpnprobe::ready::render::Asked;
+    use vpnprobe::ready::teams::Call;
+    use vpnprobe::ready::{Question, judge, render, seen::Document};
+
+    static CONFIG: OnceLock<Config> = OnceLock::new();
+    let config = CONFIG.get_or_init(|| Config::single("192.0.2.1").unwrap());
+    let Ok(document) = serde_json::from_slice::<Document>(bytes) else { return };
+    let (Some(target), Some(found)) = (config.targets.first(), document.targets.first()) else { return };
+    text_canary(&found.target, 8, 2);
+    let profile = "video+sharing".parse().unwrap();
+    let question = Question { people: 40, profile, call: Call::Meeting, sending: None, tunnel: None };
+    let ready = judge(&question, target, Ok(found));
+    let time = Some(document.time.clone());
+    let asked = Asked { url: "http://127.0.0.1:10069".to_owned(), answered: true, error: None, time };
+    for lang in [Lang::En, Lang::Ja] {
+        let _ = render::text(&ready, &asked, WALL, lang);
+        let json = render::json(&ready, &asked, WALL, lang).expect("JSON");
+        serde_json::from_str::<serde_json::Value>(&json).expect("it is JSON");
     }
 }

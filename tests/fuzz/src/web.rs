@@ -5,9 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use vpnprobe::export::http::{App, Daemon, Limits, ProbeError, ProbeNow, TargetRow, one};
+use vpnprobe::export::http::{App, BoxFuture, Daemon, Limits, ProbeError, ProbeNow, TargetRow, one};
 use vpnprobe::sample::{Outcome, Report};
 
 use crate::{canary, page, text_canary};

@@ -108,8 +108,7 @@ fn ike_fields(message: &Message) -> Vec<(&'static str, Shown)> {
     vec![
         ("isakmp.ispi", octets(&[&message.initiator.0])),
         ("isakmp.rspi", octets(&[&message.responder.0])),
-        ("isakmp.version", numbers([0x20_u8])),
-        ("isakmp.exchangetype", numbers([message.exchange.0])),
+        ("isakmp.version", numbers([message.version.0])),
         ("isakmp.flags", numbers([message.flags])),
         ("isakmp.messageid", numbers([message.message_id])),
         ("isakmp.length", numbers([message.to_bytes().len() as u64])),
@@ -159,7 +158,10 @@ fn payload_types(message: &Message) -> Vec<u8> {
 fn ike() {
     let all = cases(1, Over::Udp(500), "IKEv2", |random| {
         let message = ike_message(random);
-        (message.to_bytes(), ike_fields(&message))
+        let mut fields = ike_fields(&message);
+        // Of a version that it does not know, tshark does not show it.
+        fields.push(("isakmp.exchangetype", numbers([message.exchange.0])));
+        (message.to_bytes(), fields)
     });
     check(&all);
 }
@@ -387,7 +389,7 @@ fn icmp() {
         let fields = vec![
             ("icmp.type", numbers([if echo.reply { 0_u8 } else { 8 }])),
             ("icmp.checksum.status", numbers([1_u8])), // good
-            ("icmp.ident", numbers([echo.identifier, echo.identifier.swap_bytes()])),
+            ("icmp.ident", numbers([echo.identifier])),
             ("icmp.seq", numbers([echo.sequence])),
             ("data.data", octets(&[&payload])),
         ];

@@ -49,13 +49,17 @@ def ikev2():
     group, public, nonce = draw.choice([14, 19, 20, 31]), octets(32, 256), octets(16, 256)
     notifies = [(draw.choice([16388, 16389, 16390, 16404, 14, 17]), octets(0, 40)) for _ in range(draw.randint(0, 4))]
     vendors = [octets(1, 40) for _ in range(draw.randint(0, 3))]
-    packet = chain([
-        IKEv2(init_SPI=initiator, resp_SPI=responder, exch_type=34, flags="Response", id=message_id),
-        IKEv2_payload_SA(prop=IKEv2_payload_Proposal(proposal=1, trans_nb=len(transforms), trans=made)),
-        IKEv2_payload_KE(group=group, load=public),
-        IKEv2_payload_Nonce(load=nonce),
-    ] + [IKEv2_payload_Notify(type=kind, load=data) for kind, data in notifies]
-      + [IKEv2_payload_VendorID(vendorID=vendor) for vendor in vendors])
+    # Type and layer of each payload: scapy leaves it to us to say which one comes next.
+    payloads = [
+        (33, IKEv2_payload_SA(prop=IKEv2_payload_Proposal(proposal=1, trans_nb=len(transforms), trans=made))),
+        (34, IKEv2_payload_KE(group=group, load=public)),
+        (40, IKEv2_payload_Nonce(load=nonce)),
+    ] + [(41, IKEv2_payload_Notify(type=kind, load=data)) for kind, data in notifies] + [
+        (43, IKEv2_payload_VendorID(vendorID=vendor)) for vendor in vendors]
+    for (_, layer), (following, _) in zip(payloads, payloads[1:]):
+        layer.next_payload = following
+    header = IKEv2(init_SPI=initiator, resp_SPI=responder, next_payload=33, exch_type=34, flags="Response", id=message_id)
+    packet = chain([header] + [layer for _, layer in payloads])
     return packet, {
         "initiator": initiator.hex(), "responder": responder.hex(), "id": message_id, "group": group,
         "public": public.hex(), "nonce": nonce.hex(), "transforms": transforms,

@@ -1,5 +1,5 @@
 //! Writes what the targets start from: `seeds DIRECTORY` makes `NAME/` with a file for each seed and
-//! `NAME.dict` for each target, and prints name, longest input and what it reads.
+//! `NAME.dict` for each target, and prints name, longest input, binary and what it reads.
 #![forbid(unsafe_code)]
 
 use std::fmt::Write as _;
@@ -22,7 +22,7 @@ fn main() -> io::Result<()> {
             let _ = writeln!(words, "\"{bytes}\"");
         }
         fs::write(directory.join(format!("{}.dict", target.name)), words)?;
-        println!("{}\t{}\t{}", target.name, target.longest, target.about);
+        println!("{}\t{}\t{}\t{}", target.name, target.longest, target.group, target.about);
     }
     Ok(())
 }

@@ -1,3 +1,6 @@
-//! See `vpnprobe_fuzz::session`.
+//! Targets: see `vpnprobe_fuzz::session`.
 #![no_main]
-vpnprobe_fuzz::target!(session::session_input);
+
+vpnprobe_fuzz::targets! {
+    "session" => session::session,
+}

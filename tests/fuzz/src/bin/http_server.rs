@@ -1,3 +1,0 @@
-//! See `vpnprobe_fuzz::web`.
-#![no_main]
-vpnprobe_fuzz::target!(web::http_server);

@@ -1,3 +1,0 @@
-//! See `vpnprobe_fuzz::sockets`.
-#![no_main]
-vpnprobe_fuzz::target!(sockets::icmp_socket);

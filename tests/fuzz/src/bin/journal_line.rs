@@ -1,3 +1,0 @@
-//! See `vpnprobe_fuzz::text`.
-#![no_main]
-vpnprobe_fuzz::target!(text::journal_line);

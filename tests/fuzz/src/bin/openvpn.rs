@@ -1,3 +1,0 @@
-//! See `vpnprobe_fuzz::wire`.
-#![no_main]
-vpnprobe_fuzz::target!(wire::openvpn);

@@ -1,3 +1,0 @@
-//! See `vpnprobe_fuzz::page`.
-#![no_main]
-vpnprobe_fuzz::target!(page::page);

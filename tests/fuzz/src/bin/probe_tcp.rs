@@ -1,3 +1,0 @@
-//! See `vpnprobe_fuzz::exchange`.
-#![no_main]
-vpnprobe_fuzz::target!(exchange::tcp);
