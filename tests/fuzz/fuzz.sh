@@ -37,6 +37,7 @@ build() { # MODE
         ln -f "$out/bin/$mode/.$group.new" "$out/bin/$mode/$name"
     done <"$out/list.tsv"
     rm -f "$out/bin/$mode"/.*.new
+    # shellcheck disable=SC2086
     mapfile -t names < <(cut -f1 "$out/list.tsv" | grep -Fx -f <(printf '%s\n' ${TARGETS:-$(cut -f1 "$out/list.tsv")}))
 }
 
@@ -99,6 +100,7 @@ fuzz() {
 all() {
     local name
     export -f run told record canary fuzz
+    # shellcheck disable=SC2016
     for name in "${names[@]}"; do printf '%s\0' "$name"; done |
         out=$out results=$results CANARY_SECONDS=$CANARY_SECONDS LIMITS_="${LIMITS[*]}" \
             xargs -0 -P "${JOBS:-1}" -I{} bash -c 'read -ra LIMITS <<<"$LIMITS_"; "$@" || echo {} >>"$out/failed"' _ "$@"

@@ -496,7 +496,7 @@ fn first_words(kind: &str, said: &[u8]) -> Vec<(&'static str, Shown)> {
         "http" => vec![
             ("http.request.method", Shown::Text("GET".to_owned())),
             ("http.request.uri", Shown::Text("/".to_owned())),
-            ("http.host", Shown::Text("vpn.example.test".to_owned())),
+            ("http.host", Shown::Text("vpn.example.test:443".to_owned())),
         ],
         "rdp" => vec![("rdp.neg_type", numbers([1_u8])), ("tpkt.length", numbers([said.len() as u64]))],
         "stun" => vec![("stun.type", numbers([1_u8])), ("stun.id", octets(&[&said[8..20]]))],

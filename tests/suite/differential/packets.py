@@ -97,7 +97,8 @@ def l2tp():
 
 
 def dns():
-    name = ".".join("".join(draw.choice("abcdefghijklmnopqrstuvwxyz0123456789-") for _ in range(draw.randint(1, 20)))
+    # Letters and digits: a host's name has no hyphen at its ends, and two of them mean something else.
+    name = ".".join("".join(draw.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(draw.randint(1, 20)))
                     for _ in range(draw.randint(1, 4))) + "."
     addresses = [".".join(str(draw.randint(0, 255)) for _ in range(4)) for _ in range(draw.randint(0, 6))]
     number, code = draw.getrandbits(16), draw.choice([0, 0, 0, 2, 3, 5])
