@@ -30,7 +30,9 @@ build() { # MODE
     env "${flags[@]}" RUSTC_WRAPPER="$PWD/tests/fuzz/rustc.sh" \
         cargo build --locked --quiet -p vpnprobe-fuzz --bins --profile fuzz --target "$host" --target-dir "$dir" "${features[@]}"
     mkdir -p "$out/bin/$mode"
-    "$dir/$host/fuzz/seeds" "$out/seeds" >"$out/list.tsv"
+    mkdir -p "$out/seeds"
+    VPNPROBE_FUZZ_SEEDS=$out/seeds "$dir/$host/fuzz/seeds" -runs=1 &>"$out/seeds.txt" || { cat "$out/seeds.txt"; return 1; }
+    cp "$out/seeds/list.tsv" "$out/list.tsv"
     local name group
     while IFS=$'\t' read -r name _ group _; do
         [[ -e $out/bin/$mode/.$group.new ]] || cp "$dir/$host/fuzz/$group" "$out/bin/$mode/.$group.new"

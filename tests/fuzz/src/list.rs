@@ -1,6 +1,10 @@
 //! The list of all targets, with what each starts from: seeds that somebody else made, and the words of its
 //! protocol.
 
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+
 use crate::exchange::{BLIND, OVERLAY};
 use crate::seeds::{contents, goldens};
 use crate::text::{HEADER, PLACE};
@@ -531,6 +535,28 @@ fn explained() -> Vec<Vec<u8>> {
         "AUTHENTICATION_FAILED",
     ];
     texts.chain(said.map(|text| text.as_bytes().to_vec())).collect()
+}
+
+/// Writes to the directory that `VPNPROBE_FUZZ_SEEDS` names: for each target `NAME/` with a file for each
+/// seed, and `NAME.dict`; and `list.tsv` with name, longest input, binary and what it reads.
+pub fn write(_: &[u8]) {
+    let directory = PathBuf::from(std::env::var_os("VPNPROBE_FUZZ_SEEDS").expect("VPNPROBE_FUZZ_SEEDS"));
+    let mut list = String::new();
+    for target in TARGETS {
+        let folder = directory.join(target.name);
+        fs::create_dir_all(&folder).unwrap();
+        for (n, seed) in (target.seeds)().iter().filter(|seed| seed.len() <= target.longest).enumerate() {
+            fs::write(folder.join(format!("seed-{n:04}")), seed).unwrap();
+        }
+        let mut words = String::new();
+        for word in target.words {
+            let bytes: String = word.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+            let _ = writeln!(words, "\"{bytes}\"");
+        }
+        fs::write(directory.join(format!("{}.dict", target.name)), words).unwrap();
+        let _ = writeln!(list, "{}\t{}\t{}\t{}", target.name, target.longest, target.group, target.about);
+    }
+    fs::write(directory.join("list.tsv"), list).unwrap();
 }
 
 #[cfg(test)]
