@@ -16,7 +16,7 @@ END {
     print "# What was fuzzed"
     print ""
     printf "Made by `tests/fuzz/fuzz.sh`; counts of all runs from %s to %s (UTC). Edges and features are\n", first, last
-    print "libFuzzer's. A crash is counted for each run that ended in one, also where it is mended since."
+    print "libFuzzer's; seconds are of processor time. A crash is counted for each run that ended in one, also where it is mended since."
     print ""
     print "| target | reads | plain runs | a second | ASAN runs | crashes | canary after | edges | features |"
     print "|---|---|--:|--:|--:|--:|--:|--:|--:|"
