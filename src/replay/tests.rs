@@ -189,3 +189,17 @@ fn runs_are_apart_and_files_of_a_run_are_not() {
     assert_eq!(found(1), (1, 1, 1));
     assert_eq!(found(2), (2, 2, 2));
 }
+
+/// A journal may hold anything, for people send them: one whose clock jumps by centuries, in the middle of an
+/// outage, ends as any other. Found by fuzzing.
+#[test]
+fn a_jump_of_centuries() {
+    let mut file = Vec::new();
+    write_header(&header(1, 1), &mut file).unwrap();
+    write_record(&place(&["cisco_asa"]), &mut file).unwrap();
+    for second in (0..60).chain([18_000_000_000, 18_000_000_001]) {
+        write_record(&sample(second, second > 20), &mut file).unwrap();
+    }
+    let replay = replay(&file, rules(&["cisco_asa,tries=5"]));
+    assert_eq!(replay.after().unwrap().tallies().values().map(|tally| tally.samples).sum::<u64>(), 62);
+}

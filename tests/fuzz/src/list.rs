@@ -548,7 +548,8 @@ pub fn write(_: &[u8]) {
         for (n, seed) in (target.seeds)().iter().filter(|seed| seed.len() <= target.longest).enumerate() {
             fs::write(folder.join(format!("seed-{n:04}")), seed).unwrap();
         }
-        let mut words = String::new();
+        // libFuzzer takes no empty dictionary.
+        let mut words = String::from("\"\\x00\\x00\"\n");
         for word in target.words {
             let bytes: String = word.iter().map(|byte| format!("\\x{byte:02x}")).collect();
             let _ = writeln!(words, "\"{bytes}\"");
