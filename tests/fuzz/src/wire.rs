@@ -51,11 +51,11 @@ pub fn ike_sealed(bytes: &[u8]) {
             let Ok(ike::Opened::Fragment(opened)) = protection.open(&sealed) else { panic!("a fragment") };
             assert_eq!((opened.number, opened.total, opened.first), (1, 1, first));
             if let Ok(message) = opened.assemble(&opened.data) {
+                for notify in message.notifies() {
+                    canary(&notify.data, 12, 4);
+                }
                 let whole = protection.seal(&message, &[2; 16]);
                 assert_eq!(protection.open(&whole), Ok(ike::Opened::Whole(message)));
-                if !opened.data.is_empty() {
-                    canary(&opened.data, 24, 8);
-                }
             }
         }
     }
