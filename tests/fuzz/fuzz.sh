@@ -53,7 +53,7 @@ run() {
     code=0
     { time "$out/bin/$mode/$name" "${LIMITS[@]}" -max_len="$longest" -dict="$out/seeds/$name.dict" \
         -artifact_prefix="$out/artifacts/$name-" "$@" &>"$log"; } 2>"$log.time" || code=$?
-    seconds=$(awk '{printf "%.1f", $1 + $2}' "$log.time")
+    seconds=$(awk 'END {printf "%.1f", $1 + $2}' "$log.time")
 }
 
 # What a log says: how many inputs were run, edges and features reached.

@@ -29,7 +29,7 @@ END {
     }
     printf "| **all** | | **%s** | %d | **%s** | **%d** | | | |\n", human(plain), seconds ? plain / seconds : 0, human(asan), all
     print ""
-    printf "Goals: at least 1e9 plain runs: %s; 1e8 with the sanitizer: %s; every canary within 60 s: ", plain >= 1e9 ? "met" : "**not met**", asan >= 1e8 ? "met" : "**not met**"
+    printf "Goals: at least 1e9 plain runs: %s; 1e8 with the sanitizer: %s; every canary within 60 s: ", (plain >= 1e9 ? "met" : "**not met**"), (asan >= 1e8 ? "met" : "**not met**")
     for (i = 1; i <= count; i++) { n = name[i]; if (!(n in tried)) missing++; else if (canary[n] == "not found") unfound++ }
     if (missing || unfound) printf "**not met** (%d not found, %d not tried yet).\n", unfound, missing; else print "met."
 }
