@@ -588,7 +588,10 @@ fn tell_rights(config: &Config, driver: &mut Driver, descriptors: u64) {
     if icmp {
         match driver.icmp_access(false, &Arc::new(Egress::default())) {
             IcmpAccess::Raw => tracing::info!("ICMP: raw sockets"),
-            IcmpAccess::Datagram => tracing::info!("ICMP: datagram sockets (no CAP_NET_RAW)"),
+            IcmpAccess::Datagram => tracing::info!(
+                "ICMP: datagram sockets (no CAP_NET_RAW), whose answers another program of this host could take; \
+                 raw ones come with: setcap cap_net_raw+ep \"$(command -v vpnprobe)\""
+            ),
             IcmpAccess::Denied => tracing::warn!(
                 "ICMP: not allowed, so icmp and trace stay unsent; allow it with: \
                  setcap cap_net_raw+ep \"$(command -v vpnprobe)\", or: sysctl -w net.ipv4.ping_group_range='0 2147483647'"

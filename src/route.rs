@@ -264,6 +264,8 @@ pub struct Questions {
     pub members: Vec<IpAddr>,
     /// How its probes leave.
     pub leaving: Leaving,
+    /// The network namespace that they leave from, if it is another one.
+    pub namespace: Option<String>,
     /// The link that is its tunnel, if one is declared.
     pub tunnel: Option<String>,
     /// Its inside networks.
@@ -279,6 +281,9 @@ pub struct Ways {
     pub tunnel: Option<String>,
     /// The links of this host that are not loopback.
     pub links: Vec<Link>,
+    /// The network namespace that the ways to the members are of, if it is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
     /// The ways to the members, as the probes leave.
     pub members: Vec<Looked>,
     /// The ways into the inside networks, as an ordinary program's packets go.

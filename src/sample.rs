@@ -13,6 +13,7 @@ use serde::ser::{SerializeMap, Serializer};
 
 use crate::time::{Timestamp, WallTime};
 
+pub mod binding;
 pub mod path;
 
 /// Declares a closed set of words with their spelling in metrics, JSON and logs.
@@ -258,7 +259,25 @@ impl Outcome {
     }
 }
 
-/// Remote text made harmless: at most 256 bytes, controls and bidirectional marks escaped.
+/// Whether a character does something other than to be seen: controls, marks and overrides of direction,
+/// separators of lines, joiners, tags, and others without a shape.
+#[must_use]
+pub fn is_wild(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+/// Remote text made harmless: at most 256 bytes, and what [`is_wild`] escaped.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Text(String);
@@ -272,9 +291,7 @@ impl Text {
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let mut text = String::new();
         for c in String::from_utf8_lossy(bytes.get(..Self::MAX).unwrap_or(bytes)).chars() {
-            let risky = c.is_control()
-                || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-            let piece = if risky { c.escape_unicode().to_string() } else { c.to_string() };
+            let piece = if is_wild(c) { c.escape_unicode().to_string() } else { c.to_string() };
             if text.len() + piece.len() > Self::MAX {
                 break;
             }
@@ -437,6 +454,8 @@ pub struct Findings {
     pub mtu: Option<path::MtuSeen>,
     /// Under which address and port the peer saw our flow.
     pub mapped: Option<Mapped>,
+    /// How long a NAT remembers, as one trial of it showed.
+    pub binding: Option<binding::Binding>,
     /// The rest, for people.
     pub details: Details,
 }
@@ -505,6 +524,8 @@ mod tests {
     fn remote_text_is_capped_and_escaped() {
         let text = Text::from_bytes(b"a\x1b[31m\n\xff<b>\xe2\x80\xae");
         assert_eq!(text.as_str(), "a\\u{1b}[31m\\u{a}\u{fffd}<b>\\u{202e}");
+        let unseen = Text::from("\u{61c}\u{200b}\u{2028}\u{2066}\u{feff}\u{e0041}\u{ad}");
+        assert_eq!(unseen.as_str(), r"\u{61c}\u{200b}\u{2028}\u{2066}\u{feff}\u{e0041}\u{ad}");
         assert!(Text::from_bytes(&[b'\n'; 1000]).as_str().len() <= Text::MAX);
         assert_eq!(Text::hex(&[0, 255]).as_str(), "00ff");
     }

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Installs what the tests need (Debian packages; no service is started) and runs all of them.
 # usage: tests/run.sh [--long] [--only KIND]
-#   --long    the hour-long soak in place of ten minutes, half an hour of fuzzing, a century of
-#             simulated targets, and the cuts around the edges of real sessions
-#   KIND      style | unit | suite | promtool | lab | fuzz
+#   --long    the soaks of two hours in place of ten minutes, half an hour of fuzzing, a century of
+#             simulated targets, 200 kills, 50 pairs of faults, a million probes of an overloaded host, the
+#             cuts around the edges of real sessions, and the packages
+#   KIND      style | unit | suite | promtool | grafana | lab | fuzz | package
 # Nothing skips itself: what cannot run has failed. As another user than root it asks sudo for the
 # packages and for the lab, whose servers live in network namespaces of their own.
 set -euo pipefail
@@ -14,11 +15,13 @@ PACKAGES=(
     gcc libc6-dev                                                       # linker
     g++ ca-certificates                                                 # libFuzzer; certificates to start from
     tshark python3-scapy                                                # codecs that are not ours
-    iproute2 nftables iputils-ping procps util-linux openssl            # the lab's network
+    iproute2 nftables conntrack iputils-ping procps util-linux openssl  # the lab's network
     charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-extra-plugins
     libstrongswan-standard-plugins openvpn xl2tpd ocserv nginx-light unbound
-    wireguard-go wireguard-tools softether-vpnserver python3-venv xrdp coturn                                                         # what is behind a concentrator
+    wireguard-go wireguard-tools softether-vpnserver xrdp coturn        # what is behind a concentrator
+    python3-venv python3-dev                                            # a server from PyPI
     ike-scan bind9-dnsutils                                             # clients that are not ours
+    strace faketime                                                     # faults of this host
     prometheus prometheus-alertmanager systemd                          # promtool, amtool, systemd-analyze
     jsonnet                                                             # the dashboards' source
 )
@@ -29,13 +32,21 @@ while (($#)); do
     case $1 in
         --long) export VPNPROBE_LONG=1 ;;
         --only) only=${2:?a kind}; shift ;;
-        *) sed -n '2,9s/^# //p' "$0"; exit 2 ;;
+        *) sed -n '2,10s/^# //p' "$0"; exit 2 ;;
     esac
     shift
 done
-[[ -z $only || " ${KINDS[*]} " == *" $only "* ]] || { echo "run.sh: kinds are ${KINDS[*]}" >&2; exit 2; }
+[[ -z $only || " ${KINDS[*]} package " == *" $only "* ]] || { echo "run.sh: kinds are ${KINDS[*]} package" >&2; exit 2; }
+
+# The packages take a release of Debian, a boot and three crates of tools: only when asked for.
+if [[ $only == package ]] || [[ -z $only && -n ${VPNPROBE_LONG:-} ]]; then
+    KINDS+=(package)
+    PACKAGES+=(debootstrap systemd-container lintian rpm)
+fi
 
 export PATH=$PATH:/usr/sbin:/sbin CARGO_TERM_COLOR=never RUST_BACKTRACE=${RUST_BACKTRACE:-0}
+# The same random cases in every short run; others in each long one.
+[[ -n ${VPNPROBE_LONG:-} ]] || export PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-20261122}
 SUDO=
 ((EUID == 0)) || SUDO=sudo
 logs=$(mktemp -d)
@@ -117,7 +128,8 @@ unit() {
 # The simulation of the detectors is short here; --long runs the whole of it.
 suite() {
     local failed=0
-    VPNPROBE_LONG='' tests --test suite --test simulation || failed=1
+    VPNPROBE_LONG=${VPNPROBE_LONG:-} tests --test suite || failed=1
+    VPNPROBE_LONG='' tests --test simulation || failed=1
     [[ -z ${VPNPROBE_LONG:-} ]] || cargo test --locked --release --test simulation -- --nocapture || failed=1
     return "$failed"
 }
@@ -190,6 +202,18 @@ lab() {
     return "$failed"
 }
 
+# What goes into the packages, and the packages themselves in a fresh Debian. The tools stay in target/tools.
+package() {
+    local failed=0
+    export PATH=$PATH:$PWD/target/tools/bin
+    for tool in cargo-deny@0.20.2 cargo-deb@3.8.0 cargo-generate-rpm@0.21.1 cargo-cyclonedx@0.5.9; do
+        command -v "${tool%@*}" >/dev/null || cargo install --quiet --locked --root target/tools "$tool" || return 1
+    done
+    each deny cargo deny --offline --locked check licenses bans sources || failed=1
+    $SUDO env "PATH=$PATH" "HOME=$HOME" tests/package.sh || failed=1
+    return "$failed"
+}
+
 # --- one table of all --------------------------------------------------------------------------------
 
 # count LOG WORD: the sum of "N WORD" over the closing lines of cargo test and nextest
@@ -201,6 +225,7 @@ count() {
 packages
 table=() all_passed=0 all_failed=0
 for kind in "${KINDS[@]}"; do
+    [[ -n $kind ]] || continue
     [[ -z $only || $kind == "$only" ]] || continue
     printf '\n== %s\n' "$kind"
     start=$SECONDS command=$kind

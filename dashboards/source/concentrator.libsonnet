@@ -85,6 +85,30 @@ lib.dashboard(
       ],
     },
     {
+      title: 'The way there',
+      panels: [
+        lib.lines('Path changes', 'How often the path became another one. Load balancing and silent routers are no change.', 8, [
+          q('sum by (member, egress, instance) (increase(vpnprobe_path_changes_total{%s}[$__rate_interval]))' % lib.target, '{{member}} {{egress}} {{instance}}'),
+        ], lib.stacked),
+        lib.lines('Hops', 'To the destination, when a trace last reached it.', 8, [
+          q('vpnprobe_path_hops{%s}' % lib.target, '{{member}} {{egress}} {{instance}}'),
+        ]),
+        lib.lines('MTU of the path', 'The largest IP packet that was answered whole.', 8, [
+          q('vpnprobe_path_mtu_bytes{%s}' % lib.target, '{{member}} {{egress}} {{instance}}'),
+        ], { unit: 'bytes' }),
+        lib.timeline('First hop', 'What the first router is: it tells which way packets go. `tunnel` is through the tunnel.', 24, [
+          q('vpnprobe_path_first_hop{%s} == 1' % lib.target, '{{class}} {{member}} {{egress}} {{instance}}'),
+        ], { mappings: [lib.value(1, 'first hop', 'blue')], thresholds: ['blue'] }),
+        lib.lines('Two ways, compared', 'Exchanges of one instant over the two ways of a pair, by where they worked: `only_a` is "works directly, fails through the tunnel" where b is the tunnel.', 12, [
+          q('sum by (pair, probe, result) (increase(vpnprobe_pair_results_total{%s}[$__rate_interval]))' % lib.target, '{{pair}} {{probe}} {{result}}'),
+        ], lib.stacked),
+        lib.lines('How much longer way b takes, median and 95th percentile', 'Of exchanges of one instant that were answered on both; below zero if b is faster.', 12, [
+          q(lib.quantile(0.5, 'vpnprobe_pair_rtt_difference_seconds', 'pair, probe', lib.target), '{{pair}} {{probe}} median'),
+          q(lib.quantile(0.95, 'vpnprobe_pair_rtt_difference_seconds', 'pair, probe', lib.target), '{{pair}} {{probe}} p95'),
+        ], { unit: 's', defaults: { min:: null } }),
+      ],
+    },
+    {
       title: 'Who it is',
       panels: [
         lib.table('Members', 'Its addresses, and what they say about themselves.', 14, q('vpnprobe_target_info{%s}' % lib.target, '', lib.asTable), [

@@ -58,7 +58,8 @@ pub(super) async fn watch(shared: Arc<Shared>) {
             (stale, asked) = (false, Some(now));
         }
         let loaded = shared.loaded();
-        round(&shared, &loaded.config, asker.as_ref().filter(|_| ask), &mut known).await;
+        // A name that has its addresses now, and the members of the start, which the engine makes meanwhile.
+        stale |= round(&shared, &loaded.config, asker.as_ref().filter(|_| ask), &mut known).await;
         look = (look + LOOK).max(shared.clock.now());
         let wait = if stale { look.min(now + ASK_PAUSE) } else { look };
         let wait = wait.since(shared.clock.now());
@@ -90,8 +91,9 @@ async fn next(changes: &mut Option<Changes>) -> bool {
     }
 }
 
-/// Looks at every target once.
-async fn round(shared: &Shared, config: &Config, asker: Option<&Asker>, known: &mut Known) {
+/// Looks at every target once; whether the way to some member has not been asked for.
+async fn round(shared: &Shared, config: &Config, asker: Option<&Asker>, known: &mut Known) -> bool {
+    let mut unasked = false;
     let links = match asker {
         Some(asker) => asker.links().await.ok().map(|links| (asker, links)),
         None => None,
@@ -121,21 +123,27 @@ async fn round(shared: &Shared, config: &Config, asker: Option<&Asker>, known: &
             }
             None => last.and_then(|(_, ways)| ways.clone()),
         };
+        unasked |= ways.as_ref().is_some_and(|ways| {
+            !ways.members.iter().map(|looked| looked.to).eq(members.iter().map(|(_, address)| *address))
+        });
         let mine = series.get(target.name.as_str()).map(Vec::as_slice).unwrap_or_default();
         let session = sessions.iter().find(|session| session.key().target == target.name);
         let session = session.filter(|_| target.session.is_some()).map(|session| signed_in(session));
-        let print = print(mine, &members, session);
+        let inside = metrics.inside();
+        let print = print(mine, &members, session, inside.as_ref().map(|(round, _)| *round));
         // What details tell may change without an outcome: it is taken in when the ways are asked for.
         if links.is_none() && last.is_some_and(|(old, _)| *old == print) {
             continue;
         }
         let observed: Vec<Observed> = mine.iter().filter_map(|one| observed(one, &members)).collect();
-        let survey = survey(shared, target, &members, ways.as_deref(), observed, session);
+        let inside = inside.map(|(_, seen)| seen.to_vec()).unwrap_or_default();
+        let survey = survey(shared, target, &members, ways.as_deref(), (observed, inside), session);
         let diagnosis = diagnose(&survey, target);
         tell(metrics.ladder().as_deref(), &diagnosis);
         metrics.set_ladder(Arc::new(Ladder { diagnosis, ways: ways.clone() }));
         known.insert(target.name.clone(), (print, ways));
     }
+    unasked
 }
 
 /// The way out that the steps are judged by: the first.
@@ -192,9 +200,10 @@ fn print(
     series: &[&Arc<SeriesMetrics>],
     members: &[(u8, IpAddr)],
     session: Option<Result<bool, Teardown>>,
+    round: Option<u64>,
 ) -> u64 {
     let mut print = DefaultHasher::new();
-    (members, session).hash(&mut print);
+    (members, session, round).hash(&mut print);
     for one in series {
         (outcome(one), one.certificate_not_after()).hash(&mut print);
     }
@@ -206,7 +215,7 @@ fn survey(
     target: &Target,
     members: &[(u8, IpAddr)],
     ways: Option<&Ways>,
-    observed: Vec<Observed>,
+    (observed, inside): (Vec<Observed>, Vec<Observed>),
     session: Option<Result<bool, Teardown>>,
 ) -> Survey {
     let host = target.addresses.first().map_or_else(|| target.name.clone(), Address::to_string);
@@ -228,8 +237,7 @@ fn survey(
         routes: routes.collect(),
         ways: ways.cloned(),
         observed,
-        // The daemon does not ask inside: its targets do.
-        inside: Vec::new(),
+        inside,
         session,
     }
 }

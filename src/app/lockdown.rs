@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{Config, Egress, Loaded};
-use crate::net::rights::{Missing, Rights, reduce};
+use crate::net::rights::{Rights, reduce, refusal};
 use crate::net::sandbox::{self, Files, Held, Paths};
 use crate::net::{Driver, IcmpAccess};
 
@@ -26,7 +26,7 @@ impl Lockdown {
     /// For people: which way out needs what, or what the kernel refuses.
     pub fn enter(loaded: &Loaded, driver: &mut Driver, paths: &Paths) -> Result<Self, String> {
         let config = &loaded.config;
-        let kept = Rights::held().needed(config).map_err(|missing| at_start(&missing))?;
+        let kept = Rights::held().needed(config).map_err(|missing| refusal(&missing))?;
         let mut opened = Vec::new();
         for egress in config.egress.values() {
             let egress = Arc::new(egress.clone());
@@ -75,21 +75,6 @@ impl Lockdown {
         }
         Ok(())
     }
-}
-
-fn at_start(missing: &[Missing]) -> String {
-    let told = missing.iter().map(|missing| {
-        format!(
-            "egress.{}: {} needs {}; allow it with the drop-in systemd/{}.conf, or with: \
-             setcap cap_net_raw,{}+ep \"$(command -v vpnprobe)\"",
-            missing.egress,
-            missing.why,
-            missing.right,
-            missing.why,
-            missing.right.to_ascii_lowercase()
-        )
-    });
-    told.collect::<Vec<_>>().join("\n")
 }
 
 fn tell(kept: Rights, held: Held, paths: &Paths) {
@@ -147,5 +132,9 @@ pub(super) fn paths(
     let state = config.state_dir.iter().flat_map(|path| path.ancestors()).find(|path| path.exists());
     write.extend(state.map(Path::to_owned));
     let namespaces = config.egress.values().any(|egress| egress.namespace.is_some());
+    if namespaces && !Path::new("/run/netns").exists() {
+        // The first one that is ever made makes this folder.
+        read.insert(PathBuf::from("/run"));
+    }
     Paths { read: read.into_iter().collect(), write, namespaces }
 }

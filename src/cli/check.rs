@@ -9,6 +9,8 @@ use super::{UNKNOWN, USAGE, answer, complain};
 use crate::config::{Config, Target};
 use crate::diagnose::{Diagnosis, Lang, Survey, counsel, diagnose, render};
 use crate::engine::survey::{Options, survey};
+use crate::net::rights;
+use crate::probe::Kind;
 
 /// The arguments of `check`.
 #[derive(Debug, Clone, Args)]
@@ -19,6 +21,10 @@ pub struct Check {
     /// A target of the configuration file
     #[arg(long, value_name = "NAME")]
     pub target: Option<String>,
+    /// Ask HOST in this way only (and by ping), for what is no VPN or needs a port of its own: http, rdp,
+    /// stun, tls:8443, ...; may be repeated. http is https, but at port 80
+    #[arg(long = "probe", value_name = "KIND[:PORT]", requires = "host", value_parser = wanted)]
+    pub probes: Vec<Wanted>,
     /// How to print the result
     #[arg(long, value_enum, default_value = "text")]
     pub format: Format,
@@ -39,6 +45,39 @@ pub struct Check {
     pub aggressive: bool,
 }
 
+/// A way to ask a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// How.
+    pub kind: Kind,
+    /// Another port than the usual one.
+    pub port: Option<u16>,
+}
+
+fn wanted(word: &str) -> Result<Wanted, String> {
+    let (name, port) = word.split_once(':').map_or((word, None), |(name, port)| (name, Some(port)));
+    let Some(kind) = Kind::named(name) else {
+        let known: Vec<&str> = Kind::all().map(|kind| kind.name).collect();
+        return Err(format!("there is no such kind of probe; there is: {}", known.join(", ")));
+    };
+    if kind.name == "wireguard" {
+        return Err("a WireGuard server answers none but its peers, so this takes a peer's keys, which do not \
+                    belong on a command line; put them into files, write a target with vpn: [wireguard] and \
+                    wireguard: {private_key_file: FILE, public_key: KEY} into the configuration file, and check \
+                    that with --target NAME"
+            .to_owned());
+    }
+    let port = match port {
+        Some(_) if kind.port == 0 => return Err(format!("{name} has no port")),
+        Some(port) => match port.parse() {
+            Ok(port @ 1..) => Some(port),
+            _ => return Err("expected a port from 1 to 65535 after the colon".to_owned()),
+        },
+        None => None,
+    };
+    Ok(Wanted { kind, port })
+}
+
 /// How a result is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -57,7 +96,8 @@ pub(super) fn lang(word: &str) -> Result<Lang, String> {
 impl Check {
     /// Checks, prints, and says with which code to exit.
     pub fn run(&self, file: &Path) -> u8 {
-        let (config, target) = match self.target(file) {
+        let found = self.target(file);
+        let (config, target) = match found.and_then(|(c, t)| rights::allows(&c, &t).map(|()| (c, t))) {
             Ok(found) => found,
             Err(problem) => {
                 complain(&problem);
@@ -85,7 +125,16 @@ impl Check {
 
     fn target(&self, file: &Path) -> Result<(Config, Arc<Target>), String> {
         let config = match (&self.host, &self.target) {
-            (Some(host), _) => Config::single(host).map_err(|problems| problems.to_string())?,
+            (Some(host), _) if self.probes.is_empty() => {
+                Config::single(host).map_err(|problems| problems.to_string())?
+            }
+            (Some(host), _) => {
+                // A second sign of life: silence alone says nothing.
+                let ping = Kind::named("icmp").map(|kind| (kind, None));
+                let asked = self.probes.iter().map(|wanted| (wanted.kind, wanted.port));
+                Config::of_kinds(host, ping.into_iter().chain(asked))
+                    .map_err(|problems| problems.to_string())?
+            }
             _ => {
                 Config::load(file, crate::config::environment())
                     .map_err(|problems| problems.to_string())?
@@ -115,5 +164,53 @@ pub fn print(diagnosis: &Diagnosis, survey: &Survey, format: Format, lang: Lang)
             Ok(text) => (text, render::exit_code(diagnosis)),
             Err(error) => (format!("{{\"error\":\"{}\"}}\n", error.to_string().escape_default()), UNKNOWN),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ways_to_ask_are_read_or_what_is_wrong_is_said() {
+        let http = wanted("http").unwrap();
+        assert_eq!((http.kind.name, http.port), ("http", None));
+        assert_eq!(wanted("tls:8443").unwrap().port, Some(8443));
+        for (word, said) in [
+            ("https", "there is: icmp, ike,"),
+            ("icmp:1", "icmp has no port"),
+            ("rdp:0", "from 1 to 65535"),
+            ("rdp:65536", "from 1 to 65535"),
+            ("rdp:", "from 1 to 65535"),
+            ("wireguard", "wireguard: {private_key_file: FILE, public_key: KEY} into the configuration file"),
+        ] {
+            let error = wanted(word).unwrap_err();
+            assert!(error.contains(said), "{word}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_of_a_host_is_what_was_wanted_and_ping() {
+        let check = |words: &[&str]| {
+            let probes = words.iter().map(|word| wanted(word).unwrap()).collect();
+            let host = Some("192.0.2.1".to_owned());
+            Check {
+                host,
+                target: None,
+                probes,
+                format: Format::Text,
+                lang: Lang::En,
+                ticket: false,
+                attempts: 1,
+                audit: false,
+                aggressive: false,
+            }
+        };
+        let (_, target) = check(&["http:80", "rdp"]).target(Path::new("")).unwrap();
+        let asked: Vec<_> = target.probes.iter().map(|spec| (spec.name.as_str(), spec.port)).collect();
+        assert_eq!(asked, [("icmp", 0), ("http", 80), ("rdp", 3389)]);
+        assert!(!target.probes[1].settings.http.tls);
+        let (_, target) = check(&[]).target(Path::new("")).unwrap();
+        assert!(target.probes.iter().all(|spec| spec.kind.name != "http"));
     }
 }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use crate::config::{Config, Family, Vpn, raw};
+use crate::detect::binding::Bound;
 use crate::detect::incident::{Cause, IncidentKind};
 use crate::detect::liveness::State;
 use crate::detect::path::FirstHop;
@@ -89,6 +90,7 @@ pub fn enums() -> String {
         };
     }
     let mut all: BTreeMap<&str, Vec<&str>> = BTreeMap::from(sets! {
+        "bound": Bound,
         "cause": Cause,
         "charge": Charge,
         "family": Family,

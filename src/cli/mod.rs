@@ -22,6 +22,7 @@ pub mod describe;
 pub mod explain;
 pub mod incidents;
 pub mod init;
+mod log;
 pub mod ready;
 pub mod replay;
 pub mod trace;
@@ -261,12 +262,13 @@ fn log_to_stderr(common: &Common, daemon: bool) {
         None if daemon => LevelFilter::INFO,
         Some(Level::Warn) | None => LevelFilter::WARN,
     };
-    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr);
-    // A second call, in a test, keeps the first log.
-    let _ = match common.log_format {
-        LogFormat::Text => log.with_ansi(false).try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    let json = matches!(common.log_format, LogFormat::Json);
+    let writer = move || -> Box<dyn Write> {
+        if daemon { Box::new(log::Lines { json }) } else { Box::new(io::stderr()) }
     };
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(writer);
+    // A second call, in a test, keeps the first log.
+    let _ = if json { log.json().flatten_event(true).try_init() } else { log.with_ansi(false).try_init() };
 }
 
 /// Writes a result to stdout. `code` if it got there or nobody reads any more, else [`UNKNOWN`].

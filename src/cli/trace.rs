@@ -16,7 +16,7 @@ use crate::config::{Config, Egress, Target};
 use crate::detect::path::FirstHop;
 use crate::engine::{survey, trace};
 use crate::net::clock::SystemClock;
-use crate::net::way;
+use crate::net::{rights, way};
 use crate::probe::trace::overhead::{Inner, inner};
 use crate::probe::trace::{carriers, line, mtu_form};
 use crate::probe::{Kind, Spec};
@@ -84,7 +84,8 @@ struct Document<'a> {
 impl Trace {
     /// Traces, prints, and says with which code to exit: 0 if the destination answered, 1 if not.
     pub fn run(&self, file: &Path) -> u8 {
-        let (config, target, spec) = match self.plan(file) {
+        let plan = self.plan(file);
+        let (config, target, spec) = match plan.and_then(|it| rights::allows(&it.0, &it.1).map(|()| it)) {
             Ok(plan) => plan,
             Err(problem) => {
                 complain(&problem);

@@ -15,13 +15,17 @@ use crate::probe::dns::View;
 use crate::probe::{Kind, Settings, Spec};
 use crate::route::Prefix;
 
+/// How often the daemon asks the resolvers and hosts if nothing is said.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// The bounds of that.
+const INTERVALS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(3600));
 /// The most inside networks of a target.
 const MOST: usize = 64;
 /// The most resolvers, names, hosts of it.
 const FEW: usize = 8;
 
 /// What is behind a target's tunnel.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inside {
     /// The way out that is the tunnel, by name.
     pub egress: Option<String>,
@@ -37,6 +41,8 @@ pub struct Inside {
     pub names: Vec<String>,
     /// Its hosts that must answer.
     pub hosts: Vec<Host>,
+    /// How often the daemon asks the resolvers and hosts.
+    pub interval: Duration,
 }
 
 /// A host inside, and how it is asked.
@@ -78,7 +84,28 @@ impl Host {
     }
 }
 
+impl Default for Inside {
+    fn default() -> Self {
+        Self {
+            egress: None,
+            interface: None,
+            tunnel: None,
+            prefixes: Vec::new(),
+            dns: Vec::new(),
+            names: Vec::new(),
+            hosts: Vec::new(),
+            interval: INTERVAL,
+        }
+    }
+}
+
 impl Inside {
+    /// Whether a resolver is asked for a name.
+    #[must_use]
+    pub fn asks_names(&self) -> bool {
+        !self.dns.is_empty() && !self.names.is_empty()
+    }
+
     /// What is asked inside: each resolver for each name, then the hosts. The certificates of hosts are
     /// not judged: as a rule they are from a private authority.
     #[must_use]
@@ -166,6 +193,8 @@ pub(super) fn inside(
         );
     }
     let hosts = hosts(file.hosts.as_deref().unwrap_or_default(), check, &path.key("hosts"));
+    let written = file.interval.as_ref();
+    let interval = check.duration(&path.key("interval"), written, INTERVALS).unwrap_or(INTERVAL);
     if *file == raw::Inside::default() && !check.broken_below(&path) {
         check.wrong_key(
             &path,
@@ -174,8 +203,17 @@ pub(super) fn inside(
         );
     }
     (
-        Some(Inside { egress: file.egress.clone(), interface, tunnel, prefixes, dns, names, hosts }),
-        Some(file.clone()),
+        Some(Inside {
+            egress: file.egress.clone(),
+            interface,
+            tunnel,
+            prefixes,
+            dns,
+            names,
+            hosts,
+            interval,
+        }),
+        Some(raw::Inside { interval: Some(interval.into()), ..file.clone() }),
     )
 }
 

@@ -271,10 +271,26 @@ impl Config {
     /// # Errors
     /// If `host` is neither a name nor an address.
     pub fn single(host: &str) -> Result<Self, Problems> {
-        let probes = Kind::all()
-            .filter(|kind| !INSIDE.contains(&kind.name))
-            .map(|kind| (kind.name.to_owned(), raw::Probe::default()))
-            .collect();
+        let kinds = Kind::all().filter(|kind| !INSIDE.contains(&kind.name));
+        Self::of_kinds(host, kinds.map(|kind| (kind, None)))
+    }
+
+    /// The same with these kinds only, at their usual port or another. `http` at port 80 is in the clear.
+    ///
+    /// # Errors
+    /// What is wrong with `host`, or with a port.
+    pub fn of_kinds(
+        host: &str,
+        kinds: impl IntoIterator<Item = (Kind, Option<u16>)>,
+    ) -> Result<Self, Problems> {
+        let probe = |kind: Kind, port| {
+            let clear = (kind.name == "http" && port == Some(80))
+                .then(|| raw::Http { scheme: Some(raw::Scheme::Http), ..raw::Http::default() });
+            let blocks = raw::Blocks { http: clear, ..raw::Blocks::default() };
+            raw::Probe { port, blocks, ..raw::Probe::default() }
+        };
+        let probes =
+            kinds.into_iter().map(|(kind, port)| (kind.name.to_owned(), probe(kind, port))).collect();
         let target = raw::Target {
             address: Some(raw::OneOrMany::One(host.to_owned())),
             probes: Some(probes),

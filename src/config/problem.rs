@@ -7,6 +7,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::sample::is_wild;
+
 /// Where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
@@ -86,7 +88,7 @@ fn excerpt(text: &str) -> String {
 }
 
 fn escaped(c: char) -> Vec<char> {
-    if c.is_control() { c.escape_unicode().collect() } else { vec![c] }
+    if is_wild(c) { c.escape_unicode().collect() } else { vec![c] }
 }
 
 /// All that is wrong with a configuration; never empty.

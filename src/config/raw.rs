@@ -154,16 +154,19 @@ pub struct Inside {
     /// The networks inside, for example 10.20.0.0/16.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefixes: Option<Vec<String>>,
-    /// The resolvers inside, by address. `check` asks them, over the egress above.
+    /// The resolvers inside, by address. They are asked over the egress above.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<Vec<String>>,
     /// The names that they must resolve to inside addresses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub names: Option<Vec<String>>,
-    /// Hosts inside that must answer `check`: icmp://, tcp://, rdp://, http:// or https:// and an address,
+    /// Hosts inside that must answer: icmp://, tcp://, rdp://, http:// or https:// and an address,
     /// for example rdp://10.20.0.10 or tcp://10.20.0.20:445.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hosts: Option<Vec<String>>,
+    /// How often `serve` asks the resolvers and hosts; default 60s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Duration>,
 }
 
 /// What a concentrator and its line can carry.

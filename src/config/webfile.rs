@@ -139,6 +139,8 @@ const VERSIONS: &[&str] = &["TLS10", "TLS11", "TLS12", "TLS13"];
 
 /// A hash of this cost takes most of a minute, in which nobody else is let in anew.
 const SLOW_COST: u8 = 16;
+/// The shortest text that can be a bcrypt hash, in bytes.
+const SHORTEST: usize = 59;
 
 impl WebFile {
     /// Reads the file.
@@ -186,12 +188,15 @@ impl WebFile {
         }
         for (name, hash) in raw.basic_auth_users.unwrap_or_default() {
             let hash = hash.unwrap_or_default();
+            let shown = shown(&name);
             let cost = cost(&hash).map_err(|rule| {
-                format!(": basic_auth_users.{name}: {rule}; make a bcrypt hash with: htpasswd -nBC 10 {name}")
+                format!(
+                    ": basic_auth_users.{shown}: {rule}; make a bcrypt hash with: htpasswd -nBC 10 {shown}"
+                )
             })?;
             if cost >= SLOW_COST {
                 file.warnings
-                    .push(format!("basic_auth_users.{name}: cost {cost} makes each first login slow"));
+                    .push(format!("basic_auth_users.{shown}: cost {cost} makes each first login slow"));
             }
             file.users.insert(name, hash);
         }
@@ -288,10 +293,16 @@ fn tls(raw: RawTls, directory: &Path, warnings: &mut Vec<String>) -> Result<Opti
     }))
 }
 
+/// A name for people to read. Where a colon or a quote is amiss the name has the hash in it: no name then.
+fn shown(name: &str) -> &str {
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '@');
+    if !name.is_empty() && name.chars().all(plain) && name.len() < SHORTEST { name } else { "NAME" }
+}
+
 /// The cost of a bcrypt hash, judged as the toolkit does: by length, prefix and cost.
 fn cost(hash: &str) -> Result<u8, &'static str> {
     let bytes = hash.as_bytes();
-    if bytes.len() < 59 {
+    if bytes.len() < SHORTEST {
         return Err("is too short for a bcrypt hash");
     }
     if bytes.first() != Some(&b'$') {

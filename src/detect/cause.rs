@@ -1,8 +1,8 @@
 //! Why a target fell, told from what else fell, and what stood, in the same time.
 //!
 //! ```text
-//!   only the kept flow? ─▶ a refusal? ─▶ everything else too? ─▶ an ICMP error or reset? ─▶ a way out,
-//!   a member, all of the box? ─▶ which protocols, which ports? ─▶ unknown, and what would have told
+//!   only the kept flow? ─▶ a refusal? ─▶ everything else too? ─▶ an ICMP error or reset? ─▶ another path?
+//!   ─▶ a way out, a member, all of the box? ─▶ which protocols, which ports? ─▶ unknown, and what would have told
 //! ```
 //!
 //! The questions go from what proves itself to what is only a pattern; a cause names the pattern, and
@@ -14,7 +14,8 @@ use std::collections::BTreeSet;
 
 use super::collector::About;
 use super::incident::{Cause, Clue, Stance};
-use super::witness::Witness;
+use super::turn::Turn;
+use super::witness::{Window, Witness};
 use crate::sample::{Carrier, Reason};
 
 /// A series of the fallen target, and what it says.
@@ -95,21 +96,23 @@ fn clue(stance: Stance, subject: &str, text: &str) -> Clue {
     Clue { stance, subject: subject.to_owned(), text: text.to_owned() }
 }
 
-/// Judges. `parties` are the series of the target, the fallen one at `fallen`; `serving` if it refuses
-/// rather than being silent.
+/// Judges. `parties` are the series of the target, the fallen one at `fallen`; `turn` is what traces say
+/// of the path to it, if there are any.
 pub(super) fn judge(
     parties: &[Party<'_>],
     fallen: usize,
     others: &Others<'_>,
-    serving: bool,
+    turn: Option<Turn>,
+    window: Window,
 ) -> (Cause, Vec<Clue>) {
     let mut clues: Vec<_> = parties
         .iter()
         .map(|party| clue(party.heard.stance(), &party.subject(parties), &party.heard.text()))
         .collect();
+    clues.extend(turn.map(|turn| turn.clue(window.from)));
     clues.push(others.clue());
     let Some(me) = parties.get(fallen) else { return (Cause::Unknown, clues) };
-    match (Scene { parties, me, others }).cause(serving) {
+    match (Scene { parties, me, others, turn }).cause(window.serving) {
         Ok(cause) => (cause, clues),
         Err(missing) => {
             clues.push(clue(Stance::Missing, "what would tell", missing));
@@ -122,11 +125,13 @@ struct Scene<'a> {
     parties: &'a [Party<'a>],
     me: &'a Party<'a>,
     others: &'a Others<'a>,
+    turn: Option<Turn>,
 }
 
 impl<'a> Scene<'a> {
     fn cause(&self, serving: bool) -> Result<Cause, &'static str> {
         let Self { me, others, .. } = self;
+        let turned = matches!(self.turn, Some(Turn::Turned { .. }));
         if me.heard.flow() {
             return Ok(Cause::Flow);
         }
@@ -144,10 +149,20 @@ impl<'a> Scene<'a> {
         match me.heard.said() {
             Some(Reason::PortUnreachable | Reason::ConnectionRefused) => return Ok(Cause::ServiceStopped),
             Some(Reason::AdminProhibited) => return Ok(Cause::Filtered),
-            Some(Reason::HostUnreachable | Reason::NetUnreachable) => return Ok(Cause::Unreachable),
+            // Routers say so too while they look for another way.
+            Some(Reason::HostUnreachable | Reason::NetUnreachable) if !turned => {
+                return Ok(Cause::Unreachable);
+            }
             _ => {}
         }
         let (_, stood) = self.count(|about| self.here(about));
+        // It takes all that goes that way, or it is not what took one service.
+        if stood == 0 && turned {
+            return Ok(Cause::PathChanged);
+        }
+        if turned && matches!(me.heard.said(), Some(Reason::HostUnreachable | Reason::NetUnreachable)) {
+            return Ok(Cause::Unreachable);
+        }
         if stood == 0 { self.all_fell() } else { self.some_fell() }
     }
 
@@ -161,7 +176,9 @@ impl<'a> Scene<'a> {
     }
 
     fn of(&self, stance: Stance, which: impl Fn(&About) -> bool) -> impl Iterator<Item = &'a Party<'a>> {
-        let parties = self.parties.iter();
+        // A trace goes over another probe's protocol and port: it is no second witness of them.
+        let witness = |party: &&Party<'_>| party.about.kind != "trace" || std::ptr::eq(*party, self.me);
+        let parties = self.parties.iter().filter(witness);
         parties.filter(move |party| self.stance(party) == stance && which(party.about))
     }
 
@@ -178,6 +195,12 @@ impl<'a> Scene<'a> {
         }
         if let (0, 1..) = self.count(|about| about.member != *member && about.egress == *egress) {
             return Ok(Cause::OneMember);
+        }
+        if matches!(self.turn, Some(Turn::Doubtful(_))) {
+            return Err("more traces before it: they tell another path from load balancing");
+        }
+        if self.turn.is_some_and(Turn::lost_on_the_way) {
+            return Err("the path ends on the way: what it is once it is back tells a change from a loss");
         }
         let carriers: BTreeSet<_> =
             self.of(Stance::Fell, |about| self.here(about)).map(|party| party.about.carrier).collect();

@@ -5,6 +5,7 @@
 //!   place     Track (Watch · DPD · Recorder), one a series
 //!   remove    Incidents, one a target at most
 //!   sample
+//!   path
 //!   tick
 //! ```
 //!
@@ -24,7 +25,9 @@ use super::incident::{Incident, Stage};
 use super::incidents::Incidents;
 use super::kept::{Kept, KeptSurvival, Key, Knowledge};
 use super::liveness::Thresholds;
+use super::path::Sight;
 use super::recorder::{Mark, Recorder};
+use super::turn::Sights;
 use super::watch::{Transition, Watch};
 use crate::sample::{Carrier, Sample, SeriesId};
 use crate::time::{Timestamp, WallTime};
@@ -97,6 +100,13 @@ pub enum Input<'a> {
     },
     /// A result.
     Sample(&'a Sample, Bearing),
+    /// What a trace showed of the path, beside its sample.
+    Path {
+        /// The series of the traces.
+        series: SeriesId,
+        /// What it showed.
+        sight: Sight,
+    },
     /// What the clocks say: at the beginning, and again whenever [`Collector::deadline`] has come.
     Tick {
         /// The monotonic time.
@@ -131,6 +141,8 @@ pub enum Found {
         /// What it did to the sessions.
         verdict: Verdict,
     },
+    /// A trace by this series would tell about an incident that is not judged yet: it is wanted now.
+    Wanted(SeriesId),
     /// An incident began, was judged, or is over.
     Incident(Stage, Box<Incident>),
 }
@@ -144,7 +156,9 @@ pub struct Track {
     /// The profiles that can be judged, with their places.
     survivals: Vec<(usize, Survival)>,
     recorder: Recorder,
-    answered: bool,
+    sights: Sights,
+    /// When the first probe that was answered was due; zero if that was before this process.
+    answered: Option<Timestamp>,
     downs: VecDeque<(Timestamp, Option<Timestamp>)>,
 }
 
@@ -159,7 +173,8 @@ impl Track {
             feed: Feed::new(timeout),
             survivals: survivals(placed),
             recorder: Recorder::default(),
-            answered: false,
+            sights: Sights::default(),
+            answered: None,
             downs: VecDeque::new(),
             placed: placed.clone(),
         }
@@ -191,10 +206,20 @@ impl Track {
         &self.recorder
     }
 
+    /// What its last traces showed; nothing of what is no trace.
+    pub(super) const fn sights(&self) -> &Sights {
+        &self.sights
+    }
+
     /// Whether a reply has ever come.
     #[must_use]
     pub const fn answered(&self) -> bool {
-        self.answered
+        self.answered.is_some()
+    }
+
+    /// Whether a reply came to a probe that was due before then.
+    pub(super) fn answered_before(&self, then: Timestamp) -> bool {
+        self.answered.is_some_and(|first| first < then)
     }
 
     /// The last few times it fell silent and came back, if it did.
@@ -209,7 +234,7 @@ impl Track {
             key: Key::from(&self.placed.about),
             at,
             watch: self.watch.kept(),
-            answered: self.answered,
+            answered: self.answered(),
             downs: self.downs.clone(),
             dpd: dpd.filter_map(|(place, known)| Some(KeptSurvival::new(profile(*place)?, known))).collect(),
         }
@@ -217,7 +242,7 @@ impl Track {
 
     fn resume(&mut self, kept: &Kept, now: Timestamp) {
         self.watch.resume(kept.watch.clone(), now);
-        self.answered = kept.answered;
+        self.answered = kept.answered.then_some(Timestamp::ZERO);
         self.downs = kept.downs.iter().rev().take(Self::DOWNS).rev().copied().collect();
         for (place, survival) in &mut self.survivals {
             let profile = self.placed.profiles.get(*place);
@@ -245,7 +270,9 @@ impl Track {
         let Self { feed, survivals, watch, downs, .. } = self;
         let series = sample.series;
         self.recorder.push(Mark::of(sample, bearing));
-        self.answered |= sample.report.outcome.received() == Some(true);
+        if self.answered.is_none() && sample.report.outcome.received() == Some(true) {
+            self.answered = Some(sample.due);
+        }
         if !survivals.is_empty() {
             feed.push(sample, |at, received| {
                 if received.is_none() {
@@ -354,6 +381,12 @@ impl Collector {
         self.incidents.deadline()
     }
 
+    /// When a tick will find something, as far as is known now; those before it only keep the clock.
+    #[must_use]
+    pub fn due(&self) -> Timestamp {
+        self.incidents.due()
+    }
+
     /// Takes something in, and appends what is found to `out`.
     pub fn take(&mut self, input: Input<'_>, out: &mut Vec<Found>) {
         match input {
@@ -387,6 +420,12 @@ impl Collector {
                 }
             }
             Input::Tick { now, wall } => self.incidents.tick(&self.tracks, now, wall, out),
+            Input::Path { series, sight } => {
+                let Self { tracks, incidents, .. } = self;
+                let Some(Some(track)) = tracks.get_mut(series.0 as usize) else { return };
+                track.sights.push(sight);
+                incidents.see(&track.placed.about, sight);
+            }
             Input::Sample(sample, bearing) => {
                 let Self { tracks, passed, incidents, .. } = self;
                 let Some(Some(track)) = tracks.get_mut(sample.series.0 as usize) else { return };

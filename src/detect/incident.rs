@@ -41,6 +41,8 @@ words! {
     pub enum Stage {
         /// It has just begun; the cause is not known yet.
         Opened = "opened",
+        /// It has become graver than it began: its kind is another one.
+        Graver = "graver",
         /// It is fixed what caused it, `unknown` included.
         Decided = "decided",
         /// It is over, and nothing in it changes any more.
@@ -94,6 +96,8 @@ words! {
         Unreachable = "unreachable",
         /// Only the flow kept open fell: a NAT or firewall on the way dropped it.
         Flow = "flow",
+        /// The path became another one as it fell, and load balancing does not explain it.
+        PathChanged = "path_changed",
         /// Nothing supports any of the others.
         Unknown = "unknown",
     }
@@ -108,6 +112,8 @@ words! {
         Stood = "stood",
         /// Something said "no".
         Refused = "refused",
+        /// It became another one.
+        Changed = "changed",
         /// Some was lost, some answered.
         Unclear = "unclear",
         /// It was down before.
@@ -124,7 +130,7 @@ words! {
 pub struct Clue {
     /// What it says.
     pub stance: Stance,
-    /// Of what: a probe, with member and egress where there are several, or "other targets".
+    /// Of what: a probe, with member and egress where there are several, "path", or "other targets".
     pub subject: String,
     /// In English.
     pub text: String,
@@ -266,6 +272,9 @@ pub struct Incident {
     /// Whether it was closed while a part of the target was still down, since nothing changed any more.
     #[serde(default)]
     pub lasting: bool,
+    /// Whether nothing of the target had ever answered when it began: no fall was seen.
+    #[serde(default)]
+    pub never_answered: bool,
     /// The series of the target.
     #[serde(default)]
     pub series: Vec<SeriesRecord>,

@@ -5,8 +5,9 @@
 //! ```
 //!
 //! A fall is an outage, a refusal, flapping, or a sure teardown, of a series that was well before. One
-//! that was never well opens nothing: nothing is known of what it fell from. After the fall slower
-//! series get the time to speak before the cause is judged; then the cause is fixed. An incident that
+//! that was never well opens nothing by itself: nothing is known of what it fell from. But a target of
+//! which nothing has ever answered, once every probe has had its time, is an outage that is told as such
+//! ([`never`]). After the fall slower series get the time to speak before the cause is judged; then the cause is fixed. An incident that
 //! holds only a part of its target, and in which nothing changes any more, is closed as `lasting`, so
 //! that it does not swallow the next one.
 //! Invariant: time comes in by ticks and samples only.
@@ -19,24 +20,31 @@ use std::time::Duration;
 use super::cause::{self, Others, Party};
 use super::collector::{About, Found, Track};
 use super::incident::{Cause, Change, Clue, Stage, Stance};
+use super::path::Sight;
 use super::recorder::Mark;
+use super::turn::Turn;
 use super::witness::{Window, Witness};
 use crate::sample::{Carrier, SeriesId};
 use crate::time::{Timestamp, WallTime};
 
 mod fall;
 mod kept;
+mod never;
 mod open;
 mod record;
 
 use fall::{Fall, News};
 pub use kept::KeptIncident;
+use never::Suspect;
 use open::Open;
 
 /// Other targets that are asked what they saw.
 const ASKED: usize = 40;
 /// Incidents that are judged or closed by one tick.
 const AT_ONCE: usize = 32;
+/// How long a path that is lost on the way is waited for, and how often it is looked at meanwhile.
+const LOST: Duration = Duration::from_secs(900);
+const AGAIN: Duration = Duration::from_secs(15);
 /// How old what is known of the wall clock may be.
 const WALL: Duration = Duration::from_secs(60);
 
@@ -53,6 +61,8 @@ pub(super) struct Incidents {
     open: BTreeMap<String, Box<Open>>,
     /// Those of the process before this one, until their targets are there.
     waiting: BTreeMap<String, KeptIncident>,
+    /// Silent targets of which nothing is known to have ever answered.
+    suspects: BTreeMap<String, Suspect>,
     clock: (Timestamp, WallTime),
     number: u64,
     /// Samples held by all that are open.
@@ -64,6 +74,12 @@ impl Incidents {
     /// When it wants the next tick.
     pub(super) const fn deadline(&self) -> Timestamp {
         self.deadline
+    }
+
+    /// When something is to be opened, judged or closed; the ticks before it only keep the clock.
+    pub(super) fn due(&self) -> Timestamp {
+        let next = self.open.values().map(|open| open.next).min().unwrap_or(Timestamp::FAR);
+        self.suspects.values().map(|suspect| suspect.at).min().map_or(next, |at| next.min(at))
     }
 
     /// There is a new series; tells what an incident has recorded of it before a restart.
@@ -93,6 +109,7 @@ impl Incidents {
             all.retain(|other| *other != series);
             if all.is_empty() {
                 self.targets.remove(target);
+                self.suspects.remove(target);
             }
         }
     }
@@ -112,7 +129,9 @@ impl Incidents {
         let Some(all) = self.targets.get(target) else { return };
         let new = !self.open.contains_key(target);
         if new {
-            let Some(fall) = Fall::of(track, &news) else { return };
+            let Some(fall) = Fall::of(track, &news) else {
+                return self.suspect(tracks, series, &news, now);
+            };
             if !tells(tracks, all, track.about()) {
                 return;
             }
@@ -123,9 +142,12 @@ impl Incidents {
             self.open.insert(target.to_owned(), Box::new(open));
         }
         let Some(open) = self.open.get_mut(target) else { return };
+        let kind = open.kind;
         open.heed(series, track, &news, now);
         if new {
             out.push(open.found(Stage::Opened, tracks));
+        } else if open.kind != kind {
+            out.push(open.found(Stage::Graver, tracks));
         }
         open.next = open.next(tracks, all, now);
         self.deadline = self.deadline.min(open.next);
@@ -134,22 +156,31 @@ impl Incidents {
     /// Judges and closes what is due.
     pub(super) fn tick(&mut self, tracks: &Tracks, now: Timestamp, wall: WallTime, out: &mut Vec<Found>) {
         self.clock = (now, wall);
+        self.convict(tracks, now, out);
         let due = self.open.iter().filter(|(_, open)| open.next <= now).take(AT_ONCE);
         let due: Vec<_> = due.map(|(target, _)| target.clone()).collect();
         for target in due {
             self.look(&target, tracks, now, out);
         }
-        let next = self.open.values().map(|open| open.next).min().unwrap_or(Timestamp::FAR);
-        self.deadline = next.min(now + WALL);
+        self.deadline = self.due().min(now + WALL);
     }
 
     fn look(&mut self, target: &str, tracks: &Tracks, now: Timestamp, out: &mut Vec<Found>) {
         let Some(mut open) = self.open.remove(target) else { return };
         let all = self.targets.get(target).map_or(&[][..], Vec::as_slice);
-        if open.verdict.is_none() && (now >= open.judge_at || all.is_empty()) {
-            self.marks += open.snapshots(tracks, self.marks);
-            open.verdict = Some(self.judge(&open, target, tracks, now));
-            out.push(open.found(Stage::Decided, tracks));
+        if open.verdict.is_none() && now >= open.ask_at {
+            let tracer = self.tracer(&open, tracks).map(|(tracer, _)| tracer);
+            out.extend(open.ask(tracer, now));
+        }
+        if open.verdict.is_none() && (now >= open.judged_at() || all.is_empty()) {
+            let (verdict, early) = self.judge(&open, target, tracks, now);
+            if early && verdict.0 == Cause::Unknown && open.until.is_none() && now < open.since + LOST {
+                open.judge_at = now + AGAIN;
+            } else {
+                self.marks += open.snapshots(tracks, self.marks);
+                open.verdict = Some(verdict);
+                out.push(open.found(Stage::Decided, tracks));
+            }
         }
         let over = open.verdict.is_some() && open.over(tracks, all, now) <= now;
         if over {
@@ -163,7 +194,14 @@ impl Incidents {
         }
     }
 
-    fn judge(&self, open: &Open, target: &str, tracks: &Tracks, now: Timestamp) -> (Cause, Vec<Clue>) {
+    /// The cause, its clues, and whether the path may tell more once it is back.
+    fn judge(
+        &self,
+        open: &Open,
+        target: &str,
+        tracks: &Tracks,
+        now: Timestamp,
+    ) -> ((Cause, Vec<Clue>), bool) {
         let window = open.window(tracks, now);
         let party = |id: SeriesId| {
             let track = track(tracks, id)?;
@@ -174,11 +212,30 @@ impl Incidents {
         let Some(fallen) = ids.iter().position(|id| *id == open.fallen) else {
             let text = "what fell was removed before it could be judged".to_owned();
             let clue = Clue { stance: Stance::Missing, subject: "what would tell".to_owned(), text };
-            return (Cause::Unknown, vec![clue]);
+            return ((Cause::Unknown, vec![clue]), false);
         };
         let me = parties.get(fallen).map(|party| party.about);
         let others = me.map(|me| self.others(target, me, tracks, window)).unwrap_or_default();
-        cause::judge(&parties, fallen, &others, open.serving)
+        let turn = self.tracer(open, tracks).map(|(_, tracer)| tracer.sights().hear(window));
+        let early = turn.is_some_and(Turn::lost_on_the_way);
+        let judged = cause::judge(&parties, fallen, &others, turn, window);
+        (if open.never { never::qualify(judged) } else { judged }, early)
+    }
+
+    /// A trace tells what it showed.
+    pub(super) fn see(&mut self, about: &About, sight: Sight) {
+        let Some(open) = self.open.get_mut(&about.target) else { return };
+        open.see(sight);
+        self.deadline = self.deadline.min(open.next);
+    }
+
+    /// The series that traces the path to what fell, by the same way out, if it knows that path.
+    fn tracer<'a>(&self, open: &Open, tracks: &'a Tracks) -> Option<(SeriesId, &'a Track)> {
+        let me = track(tracks, open.fallen)?.about();
+        let all = self.targets.get(&me.target)?.iter().filter_map(|id| Some((*id, track(tracks, *id)?)));
+        let beside = |about: &About| (about.member, &about.egress) == (me.member, &me.egress);
+        all.filter(|(_, track)| beside(track.about()) && track.sights().known())
+            .min_by_key(|(_, track)| track.about().interval)
     }
 
     /// What other targets by the same way out say: the fastest probe of each protocol of each.

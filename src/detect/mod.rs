@@ -8,6 +8,7 @@
 //! Invariant: a sample that is no evidence ([`Outcome::Unsent`](crate::sample::Outcome::Unsent)) changes
 //! nothing.
 
+pub mod binding;
 mod cause;
 pub mod collector;
 pub mod dpd;
@@ -24,6 +25,7 @@ pub mod pair;
 pub mod path;
 pub mod recent;
 pub mod recorder;
+mod turn;
 pub mod watch;
 mod witness;
 

@@ -89,6 +89,39 @@ pub struct PathChange {
     pub to: u64,
     /// When the first run showed it.
     pub since: Timestamp,
+    /// The first hop that is another one; 0 if only the number of hops is.
+    pub hop: u8,
+    /// How many runs in a row have shown it by now.
+    pub runs: u32,
+}
+
+/// One trace, held against the path that was known before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sight {
+    /// When its first packet was sent: what it shows of the first hops may be so old.
+    pub began: Timestamp,
+    /// When it ended.
+    pub at: Timestamp,
+    /// What it showed.
+    pub shown: Shown,
+}
+
+/// What a trace showed of a path that was known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// All that answered was known, and so is how far it goes.
+    Same,
+    /// All that answered was known, and it is cut off: nothing is known of its rest.
+    Cut {
+        /// The last hop that answered; 0 if none did.
+        hop: u8,
+        /// The last router that has ever answered.
+        of: u8,
+    },
+    /// Something new at this hop, 0 if only the number of hops was; it may be load balancing.
+    New(u8),
+    /// It is another path: load balancing is ruled out.
+    Changed(PathChange),
 }
 
 /// A place of a path: what the hop limit meets (1 …), or the number of hops (0).
@@ -126,6 +159,8 @@ pub struct PathWatch {
     recent: VecDeque<(Timestamp, Vec<(Place, Seen)>)>,
     former: VecDeque<Route>,
     flow: Option<u16>,
+    /// When the last trace began.
+    began: Timestamp,
 }
 
 impl PathWatch {
@@ -145,6 +180,31 @@ impl PathWatch {
     pub fn variants(&self) -> impl Iterator<Item = (u8, impl Iterator<Item = IpAddr>)> {
         let spots = self.route.iter().flat_map(|route| &route.spots).filter(|(place, _)| **place > 0);
         spots.map(|(place, spot)| (*place, spot.known.iter().copied()))
+    }
+
+    /// Folds one trace, and tells what it showed. Nothing of the first trace, nor of one over another flow,
+    /// for that may take another of several equal ways. One that began before another that ended already is
+    /// left out: it waited for silent hops, and what it shows may be older.
+    pub fn look(&mut self, seen: &PathSeen, began: Timestamp, at: Timestamp) -> Option<Sight> {
+        if began < self.began {
+            return None;
+        }
+        self.began = began;
+        let places = places(seen);
+        let same_flow = seen.flow.is_none() || self.flow.is_none() || seen.flow == self.flow;
+        let new = self.route.as_ref().map(|route| route.first_new(&places));
+        let whole = |route: &Route| route.spots.get(&0).is_none_or(|spot| spot.known.is_empty());
+        let arrived = seen.last().is_some_and(|hop| hop.address() == Some(seen.peer));
+        let cut = !arrived && !self.route.as_ref().is_none_or(whole);
+        let of = self.route.as_ref().and_then(|route| route.spots.keys().max()).copied().unwrap_or_default();
+        let shown = match (self.observe(seen, at), new?) {
+            (Some(change), _) => Shown::Changed(change),
+            _ if !same_flow => return None,
+            (None, Some(hop)) => Shown::New(hop),
+            (None, None) if cut => Shown::Cut { hop: seen.last().map_or(0, |hop| hop.ttl), of },
+            (None, None) => Shown::Same,
+        };
+        Some(Sight { began, at, shown })
     }
 
     /// Folds one trace that ended `at`.
@@ -210,6 +270,9 @@ impl PathWatch {
         self.streaks.clear();
         let (since, first) = fresh.first()?;
         let since = *since;
+        let hop = fresh.iter().filter_map(|(_, places)| old.first_new(places)).filter(|hop| *hop > 0).min();
+        let hop = hop.unwrap_or_default();
+        let runs = u32::try_from(fresh.len()).unwrap_or(u32::MAX);
         let back = self.former.iter().position(|route| fresh.iter().all(|(_, places)| route.allows(places)));
         let mut route = back.and_then(|index| self.former.remove(index)).unwrap_or_else(|| Route::of(first));
         for (_, places) in &fresh {
@@ -221,7 +284,7 @@ impl PathWatch {
             self.former.pop_front();
         }
         self.route = Some(route);
-        (from != to).then_some(PathChange { from, to, since })
+        (from != to).then_some(PathChange { from, to, since, hop, runs })
     }
 }
 
@@ -246,6 +309,14 @@ impl Route {
             spot.learn(*value);
             spot.runs = spot.runs.saturating_add(1);
         }
+    }
+
+    /// The first place where a run shows what is not known of this path; the number of hops comes last.
+    fn first_new(&self, places: &[(Place, Seen)]) -> Option<Place> {
+        let new = |(place, value): &&(Place, Seen)| {
+            self.spots.get(place).is_some_and(|spot| !spot.known.is_empty() && !spot.known.contains(value))
+        };
+        places.iter().filter(new).map(|(place, _)| *place).min_by_key(|place| (*place == 0, *place))
     }
 
     /// Whether a run shows nothing that this path has not.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::dpd::Profile;
 use super::flap::Damping;
+use super::path::{Shown, Sight};
 use super::{About, Bearing, Collector, Found, Incident, Input, Placed, Stage};
 use crate::sample::{Carrier, Fault, Outcome, Reason, Report, Sample, SeriesId};
 use crate::time::{Timestamp, WallTime};
@@ -27,7 +28,7 @@ pub(super) enum Fate {
 }
 
 /// Kinds, their carriers and ports.
-const KINDS: [(&str, Carrier, u16); 7] = [
+const KINDS: [(&str, Carrier, u16); 8] = [
     ("icmp", Carrier::Icmp, 0),
     ("ike", Carrier::Udp, 500),
     ("ike_natt", Carrier::Udp, 4500),
@@ -35,6 +36,7 @@ const KINDS: [(&str, Carrier, u16); 7] = [
     ("openvpn_tcp", Carrier::Tcp, 1194),
     ("tls", Carrier::Tcp, 443),
     ("tcp", Carrier::Tcp, 22),
+    ("trace", Carrier::Udp, 500),
 ];
 
 #[derive(Default, Clone)]
@@ -125,14 +127,71 @@ impl World {
         all
     }
 
-    /// Runs from the start; what is told of incidents, with the time in seconds.
+    /// Runs from the start; what is told of incidents, with the time in seconds, but that they get graver.
     pub fn run(
+        &self,
+        seconds: u64,
+        fate: impl FnMut(&About, f64, u64) -> Fate,
+    ) -> Vec<(f64, Stage, Incident)> {
+        let mut told = self.run_all(seconds, fate);
+        told.retain(|(_, stage, _)| *stage != Stage::Graver);
+        told
+    }
+
+    /// The same with all that is told.
+    pub fn run_all(
         &self,
         seconds: u64,
         fate: impl FnMut(&About, f64, u64) -> Fate,
     ) -> Vec<(f64, Stage, Incident)> {
         let mut collector = self.collector();
         self.go_on(&mut collector, 0..seconds, fate)
+    }
+
+    /// The same with what traces show at a time: those of the schedule, and those that are asked for, which
+    /// take a tenth of a second.
+    pub fn run_traced(
+        &self,
+        seconds: u64,
+        fate: impl FnMut(&About, f64, u64) -> Fate,
+        mut shown: impl FnMut(f64) -> Shown,
+    ) -> Vec<(f64, Stage, Incident)> {
+        let mut collector = self.collector();
+        let mut told = Vec::new();
+        let tracer = self.0.iter().position(|placed| placed.about.kind == "trace").unwrap();
+        let series = SeriesId(u32::try_from(tracer).unwrap());
+        let end = Timestamp::from_secs(seconds);
+        let mut samples = self.samples(0..seconds, fate).into_iter().peekable();
+        let mut asked: Option<Timestamp> = None;
+        let mut found = Vec::new();
+        let mut now = Timestamp::ZERO;
+        let mut see = |collector: &mut Collector, at: Timestamp| {
+            let sight = Sight { began: at, at, shown: shown(at.since(Timestamp::ZERO).as_secs_f64()) };
+            collector.take(Input::Path { series, sight }, &mut Vec::new());
+        };
+        while now < end {
+            let next = samples.peek().map_or(end, |(sample, _)| sample.done);
+            now = next.min(asked.unwrap_or(Timestamp::FAR)).min(collector.deadline().max(now));
+            if asked.is_some_and(|at| at <= now) {
+                asked = None;
+                see(&mut collector, now);
+            } else if collector.deadline() <= now {
+                let wall = WallTime::from_unix_secs(EPOCH).after(now.since(Timestamp::ZERO));
+                collector.take(Input::Tick { now, wall }, &mut found);
+                now = now + Duration::from_millis(1);
+            } else if let Some((sample, bearing)) = samples.next() {
+                if sample.series == series {
+                    see(&mut collector, sample.done);
+                }
+                collector.take(Input::Sample(&sample, bearing), &mut found);
+            }
+            if found.contains(&Found::Wanted(series)) {
+                asked = Some(now + Duration::from_millis(100));
+            }
+            keep(now, &mut found, &mut told);
+        }
+        tick(&mut collector, end, &mut told);
+        told
     }
 
     /// Runs a collector on, with a tick whenever it wants one, and some minutes of ticks at the end.

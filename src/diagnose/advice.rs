@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use super::{Lang, StepReason, StepResult};
+use super::{Lang, Status, StepReason, StepResult};
 use crate::words;
 
 words! {
@@ -137,11 +137,16 @@ pub fn named(id: &str) -> Option<&'static Entry> {
     ENTRIES.iter().find(|entry| entry.id == id)
 }
 
-/// What to do about a step: by the sentence it says first, else by its reason.
+/// What to do about a step: by the sentence it says first or one that calls for attention (of one that
+/// works: by any), else by its reason.
 #[must_use]
 pub fn of(step: &StepResult) -> Option<&'static Entry> {
-    let note = step.said.first().map(|said| format!("{:?}", said.note));
-    let by_note = ENTRIES.iter().find(|entry| note.as_ref().is_some_and(|note| entry.notes.contains(note)));
+    let works = step.status == Status::Ok;
+    let telling =
+        step.said.iter().enumerate().filter(|(place, said)| works || *place == 0 || said.note.attention());
+    let by_note = telling
+        .map(|(_, said)| format!("{:?}", said.note))
+        .find_map(|note| ENTRIES.iter().find(|entry| entry.notes.contains(&note)));
     by_note.or_else(|| {
         let at = format!("{} {}", step.step, step.reason.map(StepReason::as_str)?);
         let exact = ENTRIES.iter().find(|entry| entry.at.contains(&at));
@@ -236,5 +241,7 @@ fn find<'a>(line: &'a str, part: &str) -> Option<&'a str> {
     None
 }
 
+#[cfg(test)]
+mod coverage;
 #[cfg(test)]
 mod tests;

@@ -54,6 +54,9 @@ pub fn show(incident: &Incident, lang: Lang) -> String {
     let _ = writeln!(out, "{}", clean(&incident.id));
     let _ = writeln!(out, "{}: {}", clean(&incident.target), words::kind(incident.kind, lang));
     let _ = writeln!(out, "{}  {}", label(Label::Began), incident.began);
+    if incident.never_answered {
+        let _ = writeln!(out, "{}", label(Label::NeverAnswered));
+    }
     match (incident.ended, incident.seconds) {
         (Some(ended), Some(seconds)) => {
             let _ = writeln!(out, "{}  {ended}  ({})", label(Label::Ended), duration(seconds));
@@ -100,10 +103,11 @@ fn clue(clue: &Clue, lang: Lang) -> String {
     let subject = words::subject(&clue.subject, lang).map_or_else(|| clean(&clue.subject), str::to_owned);
     let said = words::stance(clue.stance, lang);
     match lang {
-        _ if clue.stance == Stance::Missing => format!("{subject}: {}", clean(&clue.text)),
+        _ if clue.stance == Stance::Missing => {
+            format!("{subject}: {}", words::detail(&clean(&clue.text), lang))
+        }
         Lang::En => format!("{subject} {said}: {}", clean(&clue.text)),
-        // The detail is English: the figures in it are readable in any language.
-        Lang::Ja => format!("{subject}: {said} ({})", clean(&clue.text)),
+        Lang::Ja => format!("{subject}: {said}（{}）", words::detail(&clean(&clue.text), lang)),
     }
 }
 
@@ -244,7 +248,8 @@ fn unknown(out: &mut String, incident: &Incident, lang: Lang) {
     if !coarse.is_empty() {
         gaps.push(words::coarse(&coarse.join(", "), lang));
     }
-    if incident.path.is_none() {
+    let traced = incident.clues.iter().any(|clue| clue.subject == "path");
+    if incident.path.is_none() && !traced {
         gaps.push(words::label(Label::NoPath, lang).to_owned());
     }
     if incident.state == IncidentState::Open {

@@ -15,6 +15,7 @@ pub(super) enum Label {
     NotOver,
     EndNotSeen,
     Lasting,
+    NeverAnswered,
     Cause,
     NotJudged,
     Seen,
@@ -45,6 +46,9 @@ pub(super) const fn label(label: Label, lang: Lang) -> &'static str {
             "closed, though a part is still down: nothing changed any more",
             "一部は停止したままですが、変化がなくなったため記録を閉じました",
         ),
+        Label::NeverAnswered => {
+            ("nothing of it has answered since it is probed", "プローブ開始以来、一度も応答がありません")
+        }
         Label::Cause => ("Cause", "原因"),
         Label::NotJudged => (
             "not judged yet: slower probes are given the time to speak",
@@ -153,6 +157,12 @@ pub(super) const fn cause(cause: Cause, lang: Lang) -> &'static str {
             "only the flow kept open fell and a fresh one was answered: a NAT or firewall on the way dropped its state.",
             "維持していたフローだけが停止し、新しいフローには応答がありました。経路上のNATかファイアウォールが状態を失っています。",
         ),
+        Cause::PathChanged => (
+            "the path to it became another one as it fell: a change of routes on the way, or a switch to other \
+             equipment. Whether that was the cause, or followed from it, cannot be known from here.",
+            "停止と同時に経路が別のものに変わりました。途中のルーティングの変更か、別の機器への切り替えです。\
+             それが原因か結果かは、ここからは分かりません。",
+        ),
         Cause::Unknown => ("nothing supports any one cause.", "どの原因にも裏付けがありません。"),
     };
     pick(lang, en, ja)
@@ -163,6 +173,7 @@ pub(super) const fn stance(stance: Stance, lang: Lang) -> &'static str {
         Stance::Fell => ("fell", "同時に停止"),
         Stance::Stood => ("stood", "応答あり"),
         Stance::Refused => ("was refused", "拒否"),
+        Stance::Changed => ("changed", "変化した"),
         Stance::Unclear => ("is unclear", "はっきりしない"),
         Stance::DownBefore => ("was down before", "以前から停止"),
         Stance::NoEvidence => ("has no evidence", "証拠なし"),
@@ -174,10 +185,152 @@ pub(super) const fn stance(stance: Stance, lang: Lang) -> &'static str {
 /// Subjects that are no names.
 pub(super) fn subject(subject: &str, lang: Lang) -> Option<&'static str> {
     match subject {
+        "NAT mapping" => Some(pick(lang, "NAT mapping", "NATの変換")),
+        "path" => Some(pick(lang, "path", "経路")),
         "other targets" => Some(pick(lang, "other targets", "他の対象")),
         "what would tell" => Some(pick(lang, "what would tell", "判定に必要なもの")),
         _ => None,
     }
+}
+
+/// Details of clues as `detect` words them, with a `{}` where something stands; the longest first where one
+/// begins like another.
+const DETAILS: &[(&str, &str)] = &[
+    ("there are none by the same way out", "同じ出口を使う対象は他にありません"),
+    ("{} fell too, {} stood, {} say neither", "{}件が同時に停止、{}件は応答あり、{}件はどちらとも言えません"),
+    ("fell: {}", "停止した対象: {}"),
+    (
+        "all that fell are in one network, so it may be that network",
+        "停止した対象はすべて同じネットワークにあるため、そのネットワークの可能性があります",
+    ),
+    ("{} more were not asked", "ほか{}件は確認していません"),
+    ("no probe of it has a result in that time", "その間に結果の出たプローブはありません"),
+    ("{} of {} failed, and nothing is known of the time before", "失敗 {}/{}、それ以前のことは分かりません"),
+    ("{} of {} failed, and so did all before", "失敗 {}/{}、それ以前もすべて失敗"),
+    (
+        "{} of {} failed on the flow kept open, and fresh flows were answered",
+        "維持していたフローでは失敗 {}/{}、新しいフローには応答あり",
+    ),
+    ("{} of {} succeeded", "成功 {}/{}"),
+    ("{} of {} failed", "失敗 {}/{}"),
+    ("{} times \"{}\"", "{}回「{}」"),
+    (
+        "what fell was removed before it could be judged",
+        "停止した系列は、判定の前にプローブ対象から外されました",
+    ),
+    ("it was refused too seldom: the same refusal twice", "同じ拒否が2回ないため、判定できません"),
+    (
+        "only UDP has evidence: a probe by TCP, or ping, tells the box from a filter",
+        "証拠はUDPだけです。TCPのプローブかpingがあれば、装置の停止とフィルタを区別できます",
+    ),
+    (
+        "only TCP has evidence: a probe by UDP, or ping, tells the box from a filter",
+        "証拠はTCPだけです。UDPのプローブかpingがあれば、装置の停止とフィルタを区別できます",
+    ),
+    (
+        "only ping has evidence: a probe of a service tells the box from a filter",
+        "証拠はpingだけです。サービスのプローブがあれば、装置の停止とフィルタを区別できます",
+    ),
+    (
+        "no other target has evidence: one tells the box from our own line",
+        "他の対象の証拠がありません。他の対象があれば、装置の停止と自社回線の障害を区別できます",
+    ),
+    (
+        "as many other targets fell as stood: the box fell, and perhaps what is before it",
+        "他の対象のうち停止したものと応答したものが同程度です。装置、またはその手前が停止した可能性があります",
+    ),
+    (
+        "ping fell and services stood: a filter of ICMP, or a limit",
+        "pingだけが停止し、サービスは応答していました。ICMPのフィルタか制限です",
+    ),
+    (
+        "ping stood; a service that was not probed in that time, or not clearly, may have stood",
+        "pingは応答しました。その間に明確な結果のないサービスは、応答していた可能性があります",
+    ),
+    (
+        "several services fell that neither protocol nor port has apart from those that stood",
+        "複数のサービスが停止しましたが、応答していたものとプロトコルやポートでは区別できません",
+    ),
+    (
+        "nothing of it has ever answered here: a wrong address, port or key in the configuration looks the same as a box that is down",
+        "一度も応答がありません。設定のアドレス、ポート、鍵の誤りと、装置の停止は区別できません",
+    ),
+    (
+        "more traces before it: they tell another path from load balancing",
+        "停止前のトレースが不足しています。十分にあれば、経路の変更と負荷分散を区別できます",
+    ),
+    (
+        "the path ends on the way: what it is once it is back tells a change from a loss",
+        "経路は途中で途切れています。復旧後の経路が分かれば、経路の変更と損失を区別できます",
+    ),
+    (
+        "it is another one {}, path {} before and {} since: last seen as it was {}, first as it is {}",
+        "{}別の経路です（以前の経路 {}、現在の経路 {}。以前の経路を最後に確認したのは{}、現在の経路を最初に確認したのは{}）",
+    ),
+    (
+        "{} traces in a row show that, which load balancing does not explain",
+        "連続した{}回のトレースで確認。負荷分散では説明できません",
+    ),
+    (
+        "it changed {}, between {} and {}: at another time",
+        "{}変わりましたが、{}から{}の間で、停止とは別の時です",
+    ),
+    ("something new was seen {} {}", "{}新しいものが見えました（{}）"),
+    ("load balancing is not ruled out", "負荷分散の可能性があります"),
+    ("traced to its end {}, the same as before", "{}、終端まで以前と同じ経路でした"),
+    ("no hop of {} answered {}", "{}ホップのいずれも応答なし（{}）"),
+    (
+        "the same as before up to hop {} of {} routers, nothing answered beyond, {}",
+        "{}ホップ目まで以前と同じ（ルーターは全{}台）、その先は応答なし（{}）",
+    ),
+    ("it was not traced in that time", "その間にトレースは行われていません"),
+    ("in its number of hops", "ホップ数が"),
+    ("from hop {} on", "{}ホップ目から"),
+    ("{} s before it fell", "停止の{}秒前"),
+    ("{} s after it fell", "停止の{}秒後"),
+    ("{}, at {}: from {} to {}", "{}、{}: {} から {} へ"),
+];
+
+/// The detail of a clue: what has no row stays as it is.
+pub(super) fn detail(text: &str, lang: Lang) -> String {
+    if lang == Lang::En {
+        return text.to_owned();
+    }
+    if let Some((ja, slots)) = DETAILS.iter().find_map(|(en, ja)| Some((ja, parts(text, en)?))) {
+        // What stands at a place may be a phrase of its own; it is shorter than what it stands in.
+        let slots: Vec<_> = slots.iter().map(|slot| detail(slot, lang)).collect();
+        return fill(ja, &slots);
+    }
+    match text.split_once("; ") {
+        Some((first, rest)) => format!("{}、{}", detail(first, lang), detail(rest, lang)),
+        None => text.to_owned(),
+    }
+}
+
+/// What stands at the places of a pattern, if the text fits it.
+fn parts<'a>(text: &'a str, pattern: &str) -> Option<Vec<&'a str>> {
+    let mut fixed = pattern.split("{}");
+    let mut rest = text.strip_prefix(fixed.next()?)?;
+    let mut found = Vec::new();
+    let mut fixed = fixed.peekable();
+    while let Some(next) = fixed.next() {
+        // The last one takes all that is left.
+        let (slot, after) =
+            if fixed.peek().is_none() { (rest.strip_suffix(next)?, "") } else { rest.split_once(next)? };
+        found.push(slot);
+        rest = after;
+    }
+    rest.is_empty().then_some(found)
+}
+
+fn fill(pattern: &str, slots: &[String]) -> String {
+    let mut fixed = pattern.split("{}");
+    let mut text = fixed.next().unwrap_or_default().to_owned();
+    for (slot, next) in slots.iter().zip(fixed) {
+        text.push_str(slot);
+        text.push_str(next);
+    }
+    text
 }
 
 pub(super) const fn change(change: Change, lang: Lang) -> &'static str {

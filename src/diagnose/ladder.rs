@@ -33,6 +33,10 @@
 //! | authenticate | the session is not answered, or its proposals are refused | unknown |
 //! | tunnel | the site's own proposals refused, and no other accepted | failed, `no_proposal_chosen` |
 //! | route, `inside_routes` | the ways that packets would take | see `way` |
+//! | ports | IKE asks for cookies | ok, with the reason `full_or_throttled`: up, and under load |
+//! | tunnel | a cookie is asked for, given, and then all is silent | failed, `session_limit` |
+//! | tunnel | the configured session comes up | unknown: it has no child, so nothing is known of ESP |
+//! | tunnel | the same, its tunnel has an interface, and nothing inside answers | unknown, `esp_blocked` |
 //! | tunnel | large packets of the VPN's own flow vanish, small ones are answered | failed, `mtu_black_hole` |
 //! | tunnel | large pings vanish | unknown, `mtu_black_hole`: it may be a filter of pings |
 //! | inside names, hosts | see [`super::inside`] | |
@@ -51,7 +55,7 @@ use super::way::{inside_routes, own_tunnel};
 use super::{
     Diagnosis, Evidence, LadderReason, Note, Observed, Said, Status, Step, StepReason, StepResult, Survey,
 };
-use crate::config::{Target, Vpn};
+use crate::config::{Inside, Target, Vpn};
 use crate::sample::{Fault, Outcome, Reason};
 use crate::session::Teardown;
 
@@ -130,14 +134,20 @@ fn rungs(survey: &Survey, declared: &Declared) -> Diagnosis {
     let signed_in = survey.session.map(|session| signed_in(session, &say));
     // A key that a port refuses is not made good by a session elsewhere.
     steps.push(step(Step::Authenticate, signed_in.filter(|_| keys.status != Status::Failed).unwrap_or(keys)));
-    steps.push(step(Step::Tunnel, over_units(&units, tunnel)));
+    let mut tunnel = over_units(&units, tunnel);
+    if tunnel.status == Status::Skipped && survey.session.is_some_and(|session| session.is_ok()) {
+        tunnel = in_session(survey, declared, &say).on(tunnel.evidence);
+    }
+    steps.push(step(Step::Tunnel, tunnel));
     for mut last in skipped(inside).into_iter().skip(2) {
-        let judged = match last.step {
-            Step::InsideNames => inside::names(survey),
-            Step::InsideHosts => inside::hosts(survey),
-            _ => None,
+        let asks = declared.inside.as_ref();
+        let (judged, asked) = match last.step {
+            Step::InsideNames => (inside::names(survey), asks.is_some_and(Inside::asks_names)),
+            Step::InsideHosts => (inside::hosts(survey), asks.is_some_and(|inside| !inside.hosts.is_empty())),
+            _ => (None, false),
         };
-        if let Some(judged) = judged {
+        let not_yet = || asked.then(|| Judged::new(Status::Unknown, Said::new(Note::InsideNotYet)));
+        if let Some(judged) = judged.or_else(not_yet) {
             last = step(last.step, judged);
         }
         steps.push(last);
@@ -180,6 +190,18 @@ fn signed_in(session: Result<bool, Teardown>, say: &dyn Fn(Note) -> Said) -> Jud
                 .fault(Fault::Internal)
         }
         Err(other) => Judged::new(Status::Unknown, say(Note::AuthUntold).with("detail", other.as_str())),
+    }
+}
+
+/// The step `tunnel`, where the configured session has come up and the probes tell no more.
+fn in_session(survey: &Survey, declared: &Declared, say: &dyn Fn(Note) -> Said) -> Judged {
+    let mute = |seen: &Observed| seen.report.outcome == Outcome::Lost(Reason::NoAnswer);
+    let nothing = !survey.inside.is_empty() && survey.inside.iter().all(mute);
+    let link = survey.ways.as_ref().and_then(|ways| ways.tunnel_link()).filter(|link| link.up);
+    match link.filter(|_| nothing && declared.inside.is_some()) {
+        Some(link) => Judged::new(Status::Unknown, say(Note::EspMaybe).with("tunnel", &link.name))
+            .because(LadderReason::EspBlocked),
+        None => Judged::new(Status::Unknown, say(Note::TunnelChildless)),
     }
 }
 

@@ -18,6 +18,7 @@ pub mod counsel;
 pub mod incident;
 mod incident_words;
 mod inside;
+mod keepalive;
 mod ladder;
 mod notes;
 pub mod render;

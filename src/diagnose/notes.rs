@@ -36,11 +36,13 @@ impl Note {
                 | Self::Aggressive
                 | Self::NattSilentFound
                 | Self::CertificateFound
+                | Self::NatForgets
                 | Self::TlsLegacy
                 | Self::NotJudged
                 | Self::WireguardLoad
                 | Self::ThroughTunnel
                 | Self::SameSubnetShadowed
+                | Self::EspMaybe
                 | Self::Ipv6Around
         )
     }
@@ -219,6 +221,15 @@ notes! {
     /// A NAT is between.
     BehindNat: "A NAT is on the way; from outside this flow comes from {detail}.",
         "途中に NAT があります(外側から見た送信元は {detail})。";
+    /// How long what is on the way remembers an idle flow.
+    NatRemembers: "What is on the way (NAT, firewall) remembers an idle UDP flow for {time}.",
+        "途中の機器(NAT、ファイアウォール)は無通信の UDP を {time} 記憶します。";
+    /// It does so for longer than the keepalives come apart.
+    NatHolds: "What is on the way (NAT, firewall) remembers an idle UDP flow for {time}, longer than the keepalives come apart ({keepalives}).",
+        "途中の機器(NAT、ファイアウォール)は無通信の UDP を {time} 記憶します。keepalive の間隔({keepalives})より長く、問題ありません。";
+    /// It forgets before the keepalive comes.
+    NatForgets: "What is on the way (NAT, firewall) forgets an idle UDP flow after {time}, before the keepalive comes ({keepalives}): idle sessions drop without a word. Shorten the keepalive: set it to {seconds} s or less.",
+        "原因: 途中の機器(NAT、ファイアウォール)は無通信の UDP を {time} で忘れます。keepalive の間隔({keepalives})の方が長いため、無通信のセッションが黙って切れます。keepalive を {seconds} 秒以下に設定してください。";
     /// Large packets of the VPN's own flow vanish.
     MtuBlackHole: "Packets above {bytes} bytes vanish without a message on the VPN's own flow, and smaller ones are answered. The tunnel comes up, and then stalls with large packets.",
         "原因: VPN の通信で {bytes} バイトを超えるパケットがエラー通知なく消えています(小さいパケットは応答あり)。トンネルは張れても大きなデータで止まります。";
@@ -287,6 +298,15 @@ notes! {
     /// Not tried.
     TunnelSkipped: "Not tried: it takes credentials.",
         "認証情報が必要なため未確認です。";
+    /// The configured session comes up; it has no child.
+    TunnelChildless: "The session comes up (phase 1 and credentials). Whether its ESP packets pass cannot be known from here: it has no tunnel of its own.",
+        "セッションは確立できます(フェーズ1と認証)。ESP パケットが通るかどうかは、ここからは分かりません(確認用セッションはトンネルを張りません)。";
+    /// The session comes up, the routes go into the tunnel, and nothing comes out of it.
+    EspMaybe: "The session comes up, and nothing comes back through the tunnel {tunnel}: its ESP packets may be blocked on the way, phase 2 may have failed, or a firewall inside drops everything. These look the same from here.",
+        "セッションは確立できますが、トンネル {tunnel} からの応答が一切ありません。原因の候補: 経路上での ESP の遮断、フェーズ2の失敗、内部ファイアウォールの全破棄(ここからは区別できません)。";
+    /// The cookie was returned, and no answer came.
+    SessionLimit: "The box asks for a cookie on {ports}, gets it back, and then stays silent: it begins no new session. It has reached a limit of half-open sessions, as a whole or for our address ({source}) and all that share it. Sessions that are up may go on.",
+        "原因: 装置は {ports} で COOKIE を要求し、返送しても応答しません。新しい接続を受け付けていません(未完了の接続数が、全体または接続元 {source} ごとの上限に到達。同じ NAT 配下の利用者も数えられます)。確立済みのセッションは続いている可能性があります。";
     /// Phase 1 is accepted.
     TunnelPhase1: "The phase 1 proposal is accepted{detail}. The tunnel itself takes credentials and was not tried.",
         "フェーズ1の提案は受け入れられました{detail}。トンネル自体は認証情報が必要なため未確認です。";
@@ -338,6 +358,9 @@ notes! {
     InsideFault: "Nothing could be asked inside: {fault}. That is no fault of the inside.",
         "内部への確認ができませんでした({fault})。内部側の問題ではありません。";
     /// Nothing is declared, or not part of this check.
+    InsideNotYet: "Not asked yet.",
+        "まだ確認していません。";
+    /// Nothing is declared for it.
     InsideSkipped: "Not tried: it takes the tunnel.",
         "トンネルが必要なため未確認です。";
 

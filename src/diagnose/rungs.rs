@@ -177,6 +177,7 @@ pub(super) fn found(unit: &Unit<'_>) -> Judged {
             judged.said.extend(ike.said.into_iter().map(|said| Said { note: Note::NattSilentFound, ..said }));
         } else if unit.seen.iter().any(|seen| under_load(seen)) {
             judged.said.push(unit.say(Note::UnderLoad));
+            judged = judged.because(Reason::FullOrThrottled);
         }
     }
     judged.said.extend(l2tp(unit).filter(|said| said.note == Note::L2tpInClear));
@@ -272,9 +273,23 @@ fn black_hole(unit: &Unit<'_>) -> Option<Judged> {
     Some(judged.on(vec![Evidence::of(seen)]))
 }
 
+/// A cookie that was asked for, given, and not honoured: no session is begun, now.
+fn full(unit: &Unit<'_>) -> Option<Judged> {
+    let told = |seen: &&&Observed| {
+        seen.report.findings.as_ref().is_some_and(|it| it.details.is("cookie_unanswered"))
+    };
+    let seen = unit.seen.iter().find(told).filter(|_| !unit.seen.iter().any(|seen| accepted(seen)))?;
+    let judged =
+        Judged::new(Status::Failed, unit.say(Note::SessionLimit).with("ports", unit.declared.label(seen)));
+    Some(judged.because(LadderReason::SessionLimit).on(vec![Evidence::of(seen)]))
+}
+
 /// The step `tunnel`, as far as phase 1 is told without credentials.
 pub(super) fn tunnel(unit: &Unit<'_>) -> Judged {
     let phase1 = phase1(unit);
+    if let Some(full) = full(unit).filter(|_| phase1.status != Status::Failed) {
+        return full;
+    }
     match black_hole(unit).filter(|_| !unit.declared.vpn.is_empty() && phase1.status != Status::Failed) {
         Some(mut hole) => {
             hole.said.extend(phase1.said.into_iter().filter(|said| said.note == Note::TunnelPhase1));

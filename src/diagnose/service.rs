@@ -4,7 +4,7 @@
 //! user, or on silence beside another sign of life; silence alone, and any fault of ours, is unknown.
 
 use super::unit::{Heard, Judged, Sign, Unit, detail, is_certificate, not_after, under_load};
-use super::{LadderReason, Note, Observed, Said, Status};
+use super::{LadderReason, Note, Observed, Said, Status, keepalive};
 use crate::sample::{Detail, Fault, Phase, Reason};
 
 impl Unit<'_> {
@@ -52,7 +52,12 @@ impl Unit<'_> {
             _ => {
                 let load = all.iter().any(|heard| heard.all.iter().any(|seen| under_load(seen)));
                 let remark = load.then(|| self.say(Note::UnderLoad));
-                self.together(&all, remark, (Note::IkeSilent, Note::IkeSilentUnknown))
+                let judged = self.together(&all, remark, (Note::IkeSilent, Note::IkeSilentUnknown));
+                // It is up, and it is busy.
+                match judged.status {
+                    Status::Ok if load => judged.because(Reason::FullOrThrottled),
+                    _ => judged,
+                }
             }
         };
         Some(judged.on(evidence))
@@ -190,9 +195,15 @@ impl Unit<'_> {
                 Judged::answering(vec![heard.label.clone()], Some(said)).because(reason)
             }
             Sign::Objects(reason) => self.certificate(&heard, reason),
-            Sign::Speaks if heard.best.report.findings.as_ref().is_some_and(|it| it.details.is("nat")) => {
-                let said = say(Note::BehindNat).with("detail", text("mapped_address"));
-                Judged::answering(vec![heard.label.clone()], Some(said))
+            Sign::Speaks if kind == "stun" => {
+                let details = heard.best.report.findings.as_ref().map(|findings| &findings.details);
+                let behind = details.filter(|details| details.is("nat"));
+                let said = behind.map(|_| say(Note::BehindNat).with("detail", text("mapped_address")));
+                let mut judged = Judged::answering(vec![heard.label.clone()], said);
+                let lifetime =
+                    details.and_then(|details| keepalive::judge(details, &self.declared.keepalives));
+                judged.said.extend(lifetime);
+                judged
             }
             Sign::Silent if heard.label.starts_with("TCP") && Self::connected(&heard) => {
                 Judged::new(Status::Failed, say(Note::TlsSilent)).because(Reason::NoAnswer)

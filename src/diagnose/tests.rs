@@ -48,7 +48,7 @@ pub(super) fn observed(kind: &str, outcome: Outcome) -> Observed {
     }
 }
 
-fn survey(seen: &[(&str, Outcome)]) -> Survey {
+pub(super) fn survey(seen: &[(&str, Outcome)]) -> Survey {
     Survey {
         time: WallTime::from_unix_secs(1_795_305_600),
         host: "vpn.example.jp".to_owned(),
@@ -62,7 +62,7 @@ fn survey(seen: &[(&str, Outcome)]) -> Survey {
 }
 
 /// `vpn` words; `+key` an `OpenVPN` key, `+own` the site's own IKE proposals.
-fn declared(words: &str) -> Declared {
+pub(super) fn declared(words: &str) -> Declared {
     let mut declared = Declared { target: "hq".to_owned(), ..Declared::default() };
     for word in words.split_whitespace() {
         match word {
@@ -715,6 +715,33 @@ fn a_cookie_is_an_answer_and_calls_for_attention() {
 }
 
 #[test]
+fn a_nat_that_forgets_before_the_keepalive_calls_for_attention() {
+    let mut survey = survey(&[("icmp", YES), ("ike", YES), ("ike_natt", YES), ("stun", YES)]);
+    let details = &mut survey.observed[3].report.findings().details;
+    details.flag("nat", true);
+    details.text("mapped_address", "198.51.100.1:5000");
+    let mut declared = declared("ipsec");
+    let every = Duration::from_secs(20);
+    declared.keepalives = vec![super::keepalive::Keepalive { name: "NAT-T".to_owned(), every }];
+    let ports = |survey: &Survey| ladder::climb(survey, &declared).step(Step::Ports).unwrap().clone();
+    assert!(!ports(&survey).attention());
+    for (low, high, note) in
+        [(24, 31, Note::NatHolds), (18, 31, Note::NatRemembers), (12, 15, Note::NatForgets)]
+    {
+        let details = &mut survey.observed[3].report.findings().details;
+        details.number("nat_binding_at_least_seconds", low);
+        details.number("nat_binding_at_most_seconds", high);
+        let ports = ports(&survey);
+        let notes: Vec<_> = ports.said.iter().map(|said| said.note).collect();
+        assert!(notes.contains(&note) && notes.contains(&Note::BehindNat), "{notes:?}");
+        assert_eq!(ports.status, Status::Ok);
+        assert_eq!(ports.attention(), note == Note::NatForgets);
+        let advice = advice::of(&ports).map(|entry| entry.id.as_str());
+        assert_eq!(advice, (note == Note::NatForgets).then_some("dpd_keepalive"));
+    }
+}
+
+#[test]
 fn every_sentence_uses_slots_that_exist_and_both_languages_have_it() {
     let known = [
         "host",
@@ -726,6 +753,9 @@ fn every_sentence_uses_slots_that_exist_and_both_languages_have_it() {
         "fault",
         "rtt",
         "life",
+        "time",
+        "keepalives",
+        "seconds",
         "ports",
         "port",
         "port500",

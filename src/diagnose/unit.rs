@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use super::keepalive::{self, Keepalive};
 use super::{Evidence, Note, Observed, Said, Status, StepReason};
 use crate::config::{Inside, Target, Vpn};
 use crate::probe::openvpn;
@@ -26,6 +27,8 @@ pub struct Declared {
     pub ike_proposals: bool,
     /// Whether the site's own `IKEv1` proposals are configured.
     pub ikev1_proposals: bool,
+    /// What keeps its sessions known on the way while they are idle.
+    pub keepalives: Vec<Keepalive>,
     /// What is behind its tunnel.
     pub inside: Option<Inside>,
     /// Whether its probes leave through that tunnel, on purpose.
@@ -44,6 +47,7 @@ impl Declared {
             openvpn_key: target.probes.iter().any(|spec| spec.settings.openvpn.keys != plain),
             ike_proposals: target.probes.iter().any(|spec| !spec.settings.ike.proposals.is_empty()),
             ikev1_proposals: target.probes.iter().any(|spec| !spec.settings.ikev1.proposals.is_empty()),
+            keepalives: keepalive::declared(target),
             inside: target.inside.clone(),
             through_tunnel: target.inside.as_ref().is_some_and(|inside| {
                 inside.egress.is_some() && inside.egress.as_ref() == target.egress.first()

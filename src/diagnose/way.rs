@@ -219,7 +219,8 @@ fn told(way: &Result<Way, NoWay>) -> String {
 /// What the step `route` says beyond that there is a way: a member whose way goes into its own tunnel.
 /// `meant`: the target's probes are to leave through the tunnel.
 pub fn own_tunnel(survey: &Survey, meant: bool) -> Option<Judged> {
-    let ways = survey.ways.as_ref().filter(|_| !meant)?;
+    // A link of another network namespace is another one, whatever its name.
+    let ways = survey.ways.as_ref().filter(|ways| !meant && ways.namespace.is_none())?;
     let tunnel = ways.tunnel_link()?;
     let inside: Vec<IpAddr> = ways
         .members
@@ -241,4 +242,4 @@ pub fn own_tunnel(survey: &Survey, meant: bool) -> Option<Judged> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

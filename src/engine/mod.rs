@@ -28,14 +28,18 @@ use crate::export::metrics::{DpdMetrics, FlowAge, Registry, SeriesKey, SeriesMet
 use crate::journal::{Intake, Recorder};
 use crate::net::{Driver, FlowId, Happening, Tag, Waker};
 use crate::probe::forms::Learner;
+use crate::probe::stun::lifetime::LIFETIME;
 use crate::probe::{Charge, Flow, Form, Spec};
 use crate::sample::{Carrier, Fault, Outcome, Reason, Report, Sample, SeriesId};
 use crate::schedule::{Schedule, Slot};
 use crate::store::{Feed, Snapshot};
 use crate::time::{Clock, Timestamp};
 
+mod case;
 pub mod flows;
+mod inside;
 pub mod members;
+mod nat;
 mod pairs;
 pub mod paths;
 mod place;
@@ -44,16 +48,20 @@ mod session;
 pub mod survey;
 mod told;
 pub mod trace;
+mod unsent;
 mod yardstick;
 
 use flows::Flows;
+use inside::Insides;
 use members::Members;
+use nat::Nats;
 use pairs::Pairs;
 use paths::Paths;
 use place::FIRST_RARE;
 use rare::Appointments;
 use session::Sessions;
 use told::Told;
+use unsent::Held;
 
 /// The longest sleep: commands and the sign of life wait no longer.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -158,8 +166,11 @@ pub struct Engine {
     saved: (Timestamp, Timestamp),
     asked: u64,
     sessions: Sessions,
+    insides: Insides,
     pairs: Pairs,
     paths: Paths,
+    held: Held,
+    nats: Nats,
 }
 
 impl Engine {
@@ -193,8 +204,11 @@ impl Engine {
             saved: (Timestamp::ZERO, Timestamp::FAR),
             asked: 0,
             sessions: Sessions::new(),
+            insides: Insides::default(),
             pairs: Pairs::default(),
             paths: Paths::default(),
+            held: Held::default(),
+            nats: Nats::default(),
         }
     }
 
@@ -242,18 +256,20 @@ impl Engine {
                 self.slot(slot, &mut happenings);
             }
             self.run_rare(now, &mut happenings);
-            self.look(&mut happenings);
+            self.run_trials(now, &mut happenings);
             self.sessions.compare(now);
             self.tick(now);
+            self.look(&mut happenings);
             if now >= self.saved.1 {
-                self.save();
+                self.save(false);
             }
             self.sessions.begin(&mut self.driver, &mut self.budget, &mut happenings);
+            self.insides.begin(&mut self.driver, &mut self.budget, &mut happenings);
             self.take(&mut happenings);
             let mut until = now + LONGEST_SLEEP;
             until = self.schedule.next_due().map_or(until, |due| until.min(due));
             until = until.min(self.rare.next()).min(self.sessions.next()).min(self.collector.deadline());
-            until = until.min(self.saved.1);
+            until = until.min(self.insides.next()).min(self.nats.next()).min(self.saved.1);
             self.driver.turn(until, &mut happenings)?;
             self.take(&mut happenings);
             self.handle.turned.store(self.driver.clock().now().as_nanos(), Ordering::Relaxed);
@@ -357,6 +373,12 @@ impl Engine {
                 Happening::Done { tag, .. } if Sessions::owns(tag.series) => {
                     self.sessions.ended(tag, &mut self.driver, &mut self.budget);
                 }
+                Happening::Done { tag, report, .. } if Insides::owns(tag.series) => {
+                    self.insides.done(tag, report, &mut self.driver, &mut self.budget, &mut more);
+                }
+                Happening::Done { tag, report, .. } if tag.form == &LIFETIME => {
+                    self.trial_done(tag, &report, &mut more);
+                }
                 Happening::Done { tag, report, .. } if tag.seq & (BY_HAND | FRESH) == FRESH => {
                     self.fresh_done(tag, &report, &mut more);
                 }
@@ -407,6 +429,7 @@ impl Engine {
         if let Some(address) = address {
             self.settle(address, tag.form, &report);
         }
+        self.traced(tag.series, report.findings.as_deref(), (sent.unwrap_or(tag.due), done));
         if tag.seq & BY_HAND != 0 {
             if let Some(reply) = self.by_hand.remove(&(tag.series, tag.seq)) {
                 reply(
@@ -439,6 +462,7 @@ impl Engine {
             report,
         };
         series.metrics.record(&sample);
+        self.held.hear(tag.series, &series.egress_name, &series.egress, address, sample.report.outcome);
         let mut telling = true;
         if series.spec.kind.flow == Flow::PinnedUdp
             && !tag.form.rare
@@ -448,8 +472,10 @@ impl Engine {
             telling &= series.flows.kept(tag.seq, received);
         }
         if let Some(findings) = &sample.report.findings {
-            let wall = self.driver.clock().wall();
-            self.paths.hear(&series.metrics, &series.egress, findings, (done, wall));
+            if let Some(mapped) = findings.mapped {
+                let wall = self.driver.clock().wall();
+                self.nats.hear(tag.series, &series.metrics, mapped, (tag.due, wall));
+            }
             let (target, kind) = (&series.target.name, series.spec.kind.name);
             let news = self.told.hear(target, series.member, series.address, kind, &findings.details);
             if let Some(info) = news {
@@ -472,12 +498,14 @@ impl Engine {
         self.heed();
     }
 
-    /// Hands over all that is known.
-    fn save(&mut self) {
+    /// Hands over all that is known; `ended` if nothing more will be.
+    fn save(&mut self, ended: bool) {
         let Some(feed) = &self.feed else { return };
         let Some(pause) = feed.pause() else { return };
         let (now, wall) = (self.driver.clock().now(), self.driver.clock().wall());
-        feed.state(Snapshot::new(now, wall, self.collector.keep(now), self.budget.keep()));
+        let mut snapshot = Snapshot::new(now, wall, self.collector.keep(now), self.budget.keep());
+        snapshot.ended = ended;
+        feed.state(snapshot);
         self.saved = (now, now + pause);
     }
 
@@ -537,8 +565,10 @@ impl Engine {
                         self.sessions.foretold(track.about(), verdict, self.driver.clock().now());
                     }
                 }
+                Found::Wanted(id) => self.paths.ask(id, self.driver.clock().now()),
                 Found::Incident(stage, mut incident) => {
                     incident.path = incident.path.or_else(|| self.looked(&incident.target, incident.began));
+                    self.nats.add_clues(&mut incident);
                     // One that was removed has no metrics any more.
                     if let (Stage::Decided, Some(cause)) = (stage, incident.cause)
                         && self.by_target.contains_key(&incident.target)
@@ -623,9 +653,10 @@ impl Engine {
     fn stop(mut self) -> io::Result<()> {
         let mut happenings = Vec::new();
         // Before the clean-up: the file is written meanwhile.
-        self.save();
+        self.save(true);
         self.feed = None;
         self.sessions.stop(&mut self.driver, &mut happenings);
+        self.nats.stop(&mut self.driver, &mut happenings);
         let deadline = self.driver.clock().now() + Duration::from_millis(1500);
         while self.driver.unfinished() > 0 && self.driver.clock().now() < deadline {
             self.driver.turn(deadline, &mut happenings)?;

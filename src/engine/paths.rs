@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use super::{BY_HAND, Engine};
 use crate::config::Egress;
-use crate::detect::path::PathWatch;
+use crate::detect::Input;
+use crate::detect::path::{PathWatch, Shown, Sight};
 use crate::export::metrics::{SeriesKey, SeriesMetrics};
 use crate::net::{Happening, Tag, way};
 use crate::probe::trace::DEEP;
-use crate::sample::Findings;
+use crate::sample::{Findings, SeriesId};
 use crate::time::{Clock, Timestamp, WallTime};
 
 /// From one thorough trace of a member to the next.
@@ -28,6 +29,8 @@ pub(super) struct Paths {
     /// Members that are to be looked at, and when each was last.
     wanted: Vec<(String, u8, Timestamp)>,
     looked: HashMap<(String, u8), Timestamp>,
+    /// Traces that an incident waits for, and since when.
+    asked: Vec<(SeriesId, Timestamp)>,
 }
 
 struct Known {
@@ -37,26 +40,29 @@ struct Known {
 }
 
 impl Paths {
-    /// Folds what a trace or a search of the MTU found.
+    /// Folds what a trace or a search of the MTU found; tells what a trace showed of a path that was known.
     pub fn hear(
         &mut self,
         metrics: &SeriesMetrics,
         egress: &Egress,
         findings: &Findings,
+        began: Timestamp,
         (at, wall): (Timestamp, WallTime),
-    ) {
-        let Some(path) = metrics.path() else { return };
+    ) -> Option<Sight> {
+        let path = metrics.path()?;
         if let Some(mtu) = findings.mtu {
             path.set(|now| now.mtu = Some(mtu));
         }
-        let Some(seen) = &findings.path else { return };
+        let seen = findings.path.as_ref()?;
         let key = metrics.key();
         let fresh = || Known { address: seen.peer, watch: PathWatch::new(), first: None };
         let known = self.known.entry(key.clone()).or_insert_with(fresh);
         if known.address != seen.peer {
             *known = fresh();
         }
-        let change = known.watch.observe(seen, at);
+        let sight = known.watch.look(seen, began, at);
+        let change = sight
+            .and_then(|sight| if let Shown::Changed(change) = sight.shown { Some(change) } else { None });
         if let Some(change) = change {
             path.changed(wall);
             let hops: Vec<String> = seen
@@ -91,6 +97,14 @@ impl Paths {
             now.variants = variants;
             now.id = id;
         });
+        sight
+    }
+
+    /// Asks for a trace, for an incident waits for it.
+    pub fn ask(&mut self, series: SeriesId, now: Timestamp) {
+        if !self.asked.iter().any(|(other, _)| *other == series) {
+            self.asked.push((series, now));
+        }
     }
 
     /// Asks for a thorough trace of a member, for it has just fallen silent.
@@ -128,14 +142,53 @@ impl Engine {
         (!seen.is_empty()).then(|| seen.into())
     }
 
-    /// Begins the thorough traces that were asked for.
+    /// Folds what a series found of its path, by its schedule or asked for.
+    pub(super) fn traced(
+        &mut self,
+        id: SeriesId,
+        findings: Option<&Findings>,
+        (began, done): (Timestamp, Timestamp),
+    ) {
+        let Some(findings) = findings.filter(|findings| findings.path.is_some() || findings.mtu.is_some())
+        else {
+            return;
+        };
+        let Some(series) = self.series.get(id.0 as usize).and_then(Option::as_ref) else { return };
+        let wall = self.driver.clock().wall();
+        let sight = self.paths.hear(&series.metrics, &series.egress, findings, began, (done, wall));
+        if let Some(sight) = sight {
+            self.collector.take(Input::Path { series: id, sight }, &mut self.found);
+        }
+    }
+
+    /// Begins the traces that were asked for.
     pub(super) fn look(&mut self, out: &mut Vec<Happening>) {
+        for (id, since) in std::mem::take(&mut self.paths.asked) {
+            if !self.trace_now(id, out) && self.driver.clock().now().since(since) < PATIENCE {
+                self.paths.asked.push((id, since));
+            }
+        }
         for (target, member, since) in std::mem::take(&mut self.paths.wanted) {
             let begun = self.deep_trace(&target, member, out);
             if !begun && self.driver.clock().now().since(since) < PATIENCE {
                 self.paths.wanted.push((target, member, since));
             }
         }
+    }
+
+    /// Traces as the schedule does, beside it. Whether that was begun, or cannot be: not beyond the budget.
+    fn trace_now(&mut self, id: SeriesId, out: &mut Vec<Happening>) -> bool {
+        let now = self.driver.clock().now();
+        let Some(series) = self.series.get(id.0 as usize).and_then(Option::as_ref) else { return true };
+        let (Some(address), Some(flow)) = (series.address, series.flow) else { return true };
+        let form = series.learner.form(series.seq);
+        if self.budget.draw(address, form, now).is_err() {
+            return false;
+        }
+        self.asked += 1;
+        let tag = Tag { series: id, seq: BY_HAND | self.asked, due: now, form };
+        self.driver.begin(flow, tag, &series.spec, out);
+        true
     }
 
     /// Traces a member thoroughly now, over the flow and the first way out that its trace has.

@@ -17,6 +17,7 @@ use crate::export::metrics::{MemberInfo, SeriesKey};
 use crate::net::Happening;
 use crate::probe::Spec;
 use crate::probe::forms::Learner;
+use crate::probe::stun;
 use crate::sample::SeriesId;
 use crate::time::{Clock, Timestamp};
 
@@ -102,9 +103,10 @@ impl Engine {
         self.paths.retain(|key| wanted.contains(key));
         let members = |name: &str| self.members.get(name);
         self.sessions.rebuild(&config, members, &mut self.driver, &self.registry, out);
+        self.insides.rebuild(&config, &mut self.driver, &self.registry, out);
         self.pairs.rebuild(&config, &self.by_key, &self.registry);
-        let used: HashSet<IpAddr> =
-            self.series.iter().flatten().filter_map(|series| series.address).collect();
+        let used = self.series.iter().flatten().filter_map(|series| series.address);
+        let used: HashSet<IpAddr> = used.chain(self.insides.addresses()).collect();
         self.budget.retain(|address| used.contains(address), now);
         let tick = if self.schedule.rate() >= GATHER_FROM { TICK } else { Duration::ZERO };
         self.driver.set_tick(tick);
@@ -174,6 +176,11 @@ impl Engine {
             }
             None => self.schedule.add(id, spec.interval, now, self.driver.entropy()),
         }
+        if let Some(series) = self.series.get(id.0 as usize).and_then(Option::as_ref)
+            && series.spec.kind.name == stun::INFO.name
+        {
+            self.nats.add(id, series, now, self.driver.entropy());
+        }
         for (form, _) in forms.iter().enumerate().filter(|(_, form)| form.rare) {
             let first = spec.full_interval.min(FIRST_RARE);
             let nanos = u64::try_from(first.as_nanos()).unwrap_or(u64::MAX);
@@ -226,6 +233,8 @@ impl Engine {
         self.collector.take(Input::Remove { series: id, now }, &mut self.found);
         self.schedule.remove(id);
         self.rare.remove(id);
+        self.held.forget(id);
+        self.nats.remove(id, &mut self.driver, out);
         self.free.push(id.0);
         if let Some(ids) = self.by_target.get_mut(&key.target) {
             ids.retain(|other| *other != id);

@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::session;
+use super::case::{Case, Turn};
+use super::{inside, session};
 use crate::budget::Budget;
 use crate::config::{Address, Config, Egress, Target};
 pub use crate::diagnose::survey::{Observed, Survey};
@@ -17,10 +18,10 @@ use crate::entropy::Generator;
 use crate::net::clock::SystemClock;
 use crate::net::resolve::Resolver;
 use crate::net::route;
-use crate::net::{Driver, FlowId, Happening, Tag};
-use crate::probe::{Charge, Form, Spec, ike, ikev1};
+use crate::net::{Driver, Happening, Tag};
+use crate::probe::{Charge, ike, ikev1};
 use crate::route::{Leaving, Questions};
-use crate::sample::{Fault, Outcome, Reason, Report, SeriesId};
+use crate::sample::{Fault, Outcome, Report, SeriesId};
 use crate::session::Teardown;
 use crate::time::{Clock, Timestamp};
 
@@ -47,28 +48,6 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// How long it waits for what was asked for by name.
 const PATIENCE_ON_REQUEST: Duration = Duration::from_secs(120);
 
-/// When a form has its turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    /// First, all cases at once: it leaves no state at the peer.
-    Gentle,
-    /// Then, one case after the other, so that no concentrator meets two of our handshakes at a time.
-    Stateful,
-    /// Last, and only because it was asked for.
-    Requested,
-}
-
-/// One probe of one member over one way out, and what is still to be tried.
-struct Case {
-    spec: Spec,
-    member: u8,
-    address: IpAddr,
-    egress: String,
-    flow: FlowId,
-    todo: VecDeque<(Turn, &'static Form)>,
-    best: Option<(&'static str, Report)>,
-}
-
 /// Probes every member of the target: each stateless form `attempts` times until it is answered, what
 /// opens state once. Blocking, for some seconds.
 ///
@@ -87,7 +66,10 @@ pub fn survey(config: &Config, target: &Target, options: &Options) -> io::Result
     let ways = route::ask(&questions(target, way, members.clone())).ok();
     let mut cases = cases(config, target, options, &members, &mut driver);
     let outside = cases.len();
-    cases.extend(inside_cases(config, target, options, &mut driver));
+    for mut case in inside::cases(config, target, &mut driver) {
+        case.fill(options.attempts, false);
+        cases.push(case);
+    }
     let mut happenings = Vec::new();
     run(&mut driver, &mut budget, &mut cases, &mut happenings, Turn::Gentle)?;
     // Before anything is left half open, for this leaves nothing behind unless it is not answered.
@@ -108,21 +90,7 @@ pub fn survey(config: &Config, target: &Target, options: &Options) -> io::Result
         driver.turn(deadline, &mut happenings)?;
         happenings.clear();
     }
-    let mut observed: Vec<Observed> = cases
-        .into_iter()
-        .map(|case| {
-            let (form, report) = case.best.unwrap_or(("none", Report::new(Outcome::Unsent(Fault::Budget))));
-            Observed {
-                probe: case.spec.name,
-                kind: case.spec.kind,
-                member: case.member,
-                address: case.address,
-                egress: case.egress,
-                form,
-                report,
-            }
-        })
-        .collect();
+    let mut observed: Vec<Observed> = cases.iter().map(Case::observed).collect();
     let inside = observed.split_off(outside.min(observed.len()));
     let host = target.addresses.first().map_or_else(
         || target.name.clone(),
@@ -140,9 +108,9 @@ pub fn questions(target: &Target, way: &Egress, members: Vec<IpAddr>) -> Questio
     let leaving = Leaving { interface: way.interface.clone(), source: way.source, mark: way.mark };
     let inside = target.inside.as_ref();
     Questions {
-        // In another network namespace there are other routes, and nobody asks there.
-        members: if way.namespace.is_some() { Vec::new() } else { members },
+        members,
         leaving,
+        namespace: way.namespace.clone(),
         tunnel: inside.and_then(|inside| inside.interface.clone()),
         prefixes: inside.map(|inside| inside.prefixes.clone()).unwrap_or_default(),
         hosts: inside.map_or_else(Vec::new, |inside| {
@@ -191,61 +159,21 @@ fn cases(
             for spec in &target.probes {
                 let (kept, port) = spec.flow();
                 let flow = driver.open(*address, port, kept, Arc::clone(&egress));
-                let forms = (spec.kind.forms)(spec);
-                let mut todo = VecDeque::new();
-                for form in forms {
-                    // What a stateless probe does now and then (the path MTU) comes after its answer.
-                    let (turn, times) = if form.stateless() && !form.rare {
-                        (Turn::Gentle, options.attempts.max(1))
-                    } else {
-                        (Turn::Stateful, 1)
-                    };
-                    todo.extend(std::iter::repeat_n((turn, form), times as usize));
-                }
-                cases.push(Case {
+                let mut case = Case {
                     spec: spec.clone(),
                     member,
                     address: *address,
                     egress: name.clone(),
                     flow,
-                    todo,
+                    todo: VecDeque::new(),
                     best: None,
-                });
+                };
+                case.fill(options.attempts, true);
+                cases.push(case);
             }
         }
     }
     cases
-}
-
-/// What is asked behind the tunnel, over its way out.
-fn inside_cases(config: &Config, target: &Target, options: &Options, driver: &mut Driver) -> Vec<Case> {
-    let Some(inside) = &target.inside else { return Vec::new() };
-    let name = inside.egress.clone().unwrap_or_else(|| "default".to_owned());
-    let egress = Arc::new(config.egress.get(&name).cloned().unwrap_or_default());
-    let timeout = Duration::from_secs(2);
-    let probes = inside.probes(timeout).into_iter();
-    probes
-        .map(|(address, spec)| {
-            let (kept, port) = spec.flow();
-            let todo = (spec.kind.forms)(&spec).iter().filter(|form| !form.rare).flat_map(|form| {
-                let (turn, times) = if form.stateless() {
-                    (Turn::Gentle, options.attempts.max(1))
-                } else {
-                    (Turn::Stateful, 1)
-                };
-                std::iter::repeat_n((turn, form), times as usize)
-            });
-            Case {
-                todo: todo.collect(),
-                flow: driver.open(address, port, kept, Arc::clone(&egress)),
-                spec,
-                member: 1,
-                address,
-                egress: name.clone(),
-                best: None,
-            }
-        })
-        .collect()
 }
 
 /// Of the handshakes that would leave a half-open session, keeps one per address: of a case that was
@@ -258,11 +186,11 @@ fn prune(cases: &mut [Case]) {
             continue;
         }
         let of_address = |case: &&mut Case| case.address == *address && opens(case);
-        let answered = cases.iter_mut().filter(of_address).position(|case| received(case));
+        let answered = cases.iter_mut().filter(of_address).position(|case| case.received());
         let mut kept = false;
         let any_answered = answered.is_some();
         for case in cases.iter_mut().filter(of_address) {
-            let wanted = !kept && received(case) == any_answered;
+            let wanted = !kept && case.received() == any_answered;
             kept |= wanted;
             if !wanted {
                 case.todo.retain(|(_, form)| !form.charges.contains(&Charge::HalfOpen));
@@ -280,16 +208,12 @@ fn request(cases: &mut [Case], options: &Options) {
     for (_, form, kinds) in wanted.into_iter().filter(|(asked, ..)| *asked) {
         let mut done: Vec<IpAddr> = Vec::new();
         for case in cases.iter_mut().filter(|case| kinds.contains(&case.spec.kind.name)) {
-            if received(case) && !done.contains(&case.address) {
+            if case.received() && !done.contains(&case.address) {
                 done.push(case.address);
                 case.todo.push_back((Turn::Requested, form));
             }
         }
     }
-}
-
-fn received(case: &Case) -> bool {
-    case.best.as_ref().is_some_and(|(_, report)| report.outcome.received() == Some(true))
 }
 
 fn run(
@@ -322,7 +246,7 @@ fn run(
             running = running.saturating_sub(1);
             let index = tag.series.0 as usize;
             if let Some(case) = cases.get_mut(index) {
-                learn(case, tag.form, report);
+                case.learn(tag.form, report);
             }
             if begin(driver, budget, cases, index, turn, out)? {
                 running += 1;
@@ -365,67 +289,4 @@ fn begin(
         }
     }
     Ok(false)
-}
-
-/// Keeps the report that tells most, and what all forms found out.
-fn learn(case: &mut Case, form: &'static Form, mut report: Report) {
-    let received = report.outcome.received() == Some(true);
-    if received {
-        // What is answered needs no second try, nor another gentle form.
-        case.todo.retain(|(turn, _)| *turn != Turn::Gentle);
-    }
-    let Some((best_form, best)) = case.best.take() else {
-        case.best = Some((form.name, report));
-        return;
-    };
-    if form.name == ike::AUDIT.name || form.name == ikev1::AGGRESSIVE.name {
-        // Asked for beside the probe: what it found is added, and nothing of the probe's is replaced.
-        let mut best = best;
-        if let Some(extra) = report.findings {
-            let mut details = extra.details;
-            details.merge(&best.findings().details.clone());
-            best.findings().details = details;
-        }
-        case.best = Some((best_form, best));
-        return;
-    }
-    let better = match (weight(best.outcome), weight(report.outcome)) {
-        // A full form that is refused, or shows a bad certificate, says more than the gentle one did.
-        (old, new) if form.rare && received && report.outcome.reason().is_some() => new >= old,
-        (old, new) => new > old,
-    };
-    if better {
-        if let Some(findings) = &best.findings {
-            let mut details = findings.details.clone();
-            if let Some(newer) = &report.findings {
-                details.merge(&newer.details);
-            }
-            report.findings().details = details;
-        }
-        if report.rtt.is_none() || form.rare {
-            report.rtt = best.rtt.or(report.rtt);
-        }
-        case.best = Some((form.name, report));
-    } else {
-        let mut best = best;
-        if let Some(newer) = &report.findings {
-            let findings = best.findings();
-            findings.details.merge(&newer.details);
-            findings.under_load |= newer.under_load;
-            findings.half_open_left = findings.half_open_left.or(newer.half_open_left);
-            findings.certificate_not_after = findings.certificate_not_after.or(newer.certificate_not_after);
-        }
-        case.best = Some((best_form, best));
-    }
-}
-
-/// How much an outcome tells.
-fn weight(outcome: Outcome) -> u8 {
-    match outcome {
-        Outcome::Unsent(_) => 0,
-        Outcome::Lost(Reason::NoAnswer) => 1,
-        Outcome::Lost(_) => 2,
-        Outcome::Refused(reason) if !reason.is_reply() => 3,
-        Outcome::Refused(_) | Outcome::Answered(_) => 4,
-    }
 }

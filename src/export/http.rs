@@ -18,6 +18,7 @@
 //! answered without one.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,6 @@ use hyper::body::{Body, Bytes};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::metrics::{Form, Registry};
 use super::page::{CONTENT_SECURITY_POLICY, Page};
@@ -39,6 +39,7 @@ use crate::store::Shelf;
 mod accept;
 mod guard;
 mod incidents;
+mod places;
 mod probe;
 mod scrape;
 mod server;
@@ -51,6 +52,7 @@ pub use accept::Format;
 use accept::gzip;
 use guard::Entry;
 pub use guard::Guard;
+use places::{Place, Places};
 pub use probe::{ProbeError, ProbeNow};
 use scrape::Scrape;
 #[cfg(fuzzing)]
@@ -107,8 +109,17 @@ pub struct App {
     probe_timeout: Duration,
     limits: Limits,
     guard: Guard,
-    scrapes: Arc<Semaphore>,
-    probes: Arc<Semaphore>,
+    scrapes: Places,
+    probes: Places,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+struct Client {
+    /// Its address, an IPv4 one as such.
+    from: IpAddr,
+    /// Whether it has connected to a loopback address.
+    loopback: bool,
 }
 
 /// An answer.
@@ -131,8 +142,8 @@ impl App {
     /// An app over these; `probe_timeout` is for `/probe` requests whose scraper says none.
     #[must_use]
     pub fn new(registry: Registry, daemon: Arc<dyn Daemon>, probe_timeout: Duration, limits: Limits) -> Self {
-        let scrapes = Arc::new(Semaphore::new(limits.scrapes));
-        let probes = Arc::new(Semaphore::new(limits.probes));
+        let scrapes = Places::new(limits.scrapes);
+        let probes = Places::new(limits.probes);
         Self {
             registry,
             daemon,
@@ -153,14 +164,10 @@ impl App {
     }
 
     /// As [`Self::answer`], for those who may have one.
-    async fn guarded_answer<B: Body>(
-        &self,
-        request: &Request<B>,
-        loopback: bool,
-    ) -> (Answer, Option<OwnedSemaphorePermit>) {
+    async fn guarded_answer<B: Body>(&self, request: &Request<B>, client: Client) -> (Answer, Option<Place>) {
         let settings = self.guard.settings();
-        let (mut answer, permit) = match self.guard.entry(&settings, request.headers()).await {
-            Entry::Granted => self.answer(request, loopback).await,
+        let (mut answer, place) = match self.guard.entry(&settings, request.headers()).await {
+            Entry::Granted => self.answer(request, client).await,
             Entry::Refused => {
                 let mut answer = text(StatusCode::UNAUTHORIZED, "A name and its password are needed.\n");
                 answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
@@ -170,7 +177,7 @@ impl App {
         for (name, value) in &settings.headers {
             answer.headers_mut().entry(name).or_insert_with(|| value.clone());
         }
-        (answer, permit)
+        (answer, place)
     }
 
     /// The same with these incidents.
@@ -179,14 +186,9 @@ impl App {
         Self { shelf, ..self }
     }
 
-    /// The answer to a request, and what must be held until it is sent. `loopback`: the client has
-    /// connected to a loopback address.
-    async fn answer<B: Body>(
-        &self,
-        request: &Request<B>,
-        loopback: bool,
-    ) -> (Answer, Option<OwnedSemaphorePermit>) {
-        if let Some(refusal) = self.refuse(request, loopback) {
+    /// The answer to a request, and what must be held until it is sent.
+    async fn answer<B: Body>(&self, request: &Request<B>, client: Client) -> (Answer, Option<Place>) {
+        if let Some(refusal) = self.refuse(request, client.loopback) {
             return (refusal, None);
         }
         let method = request.method();
@@ -216,21 +218,21 @@ impl App {
             answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
             return (answer, None);
         }
-        let permits = match path {
+        let places = match path {
             "/metrics" | "/" | "/api/v1/status" | "/api/v1/path" | INCIDENTS => Some(&self.scrapes),
             "/probe" => Some(&self.probes),
             _ if incident(path).is_some() => Some(&self.scrapes),
             _ => None,
         };
-        let permit = match permits.map(|permits| Arc::clone(permits).try_acquire_owned()) {
-            Some(Err(_)) => {
+        let place = match places.map(|places| places.take(client.from)) {
+            Some(None) => {
                 let busy = "Too many requests of this kind are being answered; try again.\n";
                 return (text(StatusCode::SERVICE_UNAVAILABLE, busy), None);
             }
-            Some(Ok(permit)) => Some(permit),
+            Some(Some(place)) => Some(place),
             None => None,
         };
-        (self.route(request, path).await, permit)
+        (self.route(request, path).await, place)
     }
 
     async fn route<B>(&self, request: &Request<B>, path: &str) -> Answer {

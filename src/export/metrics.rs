@@ -24,6 +24,7 @@ mod dpd;
 mod exposition;
 mod families;
 mod histogram;
+mod nat;
 mod native;
 mod own;
 mod pair;
@@ -42,12 +43,13 @@ pub use dpd::DpdMetrics;
 pub use exposition::{Exposition, Form, Step};
 use families::Family;
 pub use histogram::{Bounds, Histogram};
+pub use nat::NatMetrics;
 pub use own::OwnMetrics;
 pub use pair::{PairKey, PairMetrics};
 pub use path::{PathMetrics, PathNow};
 pub use series::{FlowAge, SeriesKey, SeriesMetrics};
 pub use session::{Prediction, Seen, SessionKey, SessionMetrics};
-pub use target::{Ladder, MemberInfo, TargetMetrics};
+pub use target::{Ladder, MemberInfo, SeenInside, TargetMetrics};
 
 /// The names of all metrics of ours, `process_*` apart.
 pub fn names() -> impl Iterator<Item = &'static str> {

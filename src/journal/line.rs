@@ -1,11 +1,13 @@
 //! One line of a journal: an array is a sample, an object everything else.
 //!
 //! ```text
-//!   {"journal":{"schema":1,"version":"0.1.0","run":…,"file":1,"wall":…,"now":…,"outage":[…]}}
+//!   {"journal":{"schema":2,"version":"0.1.0","run":…,"file":1,"wall":…,"now":…,"outage":[…]}}
 //!   {"place":{"series":0,"now":…,"target":"hq","member":1,"address":"203.0.113.10","probe":"ike",…}}
 //!   [0,17,"version",due,sent - due,done - due,"answered",rtt]
 //!   [0,18,"version",due,sent - due,done - due,"lost:no_answer",null,"flow"]
 //!   {"remove":{"series":0,"now":…}}
+//!   {"path":{"series":4,"began":…,"at":…,"shown":"same"}}      or "cut" with "hop" and "of", "new" with "hop"
+//!   {"path":{…,"shown":"changed","hop":3,"change":[from,to,since,runs]}}
 //!   {"tick":{"now":…,"wall":…}}
 //!   {"gap":{"lost":12}}
 //! ```
@@ -25,6 +27,7 @@ use super::{Entry, Header, Record, SCHEMA, Unreadable, name, nanos};
 use crate::detect::dpd::Profile;
 use crate::detect::flap::Damping;
 use crate::detect::liveness::Thresholds;
+use crate::detect::path::{PathChange, Shown, Sight};
 use crate::detect::{About, Bearing, Placed};
 use crate::sample::{Outcome, Report, Sample, SeriesId};
 use crate::time::{Timestamp, WallTime};
@@ -57,6 +60,7 @@ enum Line {
     Journal(HeaderLine),
     Place(Box<PlaceLine>),
     Remove { series: u32, now: u64 },
+    Path(PathLine),
     Tick { now: u64, wall: i64 },
     Gap { lost: u64 },
 }
@@ -95,6 +99,21 @@ struct PlaceLine {
     profiles: Vec<(String, String, u64, Vec<u64>)>,
 }
 
+#[derive(Serialize, Deserialize)]
+struct PathLine {
+    series: u32,
+    began: u64,
+    at: u64,
+    shown: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hop: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    of: Option<u8>,
+    /// The ids before and since, in hexadecimal; since when, and the runs that show it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    change: Option<(String, String, u64, u32)>,
+}
+
 /// Writes how a file begins.
 ///
 /// # Errors
@@ -127,6 +146,7 @@ pub fn write_record(record: &Record, out: &mut impl Write) -> io::Result<()> {
         Record::Remove { series, now } => {
             write_line(&Line::Remove { series: series.0, now: now.as_nanos() }, out)
         }
+        Record::Path { series, sight } => write_line(&Line::Path(path_line(*series, *sight)), out),
         Record::Tick { now, wall } => {
             write_line(&Line::Tick { now: now.as_nanos(), wall: wall.as_unix_nanos() }, out)
         }
@@ -160,6 +180,27 @@ fn write_sample(sample: &Sample, bearing: Bearing, out: &mut impl Write) -> io::
     match bearing {
         Bearing::Target => out.write_all(b"]\n"),
         Bearing::Flow => writeln!(out, ",\"{bearing}\"]"),
+    }
+}
+
+fn path_line(series: SeriesId, Sight { began, at, shown }: Sight) -> PathLine {
+    let (word, hop, of, change) = match shown {
+        Shown::Same => ("same", None, None, None),
+        Shown::Cut { hop, of } => ("cut", Some(hop), Some(of), None),
+        Shown::New(hop) => ("new", Some(hop), None, None),
+        Shown::Changed(PathChange { from, to, since, hop, runs }) => {
+            let change = (format!("{from:016x}"), format!("{to:016x}"), since.as_nanos(), runs);
+            ("changed", Some(hop), None, Some(change))
+        }
+    };
+    PathLine {
+        series: series.0,
+        began: began.as_nanos(),
+        at: at.as_nanos(),
+        shown: word.to_owned(),
+        hop,
+        of,
+        change,
     }
 }
 
@@ -203,6 +244,7 @@ pub fn parse(line: &[u8]) -> Result<Entry, Unreadable> {
         Line::Remove { series, now } => {
             Entry::Record(Record::Remove { series: SeriesId(series), now: Timestamp::from_nanos(now) })
         }
+        Line::Path(line) => Entry::Record(path(&line)?),
         Line::Tick { now, wall } => Entry::Record(Record::Tick {
             now: Timestamp::from_nanos(now),
             wall: WallTime::from_unix_nanos(wall),
@@ -213,8 +255,8 @@ pub fn parse(line: &[u8]) -> Result<Entry, Unreadable> {
 
 fn header(line: HeaderLine) -> Result<Header, Unreadable> {
     let HeaderLine { schema, version, run, file, wall, now, outage: (down, misses, up) } = line;
-    if schema != SCHEMA {
-        let text = format!("its format is version {schema}, and this program reads version {SCHEMA}");
+    if !(1..=SCHEMA).contains(&schema) {
+        let text = format!("its format is version {schema}, and this program reads versions 1 to {SCHEMA}");
         return Err(Unreadable(text.into()));
     }
     Ok(Header {
@@ -269,6 +311,26 @@ fn place(line: PlaceLine) -> Result<Record, Unreadable> {
         now: Timestamp::from_nanos(line.now),
         again: line.again,
     })
+}
+
+fn path(line: &PathLine) -> Result<Record, Unreadable> {
+    let PathLine { series, began, at, shown, hop, of, change } = line;
+    let id = |text: &str| u64::from_str_radix(text, 16).map_err(|_| unknown(text));
+    let shown = match (shown.as_str(), *hop, *of, change) {
+        ("same", None, None, None) => Shown::Same,
+        ("cut", Some(hop), Some(of), None) => Shown::Cut { hop, of },
+        ("new", Some(hop), None, None) => Shown::New(hop),
+        ("changed", Some(hop), None, Some((from, to, since, runs))) => Shown::Changed(PathChange {
+            from: id(from)?,
+            to: id(to)?,
+            since: Timestamp::from_nanos(*since),
+            hop,
+            runs: *runs,
+        }),
+        _ => return Err(unknown(shown)),
+    };
+    let (began, at) = (Timestamp::from_nanos(*began), Timestamp::from_nanos(*at));
+    Ok(Record::Path { series: SeriesId(*series), sight: Sight { began, at, shown } })
 }
 
 fn sample(line: &SampleLine<'_>) -> Result<Entry, Unreadable> {

@@ -17,6 +17,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::detect::liveness::Thresholds;
+use crate::detect::path::Sight;
 use crate::detect::{Bearing, Input, Placed};
 use crate::sample::{Report, Sample, SeriesId};
 use crate::time::{Timestamp, WallTime};
@@ -35,8 +36,8 @@ pub use read::{Files, LONGEST, Reader, Trouble};
 pub use recorder::{Intake, Recorder};
 pub use write::Settings;
 
-/// The version of the format; a reader refuses later ones.
-pub const SCHEMA: u32 = 1;
+/// The version of the format; a reader refuses later ones. The first had no records of paths.
+pub const SCHEMA: u32 = 2;
 
 /// How every file begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +89,13 @@ pub enum Record {
     },
     /// [`Input::Sample`], without what no detector looks at.
     Sample(Sample, Bearing),
+    /// [`Input::Path`].
+    Path {
+        /// The series of the traces.
+        series: SeriesId,
+        /// What it showed.
+        sight: Sight,
+    },
     /// [`Input::Tick`].
     Tick {
         /// The monotonic time.
@@ -111,6 +119,7 @@ impl Record {
                 Self::Place { series, placed: Box::new(placed.clone()), now, again: false }
             }
             Input::Remove { series, now } => Self::Remove { series, now },
+            Input::Path { series, sight } => Self::Path { series, sight },
             Input::Tick { now, wall } => Self::Tick { now, wall },
             Input::Sample(sample, bearing) => {
                 let Sample { series, seq, form, due, sent, done, .. } = *sample;
@@ -127,6 +136,7 @@ impl Record {
             Self::Place { series, placed, now, .. } => Input::Place { series: *series, placed, now: *now },
             Self::Remove { series, now } => Input::Remove { series: *series, now: *now },
             Self::Sample(sample, bearing) => Input::Sample(sample, *bearing),
+            Self::Path { series, sight } => Input::Path { series: *series, sight: *sight },
             Self::Tick { now, wall } => Input::Tick { now: *now, wall: *wall },
             Self::Gap { .. } => return None,
         })

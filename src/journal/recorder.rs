@@ -57,9 +57,9 @@ impl Recorder {
         }
         let record = Record::of(input);
         let room = self.catch_up();
-        if matches!(record, Record::Sample(..) | Record::Tick { .. }) {
+        if matches!(record, Record::Sample(..) | Record::Path { .. } | Record::Tick { .. }) {
             if !room || self.offer(record).is_some() {
-                self.lost += u64::from(matches!(input, Input::Sample(..)));
+                self.lost += u64::from(!matches!(input, Input::Tick { .. }));
                 if !std::mem::replace(&mut self.told, true) {
                     tracing::warn!("the journal's disk is too slow: samples are missing from the journal");
                 }

@@ -8,6 +8,7 @@ use super::*;
 use crate::detect::About;
 use crate::detect::dpd::{Mode, Profile};
 use crate::detect::flap::Damping;
+use crate::detect::path::{PathChange, Shown};
 use crate::sample::{Carrier, Fault, Outcome, Reason};
 use crate::time::Clock;
 
@@ -58,6 +59,15 @@ fn sample(seq: u64, outcome: Outcome) -> Record {
     )
 }
 
+fn changed() -> Record {
+    let since = Timestamp::from_nanos(5);
+    let shown = Shown::Changed(PathChange { from: 1, to: u64::MAX, since, hop: 3, runs: 4 });
+    Record::Path {
+        series: SeriesId(2),
+        sight: Sight { began: Timestamp::from_nanos(8), at: Timestamp::from_nanos(9), shown },
+    }
+}
+
 /// What the lines look like is a contract: journals outlive the program that wrote them.
 #[test]
 fn lines_as_they_were_before() {
@@ -70,6 +80,14 @@ fn lines_as_they_were_before() {
         parse(br#"{"remove":{"series":3,"now":5}}"#),
         Ok(Entry::Record(Record::Remove { series: SeriesId(3), now: Timestamp::from_nanos(5) }))
     );
+    let line = String::from_utf8(written(&changed())).unwrap();
+    let ids = r#""0000000000000001","ffffffffffffffff""#;
+    assert_eq!(
+        line,
+        format!(
+            r#"{{"path":{{"series":2,"began":8,"at":9,"shown":"changed","hop":3,"change":[{ids},5,4]}}}}"#
+        )
+    );
     let Ok(Entry::Record(Record::Sample(read, Bearing::Flow))) =
         parse(br#"[0,1,"policy",1000,null,0,"unsent:budget",null,"flow"]"#)
     else {
@@ -81,7 +99,8 @@ fn lines_as_they_were_before() {
 
 #[test]
 fn every_proper_prefix_of_a_line_is_an_error() {
-    for record in [place(3), sample(17, Outcome::Lost(Reason::NoAnswer)), Record::Gap { lost: 3 }] {
+    for record in [place(3), sample(17, Outcome::Lost(Reason::NoAnswer)), changed(), Record::Gap { lost: 3 }]
+    {
         let line = written(&record);
         assert_eq!(parse(&line), Ok(Entry::Record(record)));
         for end in 0..line.len() {
@@ -97,8 +116,14 @@ fn what_a_terminal_would_obey_is_no_name() {
         let line = good.replace("\"hq\"", &format!("\"{bad}\""));
         assert!(parse(line.as_bytes()).is_err(), "{line}");
     }
-    let line = br#"[0,1,"x\u001b",1,1,1,"answered",1]"#;
-    assert!(parse(line).is_err());
+    for line in [
+        &br#"[0,1,"x\u001b",1,1,1,"answered",1]"#[..],
+        br#"{"path":{"series":2,"began":8,"at":9,"shown":"\u001b"}}"#,
+        br#"{"path":{"series":2,"began":8,"at":9,"shown":"cut"}}"#,
+        br#"{"path":{"series":2,"began":8,"at":9,"shown":"changed","hop":3,"change":["x","1",5,4]}}"#,
+    ] {
+        assert!(parse(line).is_err());
+    }
 }
 
 fn duration() -> impl Strategy<Value = Duration> {
@@ -161,7 +186,18 @@ pub(crate) fn any_record() -> impl Strategy<Value = Record> {
     let remove =
         (any::<u32>(), instant()).prop_map(|(series, now)| Record::Remove { series: SeriesId(series), now });
     let gap = any::<u64>().prop_map(|lost| Record::Gap { lost });
-    prop_oneof![1 => any_place(), 6 => any_sample(), 1 => remove, 1 => tick, 1 => gap]
+    let change = (any::<(u64, u64, u8, u32)>(), instant())
+        .prop_map(|((from, to, hop, runs), since)| PathChange { from, to, since, hop, runs });
+    let shown = prop_oneof![
+        Just(Shown::Same),
+        any::<(u8, u8)>().prop_map(|(hop, of)| Shown::Cut { hop, of }),
+        any::<u8>().prop_map(Shown::New),
+        change.prop_map(Shown::Changed),
+    ];
+    let path = (any::<u32>(), instant(), instant(), shown).prop_map(|(series, began, at, shown)| {
+        Record::Path { series: SeriesId(series), sight: Sight { began, at, shown } }
+    });
+    prop_oneof![1 => any_place(), 6 => any_sample(), 1 => remove, 1 => tick, 1 => gap, 2 => path]
 }
 
 proptest! {
@@ -240,9 +276,14 @@ fn what_is_no_journal_is_said() {
         let error = entries(file, true).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     }
-    let newer = String::from_utf8(header()).unwrap().replace("\"schema\":1", "\"schema\":2");
-    let error = entries(newer.as_bytes(), true).unwrap_err().to_string();
-    assert!(error.contains("version 2, and this program reads version 1"), "{error}");
+    let version = |n: u32| {
+        let file = String::from_utf8(header()).unwrap().replace("\"schema\":2", &format!("\"schema\":{n}"));
+        entries(file.as_bytes(), true)
+    };
+    let error = version(3).unwrap_err().to_string();
+    assert!(error.contains("version 3, and this program reads versions 1 to 2"), "{error}");
+    assert!(version(0).is_err());
+    assert!(version(1).is_ok(), "what an earlier program wrote is read");
     // Begun, and never got any further.
     for torn in [&b""[..], b"{\"jour", b"{\"journal\":{\"schema\":1,"] {
         assert_eq!(entries(torn, false).unwrap(), (vec![], 0, true));

@@ -142,11 +142,11 @@ impl Writer {
             Record::Remove { series, .. } => {
                 self.standing.remove(series);
             }
-            Record::Sample(..) | Record::Tick { .. } | Record::Gap { .. } => {}
+            Record::Sample(..) | Record::Path { .. } | Record::Tick { .. } | Record::Gap { .. } => {}
         }
         if self.current.is_none() {
             self.lost += match record {
-                Record::Sample(..) => 1,
+                Record::Sample(..) | Record::Path { .. } => 1,
                 Record::Gap { lost } => lost,
                 _ => 0,
             };

@@ -14,6 +14,7 @@ use std::time::Duration;
 use socket2::Socket;
 
 use super::clock::SystemClock;
+use super::drops::{Drops, Table};
 use super::fault;
 use super::poller::{Poller, Ready, Waker};
 use super::socket::{self, Receiver};
@@ -25,6 +26,7 @@ use crate::time::{Clock, Timestamp};
 
 mod arrivals;
 mod steps;
+mod ways;
 
 /// How much later than planned a wake-up must be to count as a stall of ours.
 const STALL: Duration = Duration::from_millis(500);
@@ -109,33 +111,12 @@ struct FlowState {
     drops: Drops,
 }
 
-/// Overflow of one socket: what the kernel counted, and how many losses it may still explain.
-#[derive(Default)]
-struct Drops {
-    seen: u32,
-    unexplained: u64,
-}
-
-impl Drops {
-    fn note(&mut self, count: u32) -> u64 {
-        let new = u64::from(count.wrapping_sub(self.seen));
-        self.seen = count;
-        self.unexplained += new;
-        new
-    }
-
-    fn explain(&mut self) -> bool {
-        let explains = self.unexplained > 0;
-        self.unexplained = self.unexplained.saturating_sub(1);
-        explains
-    }
-}
-
 struct SharedIcmp {
     egress: Arc<Egress>,
     v6: bool,
     raw: bool,
-    socket: Socket,
+    /// None where the way out is no more.
+    socket: Option<Socket>,
     drops: Drops,
 }
 
@@ -149,6 +130,7 @@ enum Channel {
         port: u16,
         connected: bool,
         headed: bool,
+        drops: Drops,
     },
     Tcp {
         socket: Socket,
@@ -163,6 +145,8 @@ struct Run {
     tag: Tag,
     exchange: Box<dyn Exchange>,
     channel: Channel,
+    /// The socket of [`Step::SendBeside`].
+    beside: Option<Socket>,
     timeout: Duration,
     began: Timestamp,
     sent: Option<Timestamp>,
@@ -226,6 +210,8 @@ pub struct Driver {
     generations: u32,
     timers: BinaryHeap<Reverse<(Timestamp, u32, u32)>>,
     icmp: Vec<SharedIcmp>,
+    /// Where the ways out are that sockets are open in.
+    places: Vec<ways::Known>,
     tokens: HashMap<u64, u32>,
     /// Runs that know their echo requests by the header alone.
     header_readers: Vec<u32>,
@@ -241,6 +227,8 @@ pub struct Driver {
     stall: (Timestamp, Timestamp),
     /// When the last turn ended.
     turned: Timestamp,
+    /// What the kernel dropped at all sockets, when it was last asked.
+    dropped: Table,
 }
 
 impl Driver {
@@ -263,6 +251,7 @@ impl Driver {
             generations: 0,
             timers: BinaryHeap::new(),
             icmp: Vec::new(),
+            places: Vec::new(),
             tokens: HashMap::new(),
             header_readers: Vec::new(),
             ready: Vec::new(),
@@ -275,6 +264,7 @@ impl Driver {
             distrust_until: Timestamp::ZERO,
             stall: (Timestamp::ZERO, Timestamp::ZERO),
             turned: mono,
+            dropped: Table::default(),
         })
     }
 
@@ -350,6 +340,15 @@ impl Driver {
     /// Lets go of a flow: runs without a result end as cancelled, but go on as far as they have
     /// something to clean up at the peer.
     pub fn close(&mut self, flow: FlowId, out: &mut Vec<Happening>) {
+        self.let_go(flow, true, out);
+    }
+
+    /// The same at once: for a flow whose runs leave nothing behind at the peer.
+    pub fn abandon(&mut self, flow: FlowId, out: &mut Vec<Happening>) {
+        self.let_go(flow, false, out);
+    }
+
+    fn let_go(&mut self, flow: FlowId, patient: bool, out: &mut Vec<Happening>) {
         let Some(state) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) else { return };
         state.closing = true;
         let runs = state.runs.clone();
@@ -359,7 +358,7 @@ impl Driver {
             if run.reported.is_none() {
                 self.report(&mut run, now, Report::new(Outcome::Unsent(Fault::Cancelled)), out);
             }
-            if run.ended { self.forget(index, &run) } else { self.put_back(index, run) }
+            if run.ended || !patient { self.forget(index, &run) } else { self.put_back(index, run) }
         }
         self.drop_closed(flow);
     }
@@ -404,6 +403,9 @@ impl Driver {
                 report: Report::new(Outcome::Unsent(fault)),
             });
         };
+        if let Err(fault) = self.is_there(flow) {
+            return refuse(fault, out);
+        }
         let pinned = match self.pin(flow) {
             Ok(local) => local,
             Err(error) => return refuse(fault::of_open(&error), out),
@@ -428,6 +430,7 @@ impl Driver {
             tag,
             exchange,
             channel: Channel::Closed,
+            beside: None,
             timeout,
             began: now,
             sent: None,
@@ -508,7 +511,11 @@ impl Driver {
         }
         self.ready = ready;
         self.hand_out_pending(out);
-        self.run_timers(self.clock.now(), out);
+        let read = self.clock.now();
+        if read.since(now) >= STALL {
+            self.stall = (now, read); // what arrived while we were so slow to read is not read yet
+        }
+        self.run_timers(read, out);
         self.hand_out_pending(out);
         self.turned = self.clock.now();
         Ok(())
@@ -548,25 +555,43 @@ impl Driver {
             state.stale = false;
         }
         if state.pinned.is_none() {
+            let egress = Arc::clone(&state.egress);
+            self.look_at(&egress);
+            let Some(state) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) else {
+                return Ok(None);
+            };
             let socket = socket::udp(SocketAddr::new(state.peer, state.port), true, &state.egress)?;
             self.poller.add(&socket, Owner::Flow(flow.0).key(), false)?;
             state.drops = Drops::default();
             state.pinned = Some(socket);
         }
-        Ok(state.pinned.as_ref().and_then(socket::local_address))
+        let state = self.flows.get(flow.0 as usize).and_then(Option::as_ref);
+        Ok(state.and_then(|state| state.pinned.as_ref()).and_then(socket::local_address))
     }
 
     fn shared_icmp(&mut self, v6: bool, egress: &Arc<Egress>) -> io::Result<usize> {
-        if let Some(index) = self.icmp.iter().position(|shared| shared.v6 == v6 && shared.egress == *egress) {
+        let known = self.icmp.iter().position(|shared| shared.v6 == v6 && shared.egress == *egress);
+        if let Some(index) = known
+            && self.icmp.get(index).is_some_and(|shared| shared.socket.is_some())
+        {
             return Ok(index);
         }
+        self.look_at(egress);
         let (socket, raw) = match socket::icmp(v6, true, egress) {
             Ok(socket) => (socket, true),
-            Err(_) => (socket::icmp(v6, false, egress)?, false),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                (socket::icmp(v6, false, egress)?, false)
+            }
+            Err(error) => return Err(error),
         };
-        let index = self.icmp.len();
+        let index = known.unwrap_or(self.icmp.len());
         self.poller.add(&socket, Owner::Icmp(index).key(), false)?;
-        self.icmp.push(SharedIcmp { egress: Arc::clone(egress), v6, raw, socket, drops: Drops::default() });
+        let (egress, drops) = (Arc::clone(egress), Drops::default());
+        let shared = SharedIcmp { egress, v6, raw, socket: Some(socket), drops };
+        match self.icmp.get_mut(index) {
+            Some(old) => *old = shared,
+            None => self.icmp.push(shared),
+        }
         Ok(index)
     }
 

@@ -12,6 +12,7 @@
 
 pub mod clock;
 pub mod driver;
+mod drops;
 mod fault;
 mod host;
 mod icmp;
@@ -24,7 +25,7 @@ mod socket;
 pub mod way;
 
 pub use driver::{Driver, FlowId, Happening, IcmpAccess, Tag};
-pub use host::{listen, raise_descriptor_limit};
+pub use host::{has_room, listen, raise_descriptor_limit};
 pub use poller::Waker;
 
 /// What the fuzz targets read as the driver would.

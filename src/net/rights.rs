@@ -1,7 +1,8 @@
 //! What this process may do: which capabilities its ways out need, and giving back all others.
 //!
 //! ```text
-//!   default, source     none: the raw ICMP sockets are opened before the rights go
+//!   default, source     none: the raw ICMP sockets are opened before the rights go, also for a source
+//!                       address that comes later
 //!   interface + ICMP    CAP_NET_RAW: a device that comes later needs a new raw socket
 //!   mark                CAP_NET_ADMIN, or CAP_NET_RAW from Linux 5.17 on
 //!   namespace           CAP_SYS_ADMIN, with ICMP also CAP_NET_RAW: each socket is opened in there
@@ -11,6 +12,7 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::sync::Arc;
 
 use nix::sys::resource::{Resource, setrlimit};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -20,7 +22,7 @@ use rustix::thread::{
 };
 use socket2::{Domain, Socket, Type};
 
-use crate::config::{Config, Egress};
+use crate::config::{Config, Egress, Target};
 
 /// Capabilities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +107,32 @@ impl Rights {
         }
         if missing.is_empty() { Ok(Self(needed)) } else { Err(missing) }
     }
+}
+
+/// Which of these ways out cannot be used, and the commands that would allow it.
+#[must_use]
+pub fn refusal(missing: &[Missing]) -> String {
+    let told = missing.iter().map(|missing| {
+        format!(
+            "egress.{}: {} needs {}; allow it with the drop-in systemd/{}.conf, or with: \
+             setcap cap_net_raw,{}+ep \"$(command -v vpnprobe)\"",
+            missing.egress,
+            missing.why,
+            missing.right,
+            missing.why,
+            missing.right.to_ascii_lowercase()
+        )
+    });
+    told.collect::<Vec<_>>().join("\n")
+}
+
+/// Whether this process may use the ways out of one target.
+///
+/// # Errors
+/// For people: which it may not, and what would allow it.
+pub fn allows(config: &Config, target: &Arc<Target>) -> Result<(), String> {
+    let alone = Config { targets: vec![Arc::clone(target)], ..config.clone() };
+    Rights::held().needed(&alone).map(drop).map_err(|missing| refusal(&missing))
 }
 
 /// Before Linux 5.17 `CAP_NET_RAW` does not do.

@@ -3,7 +3,7 @@
 //! Lookups (`RTM_GETROUTE` with destination, mark, link and source), not tables: policy rules, metrics and
 //! several tables are the kernel's business. Each lookup is asked twice, once for the way and once
 //! (`RTM_F_FIB_MATCH`) for the route that decided. Nothing is ever sent to the destination.
-//! Invariants: needs no right; never blocks a thread (the tasks belong to the caller's runtime); what the
+//! Invariants: needs no right, but to ask in another network namespace; never blocks a thread (the tasks belong to the caller's runtime); what the
 //! kernel would not tell is [`NoWay::Untold`], never a missing route.
 //!
 //! rtnetlink(7), RFC 3549.
@@ -29,6 +29,7 @@ use rtnetlink::{Error, Handle, MulticastGroup, new_connection, new_multicast_con
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use super::socket::within;
 use crate::route::{
     INTERNET, Inside, Leaving, Link, LinkKind, Looked, Lookup, NoWay, Prefix, Questions, Way, Ways, samples,
 };
@@ -72,7 +73,15 @@ impl Asker {
     /// # Errors
     /// When the kernel gives no netlink socket.
     pub fn open() -> io::Result<Self> {
-        let (connection, handle, _) = new_connection()?;
+        Self::open_in(None)
+    }
+
+    /// The same in the network namespace of that name, which it keeps alive. Needs `CAP_SYS_ADMIN`.
+    ///
+    /// # Errors
+    /// Also when there is no such namespace, or no right to enter it.
+    pub fn open_in(namespace: Option<&str>) -> io::Result<Self> {
+        let (connection, handle, _) = within(namespace, new_connection)?;
         Ok(Self { handle, task: tokio::spawn(connection).abort_handle() })
     }
 
@@ -152,16 +161,39 @@ impl Asker {
         }
     }
 
+    /// The ways to the members of a target from another network namespace.
+    async fn members_elsewhere(namespace: &str, questions: &Questions) -> Vec<Looked> {
+        let there = match Self::open_in(Some(namespace)) {
+            Ok(asker) => asker.links().await.map(|links| (asker, links)).map_err(|_| NoWay::Untold),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(NoWay::Egress),
+            Err(_) => Err(NoWay::Untold),
+        };
+        let mut members = Vec::new();
+        for to in &questions.members {
+            let way = match &there {
+                Ok((asker, links)) => asker.way(links, *to, &questions.leaving).await,
+                Err(why) => Err(*why),
+            };
+            members.push(Looked { to: *to, way });
+        }
+        members
+    }
+
     /// Asks all that is to be known for a target.
     pub async fn ways(&self, links: &Links, questions: &Questions) -> Ways {
-        let Questions { members, leaving, tunnel, prefixes, hosts } = questions;
+        let Questions { members, leaving, namespace, tunnel, prefixes, hosts } = questions;
         let ordinary = Leaving::default();
         let mut shown: Vec<Link> =
             links.0.values().filter(|link| link.kind != LinkKind::Loopback).cloned().collect();
         shown.sort_by(|a, b| a.name.cmp(&b.name));
         let mut ways = Ways { tunnel: tunnel.clone(), links: shown, ..Ways::default() };
-        for to in members {
-            ways.members.push(Looked { to: *to, way: self.way(links, *to, leaving).await });
+        if let Some(namespace) = namespace {
+            ways.namespace = Some(namespace.clone());
+            ways.members = Self::members_elsewhere(namespace, questions).await;
+        } else {
+            for to in members {
+                ways.members.push(Looked { to: *to, way: self.way(links, *to, leaving).await });
+            }
         }
         if tunnel.is_none() && prefixes.is_empty() {
             return ways;

@@ -5,8 +5,10 @@ use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
@@ -14,6 +16,7 @@ use nix::sys::socket::{
 use rustix::net;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::host::beside_reserved;
 use crate::config::Egress;
 use crate::probe::IcmpError;
 use crate::probe::icmp::icmp_error;
@@ -33,9 +36,20 @@ pub(super) fn udp(peer: SocketAddr, connected: bool, egress: &Egress) -> io::Res
     // Also unconnected a socket here has one peer only, so an ICMP error cannot hit another's send.
     report_errors(&socket, peer.is_ipv6())?;
     if connected {
-        socket.connect(&peer.into())?;
+        aim(&socket, peer)?;
     }
     Ok(socket)
+}
+
+/// Connects a datagram socket, which sends nothing. EACCES is a route that is prohibited here, and no lack of
+/// rights as at opening.
+fn aim(socket: &Socket, peer: SocketAddr) -> io::Result<()> {
+    match socket.connect(&peer.into()) {
+        Err(error) if error.raw_os_error() == Some(nix::errno::Errno::EACCES as i32) => {
+            Err(nix::errno::Errno::ENETUNREACH.into())
+        }
+        result => result,
+    }
 }
 
 /// A TCP socket out of `egress` whose connection to `peer` has been started. `limited`: its hop limit, and
@@ -53,6 +67,9 @@ pub(super) fn tcp(peer: SocketAddr, egress: &Egress, limited: Option<(u8, u16)>)
     socket.set_tcp_nodelay(true)?;
     match socket.connect(&peer.into()) {
         Err(error) if error.raw_os_error() == Some(nix::errno::Errno::EINPROGRESS as i32) => Ok(socket),
+        Err(error) if error.raw_os_error() == Some(nix::errno::Errno::EACCES as i32) => {
+            Err(nix::errno::Errno::ENETUNREACH.into())
+        }
         Err(error) => Err(error),
         Ok(()) => Ok(socket),
     }
@@ -67,12 +84,19 @@ pub(super) fn icmp(v6: bool, raw: bool, egress: &Egress) -> io::Result<Socket> {
     };
     let kind = if raw { Type::RAW } else { Type::DGRAM };
     let socket = new(egress, domain, kind.nonblocking(), protocol)?;
+    // An address that comes later is not to need a right that is gone by then.
+    match egress.source {
+        Some(IpAddr::V4(_)) => socket.set_freebind_v4(true)?,
+        Some(IpAddr::V6(_)) => socket.set_freebind_v6(true)?,
+        None => {}
+    }
     prepare(&socket, any, egress, SHARED_RECEIVE_BUFFER)?;
     if raw {
         socket.attach_filter(if v6 { super::icmp::FILTER_V6 } else { super::icmp::FILTER_V4 })?;
-    } else {
-        report_errors(&socket, v6)?;
     }
+    // A raw socket gets ICMP errors as packets anyway; without this option the kernel would not tell that
+    // its send queue was full.
+    report_errors(&socket, v6)?;
     Ok(socket)
 }
 
@@ -98,7 +122,7 @@ pub(super) fn whole(peer: SocketAddr, egress: &Egress) -> io::Result<(Socket, bo
     } else {
         net::sockopt::set_ip_mtu_discover(&socket, net::sockopt::Ipv4PathMtuDiscovery::PROBE)?;
     }
-    socket.connect(&peer.into())?;
+    aim(&socket, peer)?;
     Ok((socket, raw && !v6))
 }
 
@@ -118,15 +142,61 @@ pub(super) fn local_address(socket: &Socket) -> Option<SocketAddr> {
 
 /// A socket in the network namespace of `egress`. A socket stays where it was made, whoever uses it.
 fn new(egress: &Egress, domain: Domain, kind: Type, protocol: Protocol) -> io::Result<Socket> {
-    let Some(name) = &egress.namespace else { return Socket::new(domain, kind, Some(protocol)) };
+    within(egress.namespace.as_deref(), || Socket::new(domain, kind, Some(protocol)))
+        .and_then(beside_reserved)
+}
+
+/// Does something in the network namespace of that name, or here without one. Needs `CAP_SYS_ADMIN`.
+pub(super) fn within<T>(namespace: Option<&str>, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let Some(name) = namespace else { return work() };
     let there = File::open(Path::new(NAMESPACES).join(name))?;
     let here = File::open(OWN_NAMESPACE)?;
     setns(there, CloneFlags::CLONE_NEWNET)?;
-    let socket = Socket::new(domain, kind, Some(protocol));
+    let result = work();
     // The right to go there is the right to come back; all other probes would leave the wrong way else.
     #[expect(clippy::expect_used, reason = "going on in the wrong network would blame it for our fault")]
     setns(here, CloneFlags::CLONE_NEWNET).expect("this thread cannot return to its network namespace");
-    socket
+    result
+}
+
+/// Which namespace and which interface a way out is now, by numbers that another one of the same name does
+/// not have as long as a socket of ours holds on to the old one (0: there is none, or none is named), and
+/// whether its source address is ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Place {
+    namespace: u64,
+    interface: u32,
+    source: bool,
+}
+
+impl Place {
+    /// Whether the source address that is named is ours.
+    pub const fn has_source(self) -> bool {
+        self.source
+    }
+
+    /// Whether sockets that were opened in the one are of use in the other.
+    pub fn keeps_sockets(self, other: Self) -> bool {
+        (self.namespace, self.interface) == (other.namespace, other.interface)
+    }
+}
+
+/// The place of `egress` now. Cheap, where no interface is named.
+pub(super) fn place(egress: &Egress) -> Place {
+    let namespace = egress
+        .namespace
+        .as_ref()
+        .map_or(0, |name| std::fs::metadata(Path::new(NAMESPACES).join(name)).map_or(0, |file| file.ino()));
+    let interface = egress
+        .interface
+        .as_deref()
+        .map_or(0, |name| within(egress.namespace.as_deref(), || Ok(if_nametoindex(name)?)).unwrap_or(0));
+    let source = egress.source.is_some_and(|source| {
+        let address = SocketAddr::new(source, 0);
+        let socket = new(egress, Domain::for_address(address), Type::DGRAM, Protocol::UDP);
+        socket.is_ok_and(|socket| socket.bind(&address.into()).is_ok())
+    });
+    Place { namespace, interface, source }
 }
 
 fn prepare(socket: &Socket, peer: IpAddr, egress: &Egress, receive_buffer: usize) -> io::Result<()> {

@@ -21,7 +21,10 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    SupportedCipherSuite,
+};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
@@ -30,6 +33,8 @@ use x509_parser::time::ASN1Time;
 
 use crate::sample::{Findings, Reason, Text};
 use crate::time::WallTime;
+
+mod known;
 
 /// The most certificates a path has, leaf and root included; what a server sends beyond is ignored.
 const MAX_PATH: usize = 10;
@@ -111,7 +116,34 @@ pub fn native() -> Arc<RootCertStore> {
 /// The one cryptography all our TLS uses.
 fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
-    PROVIDER.get_or_init(|| Arc::new(ring::default_provider())).clone()
+    PROVIDER
+        .get_or_init(|| {
+            let mut provider = ring::default_provider();
+            // None is better than another; but processors compute SHA-256, and SHA-384 is computed on them.
+            provider.cipher_suites.sort_by_key(|suite| hash_len(*suite));
+            Arc::new(provider)
+        })
+        .clone()
+}
+
+fn hash_len(suite: SupportedCipherSuite) -> usize {
+    match suite {
+        SupportedCipherSuite::Tls12(suite) => suite.common.hash_provider.output_len(),
+        SupportedCipherSuite::Tls13(suite) => suite.common.hash_provider.output_len(),
+    }
+}
+
+/// The same for chains of certificates; see [`known`].
+fn judging_provider() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    PROVIDER
+        .get_or_init(|| {
+            let mut provider = CryptoProvider::clone(&provider());
+            provider.signature_verification_algorithms =
+                known::remembering(provider.signature_verification_algorithms);
+            Arc::new(provider)
+        })
+        .clone()
 }
 
 /// What the peer sent in its Certificate message.
@@ -411,7 +443,8 @@ impl<'a> Path<'a> {
             // certificate used as the server's own is what many appliances come with.
             return (vec![self.leaf.clone()], Some(true));
         }
-        let Ok(verifier) = WebPkiServerVerifier::builder_with_provider(anchors, provider()).build() else {
+        let Ok(verifier) = WebPkiServerVerifier::builder_with_provider(anchors, judging_provider()).build()
+        else {
             return (all().cloned().collect(), None);
         };
         let intermediates: Vec<_> = self.issuers.iter().map(|c| c.der.clone()).collect();

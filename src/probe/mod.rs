@@ -5,7 +5,7 @@
 //!   spec ───────────▶ Box<dyn Exchange> ◀──────────────────────────── net
 //!                          │ poll(now, out) until Wait or End
 //!                          ▼
-//!        Send · SendTtl · SendTo · Open · Wait(deadline) · Report(result) · End
+//!        Send · SendTtl · SendTo · SendBeside · Open · Wait(deadline) · Report(result) · End
 //! ```
 //!
 //! The contract: after [`begin`](KindInfo::begin) and after every [`Exchange::handle`] the driver calls
@@ -70,6 +70,9 @@ pub enum Step {
     SendTtl(u8),
     /// Send what is in `out` as one datagram to this port of the peer, from the same socket.
     SendTo(u16),
+    /// Send what is in `out` as one datagram to the peer from a second socket beside the first; what comes
+    /// there goes to [`Exchange::beside`]. For UDP only.
+    SendBeside,
     /// Leave the transport and open this one; [`Event::Connected`] follows for TCP.
     Open(Transport),
     /// Nothing until an event comes, or until this time.
@@ -158,6 +161,11 @@ pub trait Exchange: Send {
 
     /// Takes note of an event that happened `at`.
     fn handle(&mut self, event: Event<'_>, at: Timestamp) -> Handled;
+
+    /// Takes note of a datagram that came to the socket of [`Step::SendBeside`] `at`.
+    fn beside(&mut self, _from: SocketAddr, _bytes: &[u8], _at: Timestamp) -> Handled {
+        Handled::NotMine(Mismatch::Unexpected)
+    }
 
     /// What shared ICMP sockets find this exchange by: the first eight bytes of the payload of each
     /// echo request it sends, in replies and quoted in errors. Nothing for other transports.

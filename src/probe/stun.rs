@@ -17,6 +17,8 @@ use crate::sample::{Carrier, Mapped, Outcome, Reason, Report, Text};
 use crate::time::Timestamp;
 use crate::wire::stun::{Message, attribute, message};
 
+pub mod lifetime;
+
 /// What `stun` needs to know: nothing beyond the port.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settings {}

@@ -212,6 +212,13 @@ impl Replay {
                 self.extent.first = self.extent.first.or(at);
                 self.extent.last = at;
             }
+            Record::Path { series, .. } => {
+                let Some((number, _)) = self.numbers.get(series) else {
+                    self.extent.strangers += 1;
+                    return Ok(());
+                };
+                *series = *number;
+            }
             Record::Tick { .. } => {}
             Record::Gap { lost } => self.extent.lost = self.extent.lost.saturating_add(*lost),
         }

@@ -62,9 +62,6 @@ fn known(name: &str, written: &[Profile]) -> Option<Profile> {
     written.iter().find(|profile| profile.name == name).cloned().or_else(|| Profile::named(name))
 }
 
-/// How often the time is told between two samples, at the most: enough for any gap that a daemon leaves.
-const TICKS: u32 = 10_000;
-
 /// One way of judging.
 #[derive(Debug)]
 pub struct Side {
@@ -176,6 +173,11 @@ impl Side {
                 self.take(record);
                 self.count(at);
             }
+            Record::Path { sight, .. } => {
+                self.tick(sight.at);
+                self.take(record);
+                self.count(self.wall(sight.at));
+            }
             Record::Tick { now, .. } => {
                 self.take(record);
                 self.count(self.wall(*now));
@@ -193,13 +195,11 @@ impl Side {
 
     /// Other rules make other incidents, which want to know the time when the daemon did not ask for it.
     ///
-    /// Only so often for one sample: a journal may say that a century has passed since the one before.
+    /// A journal may say that a century has passed since the sample before: ticks that would find nothing
+    /// are left out.
     fn tick(&mut self, until: Timestamp) {
-        for _ in 0..TICKS {
-            if !self.changed || self.header.is_none() || self.collector.deadline() > until {
-                return;
-            }
-            let now = self.collector.deadline();
+        while self.changed && self.header.is_some() && self.collector.deadline() <= until {
+            let now = self.collector.deadline().max(self.collector.due().min(until));
             let wall = self.wall(now);
             self.collector.take(Input::Tick { now, wall }, &mut self.found);
             self.count(wall);
@@ -299,6 +299,8 @@ impl Side {
                     let sure = self.sure.remove(&(series, place));
                     self.judged(series, place, sure, &verdict);
                 }
+                // What was traced then is in the record.
+                Found::Wanted(_) => {}
                 Found::Incident(stage, incident) => {
                     if let (Stage::Decided, Some(cause)) = (stage, incident.cause) {
                         let causes = self.incidents.entry(incident.target).or_default();

@@ -35,6 +35,8 @@ pub use state::Snapshot;
 
 use crate::time::Timestamp;
 
+/// Held while a daemon runs.
+const LOCK: &str = "lock";
 /// How much may wait to be written.
 const WAITING: usize = 256;
 /// From one state to the next; longer where it is so large that writing it would be work of its own.
@@ -114,6 +116,7 @@ impl Store {
         wall: WallTime,
         failed: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<(Self, Option<(Timestamp, Snapshot)>)> {
+        let used = settings.directory.as_deref().is_some_and(|directory| directory.join(LOCK).exists());
         let lock = settings.directory.as_deref().map(lock);
         let (directory, lock) = match lock {
             Some(Ok(lock)) => (settings.directory.clone(), Some(lock)),
@@ -125,7 +128,7 @@ impl Store {
             }
             None => (None, None),
         };
-        let kept = directory.as_deref().and_then(|directory| load(directory, wall));
+        let kept = directory.as_deref().and_then(|directory| load(directory, wall, used));
         let incidents = kept.iter().flat_map(|(_, snapshot)| &snapshot.knowledge.incidents);
         let live: HashSet<String> = incidents.map(|incident| incident.id.clone()).collect();
         let shelf = Arc::new(Shelf::new(directory.clone(), settings.most_bytes));
@@ -184,7 +187,7 @@ fn lock(directory: &Path) -> Result<File, Problem> {
     let problem = |why: String, taken| Problem { directory: directory.to_owned(), why, taken };
     let failed = |error: io::Error| problem(format!("{error}; {}", advice(&error)), false);
     fs::create_dir_all(directory).map_err(failed)?;
-    let path = directory.join("lock");
+    let path = directory.join(LOCK);
     let file = File::options().write(true).create(true).truncate(false).open(path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -209,11 +212,19 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-/// What the process before this one knew, and where the clock has to begin.
-fn load(directory: &Path, wall: WallTime) -> Option<(Timestamp, Snapshot)> {
+/// What the process before this one knew, and where the clock has to begin. `used`: there was one.
+fn load(directory: &Path, wall: WallTime, used: bool) -> Option<(Timestamp, Snapshot)> {
     let path = directory.join(state::FILE);
     let bytes = match file::read(&path, state::LARGEST) {
-        Ok(bytes) => bytes?,
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => {
+            if used {
+                tracing::warn!(
+                    "the process before this one did not come to its end, and left nothing: what it learnt is lost"
+                );
+            }
+            return None;
+        }
         Err(error) => {
             tracing::warn!("{}: {error}; beginning with nothing known", path.display());
             return None;
@@ -221,12 +232,16 @@ fn load(directory: &Path, wall: WallTime) -> Option<(Timestamp, Snapshot)> {
     };
     match Snapshot::from_bytes(&bytes, wall) {
         Ok((begin, state)) => {
-            let pause = begin.since(state.monotonic);
-            tracing::info!(
-                "going on with what was known of {} series {} s ago",
-                state.knowledge.series.len(),
-                pause.as_secs()
-            );
+            let pause = begin.since(state.monotonic).as_secs();
+            let known = format!("going on with what was known of {} series", state.knowledge.series.len());
+            if state.ended {
+                tracing::info!("{known} {pause} s ago");
+            } else {
+                tracing::warn!(
+                    "the process before this one did not come to its end: {known} {pause} s ago; what it learnt \
+                     after that is lost"
+                );
+            }
             Some((begin, state))
         }
         Err(why) => {

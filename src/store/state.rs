@@ -39,6 +39,9 @@ pub struct Snapshot {
     pub knowledge: Knowledge,
     /// What was drawn from the budgets.
     pub budget: KeptBudget,
+    /// Whether that was the end: nothing was learnt after it.
+    #[serde(default)]
+    pub ended: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -82,7 +85,7 @@ impl Snapshot {
     /// What is so at a moment that both clocks tell.
     #[must_use]
     pub fn new(monotonic: Timestamp, wall: WallTime, knowledge: Knowledge, budget: KeptBudget) -> Self {
-        Self { wall: wall.as_unix_nanos(), monotonic, knowledge, budget }
+        Self { wall: wall.as_unix_nanos(), monotonic, knowledge, budget, ended: false }
     }
 
     /// As the file has it.

@@ -111,7 +111,7 @@ fn a_damaged_state_is_set_aside_and_the_start_goes_on() {
     // Nothing is wrong with the file itself if the clock was set back.
     std::fs::write(&path, snapshot(1).to_bytes().unwrap()).unwrap();
     let early = WALL.before(Duration::from_secs(1));
-    assert!(load(directory.path(), early).is_none());
+    assert!(load(directory.path(), early, false).is_none());
     assert!(path.exists());
 }
 

@@ -1,4 +1,4 @@
-//! STUN binding requests and their answers (RFC 8489).
+//! STUN binding requests and their answers (RFC 8489), and RESPONSE-PORT (RFC 5780, 7.5).
 //!
 //! ```text
 //! |0 0|  Message Type 14  |     Message Length 16     |
@@ -43,6 +43,8 @@ pub mod attribute {
     pub const MAPPED_ADDRESS: u16 = 0x0001;
     /// ERROR-CODE.
     pub const ERROR_CODE: u16 = 0x0009;
+    /// RESPONSE-PORT (RFC 5780, 7.5).
+    pub const RESPONSE_PORT: u16 = 0x0027;
     /// XOR-MAPPED-ADDRESS.
     pub const XOR_MAPPED_ADDRESS: u16 = 0x0020;
     /// SOFTWARE.
@@ -69,6 +71,15 @@ impl Message {
     #[must_use]
     pub const fn request(transaction: [u8; 12]) -> Self {
         Self { kind: message::REQUEST, transaction, attributes: Vec::new(), fingerprint: true }
+    }
+
+    /// The same, to be answered to that port of the address it comes from (RFC 5780, 7.5). Without a
+    /// fingerprint, as coturn's own client sends it.
+    #[must_use]
+    pub fn request_to_port(transaction: [u8; 12], port: u16) -> Self {
+        let [high, low] = port.to_be_bytes();
+        let attributes = vec![(attribute::RESPONSE_PORT, vec![high, low, 0, 0])];
+        Self { attributes, fingerprint: false, ..Self::request(transaction) }
     }
 
     /// Reads a message.

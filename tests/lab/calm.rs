@@ -14,10 +14,10 @@ targets:
       ike: {full_interval: 60s}
 ";
 
-/// Ten minutes, or an hour in a long run, with a full `IKE_SA_INIT` a minute.
+/// Ten minutes, or two hours in a long run, with a full `IKE_SA_INIT` a minute.
 #[test]
 fn default_probing_of_strongswan() {
-    let minutes: u32 = if long() { 60 } else { 10 };
+    let minutes: u32 = if long() { 120 } else { 10 };
     let lab = Lab::with(&["strongswan"]);
     count_cookies(&lab);
     let mut daemon = lab.serve(CONFIG);

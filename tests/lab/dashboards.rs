@@ -25,10 +25,13 @@ defaults:
   dpd_profiles: [quick, cisco_asa, strongswan, openvpn]
 dpd_profiles:
   quick: {mode: periodic, idle: 2s, retry: 1s, tries: 3}
-budget: {packets_per_second: 200, packets_burst: 400, openvpn_per_minute: 200, tcp_per_minute: 600, tls_per_minute: 200, l2tp_per_minute: 60, half_open_interval: 35s}
+egress: {second: {source: 192.0.2.11}}
+pairs: {twin: {a: default, b: second}}
+budget: {packets_per_second: 300, packets_burst: 400, openvpn_per_minute: 200, tcp_per_minute: 600, tls_per_minute: 200, l2tp_per_minute: 60, half_open_interval: 35s}
 targets:
   hq:
     address: 203.0.113.10
+    egress: [default, second]
     ike: {proposals: [aes256-sha256-modp2048]}
     tls: {server_name: vpn.example.test, ca_file: STATE/pki/ca.crt}
     l2tp: {behind_ipsec: true}
@@ -39,6 +42,11 @@ targets:
       tls: {interval: 1s}
       old: {kind: tls, port: 8443, interval: 1s}
       l2tp: {interval: 1s}
+      trace: {interval: 10s, full_interval: 60s}
+  oneway:
+    address: 203.0.113.12
+    egress: [default, second]
+    probes: {icmp: {}}
   yardstick:
     address: \"2001:db8:3::10\"
     probes: {icmp: {}}
@@ -166,9 +174,12 @@ fn every_query_gives_data_with_and_without_native_histograms() {
         "table inet silent",
         "chain inet silent input { type filter hook input priority 0 ; }",
         "rule inet silent input udp dport 1701 drop",
+        // One of two ways does not lead to one of the targets.
+        "rule inet silent input ip daddr 203.0.113.12 ip saddr 192.0.2.11 drop",
     ] {
         lab.script(&format!("exec conc nft add {words}"));
     }
+    lab.script("exec client ip addr add 192.0.2.11/24 dev eth0");
     psk(&lab);
     let mut daemon = lab.serve(CONFIG);
     daemon.ready();
@@ -201,6 +212,21 @@ fn every_query_gives_data_with_and_without_native_histograms() {
     daemon.request("POST", "/-/reload").unwrap();
     until("the session is up", 60, || daemon.metrics().sum("vpnprobe_session_up", &[]) == Some(1.0));
     sleep(6);
+    // The first router answers from another address: another one has taken its place.
+    // A trace that waits for a silent hop takes longer than a request may.
+    let trace =
+        || daemon.request("GET", "/probe?target=hq&module=trace").is_ok_and(|(status, _)| status == 200);
+    let mut traced = 0;
+    until("the path is well known", 120, || {
+        traced += u32::from(trace());
+        traced >= 30
+    });
+    lab.script("exec r1 ip addr add 192.0.2.77/24 dev lan");
+    lab.script("exec r1 ip route replace 192.0.2.0/24 dev lan scope link src 192.0.2.77");
+    let changes = || daemon.metrics().sum("vpnprobe_path_changes_total", &["target=\"hq\""]);
+    until("the path has changed", 30, || trace() && changes().is_some_and(|changes| changes > 0.0));
+    until("the MTU is known", 60, || daemon.metrics().sum("vpnprobe_path_mtu_bytes", &[]).is_some());
+    sleep(3);
     // And then the line goes.
     lab.script("fault drop");
     until("everything is down", 40, || up(&daemon, "hq", "down") && up(&daemon, "branch", "down"));

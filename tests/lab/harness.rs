@@ -10,7 +10,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -49,13 +49,18 @@ impl Lab {
         Self::new(&format!("up {routers}"))
     }
 
+    /// The same over cables whose length `lab.sh wire` sets.
+    pub fn wired(routers: u8) -> Self {
+        Self::new(&format!("up {routers} wired"))
+    }
+
     fn new(up: &str) -> Self {
-        static NEXT: AtomicU8 = AtomicU8::new(b'a');
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
         assert!(rustix::process::geteuid().is_root(), "the lab needs root: run tests/run.sh");
-        let letter = NEXT.fetch_add(1, Ordering::Relaxed);
-        // Letters come round again: far more labs than run at once.
-        let letter = char::from(b'a' + (letter.wrapping_sub(b'a')) % 26);
-        let name = format!("v{}{letter}", std::process::id());
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        // One lab may stand while all the others come and go, in this process: a letter would come round.
+        let letter = |at: usize| char::from(b"abcdefghijklmnopqrstuvwxyz"[at % 26]);
+        let name = format!("v{}{}{}", std::process::id(), letter(number / 26), letter(number));
         let state = std::env::temp_dir().join("vpnprobe-lab").join(&name);
         let lab = Self { name, state };
         lab.script(up);
@@ -179,15 +184,25 @@ impl Lab {
 
     /// The same in another namespace, started through another program (`setpriv …`).
     pub fn serve_as(&self, role: &'static str, through: &[&str], yaml: &str) -> Daemon<'_> {
+        self.serve_with(role, through, &[], yaml)
+    }
+
+    /// The same with more arguments.
+    pub fn serve_with(&self, role: &'static str, through: &[&str], more: &[&str], yaml: &str) -> Daemon<'_> {
         let config = self.config("serve.yml", yaml);
         let log = File::create(self.path("serve.log")).unwrap();
         let mut words: Vec<&str> = through.to_vec();
         words.push(VPNPROBE);
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &format!("{}-{role}", self.name)]).args(words);
-        command.arg("serve").arg("--config.file").arg(&config).args(["--web.listen-address", WEB]);
+        command.arg("serve").arg("--config.file").arg(&config).args(["--web.listen-address", WEB]).args(more);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        Daemon { lab: self, role, started: Instant::now(), child: command.spawn().unwrap() }
+        self.attach(role, command.spawn().unwrap())
+    }
+
+    /// A daemon that was started by hand.
+    pub fn attach(&self, role: &'static str, child: Child) -> Daemon<'_> {
+        Daemon { lab: self, role, started: Instant::now(), child }
     }
 }
 

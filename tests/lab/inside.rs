@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{CONC, Lab};
+use crate::harness::{CONC, Lab, until};
 use crate::ways::Way;
 
 const PAGE: &str = "    http: {host: vpn.example.test, ca_file: STATE/pki/ca.crt}\n";
@@ -36,6 +36,10 @@ fn pages() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // Without a configuration there is no private authority to trust.
+    let bare = lab.check(&[CONC[0], "--probe", "http"]);
+    bare.says(&["icmp answered", "http answered cert_untrusted"]);
+    assert_eq!(bare.step("ports"), "failed cert_untrusted");
 }
 
 #[test]
@@ -45,6 +49,11 @@ fn remote_desktop() {
     let check = lab.check_probe(CONC[0], "rdp", "", "");
     assert_eq!(details(&check)["security"], "tls", "{:#}", details(&check));
     assert_eq!(details(&check)["subject"], "CN=server, O=Lab");
+    // Without a configuration, too.
+    let bare = lab.check(&[CONC[0], "--probe", "rdp"]);
+    bare.says(&["icmp answered", "rdp answered"]);
+    assert_eq!((bare.verdict(), bare.step("ports")), ("ok", "ok".to_owned()));
+    lab.check(&[CONC[0], "--probe", "rdp:3390"]).says(&["icmp answered", "rdp refused connection_refused"]);
     let trusted = "    rdp: {server_name: vpn.example.test, ca_file: STATE/pki/ca.crt}\n";
     let check = lab.check_probe(CONC[0], "rdp", "", trusted);
     check.says(&["rdp answered"]);
@@ -64,6 +73,7 @@ fn binding() {
     let way = Way { start: "coturn", server: "coturn", kind: "stun", packets: "udp dport 3478", ..Way::UDP };
     let lab = way.walk();
     let check = lab.check_probe(CONC[0], "stun", "", "");
+    lab.check(&[CONC[0], "--probe", "stun"]).says(&["icmp answered", "stun answered"]);
     let mapped = details(&check)["mapped_address"].as_str().unwrap_or_default().to_owned();
     assert!(mapped.starts_with("192.0.2.10:"), "{:#}", details(&check));
     assert_eq!(details(&check)["nat"], false);
@@ -181,4 +191,58 @@ fn wireguard() {
     lab.check_probe(CONC[0], "wireguard", "", &good).says(&["wireguard answered"]);
     lab.script("stop wireguard");
     lab.check_probe(CONC[0], "wireguard", "", "").says(&["wireguard refused port_unreachable"]);
+}
+
+const OFFICE: &str = "\
+defaults: {interval: 2s, timeout: 1s}
+egress: {office: {interface: ovpn-client}}
+targets:
+  hq:
+    address: 203.0.113.10
+    vpn: [openvpn]
+    probes: {openvpn_tcp: {enabled: false}, trace: {enabled: false}}
+    inside:
+      egress: office
+      dns: [10.20.0.53]
+      names: [inside.example.test]
+      hosts: [\"tcp://10.20.0.80:80\"]
+      interval: 5s
+";
+
+/// The daemon asks inside as `check` does: what ends there is a failed step, and a tunnel that is not up is
+/// no fault of what is behind it.
+#[test]
+fn the_daemon_asks_inside() {
+    const CONNECT: &str = "start openvpn_client";
+    const ROUTE: &str = "exec client ip route add 10.20.0.0/16 dev ovpn-client";
+    let lab = Lab::up();
+    for words in
+        ["office", "start openvpn udp plain", "start inside/unbound", "start inside/nginx", CONNECT, ROUTE]
+    {
+        lab.script(words);
+    }
+    let mut daemon = lab.serve(OFFICE);
+    daemon.ready();
+    let is = |step: &str, status: &str| {
+        let labels = [&*format!("step=\"{step}\""), &*format!("status=\"{status}\"")];
+        daemon.metrics().sum("vpnprobe_step_status", &labels) == Some(1.0)
+    };
+    let both = |names: &str, hosts: &str| {
+        until(&format!("names {names}, hosts {hosts}"), 40, || {
+            is("inside_names", names) && is("inside_hosts", hosts)
+        });
+    };
+    both("ok", "ok");
+    lab.script("stop inside_unbound");
+    both("failed", "ok");
+    lab.script("start inside/unbound");
+    both("ok", "ok");
+    lab.script("stop openvpn_client");
+    both("unknown", "unknown");
+    lab.script(CONNECT);
+    lab.script(ROUTE);
+    both("ok", "ok");
+    let status = daemon.request("GET", "/api/v1/status").unwrap().1;
+    assert!(status.contains("dns://10.20.0.53/inside.example.test"), "{status}");
+    daemon.stop();
 }

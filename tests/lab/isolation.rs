@@ -30,7 +30,7 @@ targets:
 ";
 
 /// What a peer does with a connection, until it is told to stop.
-type Manner = fn(TcpStream, &AtomicBool) -> std::io::Result<()>;
+pub type Manner = fn(TcpStream, &AtomicBool) -> std::io::Result<()>;
 
 #[test]
 fn bad_targets_delay_no_other() {
@@ -79,12 +79,18 @@ fn bad_targets_delay_no_other() {
 
 /// Servers of a few lines each; they end with this value.
 #[derive(Default)]
-struct Peers {
+pub struct Peers {
     stop: Arc<AtomicBool>,
 }
 
 impl Peers {
-    fn tcp(&self, lab: &Lab, role: &str, address: &str, manner: Manner) {
+    /// What ends them.
+    pub fn stop(&self) -> &Arc<AtomicBool> {
+        &self.stop
+    }
+
+    /// Something that takes connections.
+    pub fn tcp(&self, lab: &Lab, role: &str, address: &str, manner: Manner) {
         let listener = lab.within(role, || TcpListener::bind(address).unwrap());
         listener.set_nonblocking(true).unwrap();
         let stop = Arc::clone(&self.stop);

@@ -13,14 +13,18 @@
 # No interface of the host is linked to them: no packet leaves the machine, no port of the host is taken.
 # Each lab has a name of its own and so its own namespaces; two at a time suit two cores.
 #
-# usage: LAB=NAME lab.sh up [ROUTERS] | down | status
+# usage: LAB=NAME lab.sh up [ROUTERS [wired]] | down | status
 #        LAB=NAME lab.sh start [inside/]SERVER [OPTION...]     servers and options: see servers.sh
 #        LAB=NAME lab.sh stop | freeze | thaw SERVER
 #        LAB=NAME lab.sh fault drop | reset | port | admin MATCH...    e.g. fault drop udp dport 500
 #        LAB=NAME lab.sh diamond K                    a router rKb beside rK, and balancing by flow over both
 #        LAB=NAME lab.sh office                       a namespace `inside` behind conc, where inside/SERVERs run:
 #                                                     10.20.0.80 (web), .53 (resolver), .33 (desktop), fd00:20::/64
+#        LAB=NAME lab.sh nat FIRST-LAST               r1 hides 192.0.2.10 behind 198.51.100.1 and these UDP ports; what
+#                                                     it had translated before is forgotten
 #        LAB=NAME lab.sh clear                        takes all faults away
+#        LAB=NAME lab.sh wire MILLISECONDS...         one way, of each cable from the client on; the last figure
+#                                                     is for all that follow (a lab that is wired; see wire.py)
 #        LAB=NAME lab.sh resolver ADDRESS             what commands run in the client find as resolv.conf
 #        LAB=NAME lab.sh exec ROLE COMMAND...
 #        lab.sh sweep                                 removes labs of tests that were killed
@@ -55,6 +59,7 @@ roles() {
     ROLES=(client conc void)
     for ((k = 1; k <= last; k++)); do ROLES+=("r$k"); done
     [[ ! -e $STATE/office ]] || ROLES+=(inside)
+    [[ ! -e $STATE/wires ]] || ROLES+=(wire)
     [[ ! -e $STATE/diamonds ]] || while read -r k; do ROLES+=("r${k}b"); done <"$STATE/diamonds"
 }
 
@@ -63,6 +68,7 @@ up() {
     ((${#LAB} <= 10)) || die "a lab's name has at most 10 characters"
     mkdir -p "$STATE"
     echo "$last" >"$STATE/routers"
+    [[ ${2:-} != wired ]] || : >"$STATE/wires"
     roles
     chmod 755 "$STATE" # servers that drop their rights must get in
     for role in "${ROLES[@]}"; do
@@ -92,6 +98,10 @@ up() {
         route r1 2001:db8:3::/64 2001:db8:2::2
         route r2 192.0.2.0/24 198.51.100.1
         route r2 2001:db8:1::/64 2001:db8:2::1
+    fi
+    if [[ -e $STATE/wires ]]; then
+        spawn wire wire python3 "$HERE/wire.py" "$STATE/wires" "$STATE/stamps"
+        ready wire grep -q carrying "$STATE/wire.log"
     fi
     # IPv6 waits for the carrier, which the kernel reports up to a second late.
     until_ok 5 in_ns client ping -qc1 -W1 "$CONC6" || die "the network does not come up"
@@ -150,9 +160,35 @@ office() {
 
 # cable ROLE DEVICE ADDRESS4 ADDRESS6 ROLE DEVICE ADDRESS4 ADDRESS6: a link, made inside the namespaces
 cable() {
-    ip -n "$LAB-$1" link add "$2" type veth peer name "$6" netns "$LAB-$5"
+    if [[ -e $STATE/wires ]]; then
+        # In two pieces, and what joins them is wire.py.
+        local wire
+        wire=w$(($(wc -l <"$STATE/wires") + 1))
+        echo "$wire 0" >>"$STATE/wires"
+        ip -n "$LAB-$1" link add "$2" type veth peer name "${wire}a" netns "$LAB-wire"
+        ip -n "$LAB-$5" link add "$6" type veth peer name "${wire}b" netns "$LAB-wire"
+        in_ns wire sysctl -qw "net.ipv6.conf.${wire}a.disable_ipv6=1" "net.ipv6.conf.${wire}b.disable_ipv6=1"
+        ip -n "$LAB-wire" link set "${wire}a" up
+        ip -n "$LAB-wire" link set "${wire}b" up
+    else
+        ip -n "$LAB-$1" link add "$2" type veth peer name "$6" netns "$LAB-$5"
+    fi
     plug "$1" "$2" "$3" "$4"
     plug "$5" "$6" "$7" "$8"
+}
+
+# wire MILLISECONDS...: how long each cable is, from the client on
+wire() {
+    local n=0 count delay=0
+    count=$(wc -l <"$STATE/wires")
+    for ((n = 1; n <= count; n++)); do
+        delay=${1:-$delay}
+        shift || true
+        echo "w$n $delay"
+    done >"$STATE/wires.new"
+    mv "$STATE/wires.new" "$STATE/wires"
+    kill -HUP "$(pid wire)"
+    sleep 0.2 # it looks at the signal at least this often
 }
 
 plug() { # ROLE DEVICE ADDRESS...
@@ -194,10 +230,10 @@ empty() { # nothing runs in any namespace of the lab
     done
 }
 
-# The tests name their labs v<pid><letter>: a lab whose test is gone was left behind.
+# The tests name their labs v<pid><letters>: a lab whose test is gone was left behind.
 sweep() {
     local name
-    for name in $(ip netns list | sed -nE 's/^(v[0-9]+[a-z])-client( .*)?$/\1/p'); do
+    for name in $(ip netns list | sed -nE 's/^(v[0-9]+[a-z]+)-client( .*)?$/\1/p'); do
         [[ -d /proc/${name//[a-z]/} ]] || LAB=$name "$0" down
     done
 }
@@ -227,6 +263,17 @@ add table inet fault
 add chain inet fault forward { type filter hook forward priority 0; }
 add rule inet fault forward $* counter $verdict
 NFT
+}
+
+nat() {
+    in_ns r1 nft -f - <<NFT
+add table ip nat
+delete table ip nat
+add table ip nat
+add chain ip nat out { type nat hook postrouting priority srcnat; }
+add rule ip nat out oifname wan ip saddr 192.0.2.10 meta l4proto udp snat to 198.51.100.1:$1
+NFT
+    in_ns r1 conntrack -F 2>/dev/null
 }
 
 clear_faults() { in_ns r1 nft "add table inet fault; delete table inet fault"; }
@@ -296,7 +343,7 @@ verb=${1:-}; shift || true
 [[ $verb == sweep ]] || : "${LAB:?the name of the lab}"
 STATE=${LAB_STATE:-${TMPDIR:-/tmp}/vpnprobe-lab/${LAB:-}}
 case $verb in
-    up | diamond | office | down | sweep | status | stop | resolver) "$verb" "$@" ;;
+    up | diamond | office | wire | down | sweep | status | stop | resolver) "$verb" "$@" ;;
     start)
         server=$1; shift
         case $server in
@@ -306,7 +353,7 @@ case $verb in
         "start_${server#inside/}" "$@" ;;
     freeze) freeze "$1" STOP ;;
     thaw) freeze "$1" CONT ;;
-    fault) fault "$@" ;;
+    fault | nat) "$verb" "$@" ;;
     clear) clear_faults ;;
     exec) in_ns "$@" ;;
     vici | swan) "$verb" "$@" ;;

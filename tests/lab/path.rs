@@ -15,12 +15,14 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::harness::{CONC, Lab, both};
 
 const VPNPROBE: &str = env!("CARGO_BIN_EXE_vpnprobe");
-const ROUTERS: u8 = 8;
+/// Routers of the chain.
+pub const ROUTERS: u8 = 8;
 
 /// What `vpnprobe trace` said, run without any right.
-struct Path(Value);
+pub struct Path(pub Value);
 
-fn trace(lab: &Lab, arguments: &[&str]) -> Path {
+/// Runs one, with what it is to be told.
+pub fn trace(lab: &Lab, arguments: &[&str]) -> Path {
     let mut command = lab.command("client", "setpriv");
     command.args(["--bounding-set=-all", "--inh-caps=-all", VPNPROBE, "trace"]);
     let output = command.args(arguments).args(["--format", "json"]).output().unwrap();
@@ -30,38 +32,40 @@ fn trace(lab: &Lab, arguments: &[&str]) -> Path {
 
 impl Path {
     /// The address of each hop; a silent one is `*`.
-    fn hops(&self) -> Vec<String> {
+    pub fn hops(&self) -> Vec<String> {
         let hops = self.0["path"]["hops"].as_array().unwrap_or_else(|| panic!("{:#}", self.0));
         let address = |hop: &Value| hop["answers"][0]["address"].as_str().unwrap_or("*").to_owned();
         hops.iter().map(address).collect()
     }
 
-    fn took(&self) -> Duration {
+    /// From the first packet to the last answer.
+    pub fn took(&self) -> Duration {
         Duration::from_secs_f64(self.0["path"]["took_seconds"].as_f64().unwrap())
     }
 
     /// Packets that passed the end of the path.
-    fn beyond(&self) -> u64 {
+    pub fn beyond(&self) -> u64 {
         let hops = self.0["path"]["hops"].as_array().unwrap();
         let asked: u64 = hops.iter().map(|hop| hop["asked"].as_u64().unwrap()).sum();
         self.0["path"]["packets"].as_u64().unwrap() - asked
     }
 
     /// The round trips of all hops, one after the other.
-    fn all(&self) -> Duration {
+    pub fn all(&self) -> Duration {
         let hops = self.0["path"]["hops"].as_array().unwrap();
         let all: f64 = hops.iter().map(|hop| hop["answers"][0]["rtt_seconds"].as_f64().unwrap()).sum();
         Duration::from_secs_f64(all)
     }
 
-    fn rtt(&self) -> Duration {
+    /// The round trip to the end.
+    pub fn rtt(&self) -> Duration {
         let hops = self.0["path"]["hops"].as_array().unwrap();
         Duration::from_secs_f64(hops.last().unwrap()["answers"][0]["rtt_seconds"].as_f64().unwrap())
     }
 }
 
 /// The chain from the client to the concentrator.
-fn chain(v6: bool) -> Vec<String> {
+pub fn chain(v6: bool) -> Vec<String> {
     let hop = |k: u8| match (k, v6) {
         (1, false) => "192.0.2.1".to_owned(),
         (1, true) => "2001:db8:1::1".to_owned(),
@@ -84,7 +88,7 @@ fn ping_sockets(lab: &Lab) {
 }
 
 /// Something that takes TCP connections at the concentrator.
-fn listener(lab: &Lab, port: u16) -> TcpListener {
+pub fn listener(lab: &Lab, port: u16) -> TcpListener {
     lab.within("conc", || TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).unwrap())
 }
 
@@ -107,13 +111,14 @@ fn services_with_state_get_one_packet() {
 
 /// Makes a router quote no more than RFC 792 asks for: the header and eight bytes. The kernel's own,
 /// longer answers are dropped, and shorter ones sent in their place.
-struct Little {
+pub struct Little {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Little {
-    fn at(lab: &Lab, router: &str) -> Self {
+    /// From now on, until it is dropped.
+    pub fn at(lab: &Lab, router: &str) -> Self {
         for words in [
             "add table ip little",
             "add chain ip little output { type filter hook output priority 0 ; }",

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154
 # The servers of the lab; sourced by lab.sh. A start returns when the server answers. Names for stop,
 # freeze and thaw are swan_client, openvpn_client, strongswan, openvpn_udp, openvpn_tcp, xl2tpd, ocserv, nginx, unbound,
-# xrdp, coturn, sstpd, softether, wireguard.
+# xrdp, coturn, coturn_rfc5780, coturn_alone, sstpd, softether, wireguard.
 #
 #   strongswan [PROPOSALS [CHILDLESS [ESP [PEER [KEY]]]]]
 #                                           IKEv1 and IKEv2 on UDP 500, 4500, both families; pre-shared key
@@ -21,6 +21,9 @@
 #   wireguard                               wireguard-go on UDP 51820, both families, with one peer; keys in
 #                                           $STATE/wireguard: server.pub, client.key, wrong.key, psk
 #   coturn                                  STUN on UDP 3478, both families
+#   coturn_rfc5780                          the same on the addresses .11 and .12: who has two answers to other
+#                                           ports, too
+#   coturn_alone                            the same on .13 only: it does not
 #   unbound [WITHOUT]                       without that name below example.test; captive: any name there
 #                                           has the same outside address;
 #                                           DNS on UDP and TCP 53, both families; names: see records
@@ -444,13 +447,22 @@ start_wireguard() {
     ready wireguard listening conc udp 51820
 }
 
-start_coturn() {
-    local dir=$STATE/coturn
+start_coturn() { turn coturn "$CONC" "$CONC6"; }
+
+start_coturn_rfc5780() { turn coturn_rfc5780 203.0.113.11 203.0.113.12 2001:db8:3::11 2001:db8:3::12; }
+
+start_coturn_alone() { turn coturn_alone 203.0.113.13; }
+
+turn() { # NAME ADDRESS...
+    local name=$1 dir=$STATE/$1 address addresses=(); shift
     mkdir -p "$dir"
-    spawn coturn conc turnserver -n --stun-only --no-tls --no-dtls --no-cli --simple-log --log-file stdout \
-        --pidfile "$dir/pid" --userdb "$dir/db" -L "$CONC" -L "$CONC6"
-    ready coturn listening conc udp 3478
+    for address in "$@"; do addresses+=(-L "$address"); done
+    spawn "$name" conc turnserver -n --stun-only --no-tls --no-dtls --no-cli --simple-log --log-file stdout \
+        --pidfile "$dir/pid" --userdb "$dir/db" "${addresses[@]}"
+    ready "$name" bound "$1:3478"
 }
+
+bound() { [[ $(in_ns conc ss -Hlnu src "$1") ]]; } # ADDRESS:PORT
 
 start_unbound() {
     local without=${1:-} dir=$STATE/${NAMED}unbound

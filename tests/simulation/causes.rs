@@ -1,6 +1,7 @@
 //! Causes against labelled faults: a fleet, a fault drawn for it, and what the incident says it was.
 //!
-//! The truth is which packets the fault took; the judgement sees samples only.
+//! The truth is which packets the fault took, and whether the path turned with it; the judgement sees
+//! samples and traces only.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -8,10 +9,11 @@ use std::time::Duration;
 use vpnprobe::detect::dpd::built_in;
 use vpnprobe::detect::flap::Damping;
 use vpnprobe::detect::incident::Cause;
-use vpnprobe::detect::{About, Bearing, Collector, Found, Input, Placed, Stage};
+use vpnprobe::detect::{About, Bearing, Collector, Found, Input, Placed, Stage, Transition};
 use vpnprobe::sample::{Carrier, Outcome, Reason, Report, Sample, SeriesId};
 use vpnprobe::time::{Timestamp, WallTime};
 
+use super::paths::Paths;
 use super::traces::{Background, Link, Plan, Random, seconds};
 
 /// What is counted.
@@ -28,10 +30,10 @@ pub struct Judged {
 }
 
 /// Whether a fault takes a series.
-type Hit = fn(&About) -> bool;
+pub type Hit = fn(&About) -> bool;
 
 /// The faults, and which series of the fleet each takes; the first target is the one that is asked.
-const FAULTS: [(Cause, Hit); 9] = [
+const FAULTS: [(Cause, Hit); 11] = [
     (Cause::OwnLine, |_| true),
     (Cause::Box, |about| about.target == "t0"),
     (Cause::OneMember, |about| about.target == "t0" && about.member == 2),
@@ -41,6 +43,9 @@ const FAULTS: [(Cause, Hit); 9] = [
     (Cause::Services, |about| about.target == "t0" && about.carrier != Carrier::Icmp),
     (Cause::OneService, |about| about.target == "t0" && about.port == 1194),
     (Cause::ServiceStopped, |about| about.target == "t0" && about.port == 1194),
+    // As likely as the box, which is its twin.
+    (Cause::PathChanged, |about| about.target == "t0"),
+    (Cause::Box, |about| about.target == "t0"),
 ];
 
 fn fleet(random: &mut Random, truth: Cause) -> Vec<Placed> {
@@ -57,6 +62,7 @@ fn fleet(random: &mut Random, truth: Cause) -> Vec<Placed> {
                 ("ike_natt", Carrier::Udp, 4500, fast),
                 ("openvpn_udp", Carrier::Udp, 1194, 10),
                 ("tls", Carrier::Tcp, 443, slow),
+                ("trace", Carrier::Udp, 500, random.pick(&[10, 30, 60, 60])),
             ];
             for (kind, carrier, port, interval) in probes {
                 let about = About {
@@ -117,6 +123,7 @@ fn once(random: &mut Random, truth: Cause, hit: Hit) -> Option<Cause> {
     let mut collector = Collector::new();
     let mut found = Vec::new();
     let mut samples = Vec::new();
+    let mut paths = Paths::drawn(random, truth, (begin, end), hit);
     for (placed, series) in fleet.iter().zip(0..) {
         let series = SeriesId(series);
         collector.take(Input::Place { series, placed, now: Timestamp::ZERO }, &mut found);
@@ -140,17 +147,45 @@ fn once(random: &mut Random, truth: Cause, hit: Hit) -> Option<Cause> {
     }
     samples.sort_by_key(|sample| (sample.done, sample.series));
     let mut told = None;
+    // Traces that are asked for, and the thorough one of an outage.
+    let mut asked: Vec<(Timestamp, SeriesId)> = Vec::new();
     for sample in samples {
+        asked.sort_unstable();
+        while asked.first().is_some_and(|(at, _)| *at <= sample.done) {
+            let (at, series) = asked.remove(0);
+            if let Some(sight) = paths.trace(series, &fleet[series.0 as usize].about, at) {
+                collector.take(Input::Path { series, sight }, &mut found);
+            }
+        }
+        if fleet[sample.series.0 as usize].about.kind == "trace"
+            && let Some(sight) =
+                paths.trace(sample.series, &fleet[sample.series.0 as usize].about, sample.done)
+        {
+            collector.take(Input::Path { series: sample.series, sight }, &mut found);
+        }
         while collector.deadline() <= sample.done {
             let wall = WallTime::from_unix_secs(1_795_305_600).after(sample.done.since(Timestamp::ZERO));
             collector.take(Input::Tick { now: sample.done, wall }, &mut found);
         }
         collector.take(Input::Sample(&sample, Bearing::Target), &mut found);
         for found in found.drain(..) {
-            if let Found::Incident(Stage::Decided, incident) = found
-                && incident.target == "t0"
-            {
-                told = told.or(incident.cause);
+            match found {
+                Found::Incident(Stage::Decided, incident) if incident.target == "t0" => {
+                    told = told.or(incident.cause);
+                }
+                Found::Wanted(series) => asked.push((sample.done + Duration::from_millis(200), series)),
+                Found::Transition(series, Transition::OutageBegan { .. }) => {
+                    let about = &fleet[series.0 as usize].about;
+                    let tracer = fleet.iter().position(|placed| {
+                        placed.about.kind == "trace"
+                            && (&placed.about.target, placed.about.member) == (&about.target, about.member)
+                    });
+                    let tracer = SeriesId(u32::try_from(tracer.unwrap()).unwrap());
+                    if !asked.iter().any(|(_, series)| *series == tracer) {
+                        asked.push((sample.done + Duration::from_secs(1), tracer));
+                    }
+                }
+                _ => {}
             }
         }
     }

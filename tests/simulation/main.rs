@@ -8,6 +8,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod causes;
+mod paths;
+mod soak;
 mod traces;
 
 use std::time::{Duration, Instant};

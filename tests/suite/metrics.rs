@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use vpnprobe::detect::binding::Lifetime;
 use vpnprobe::detect::flap::Damping;
 use vpnprobe::detect::liveness::State;
 use vpnprobe::detect::loss::{LossRun, LossWindow};
@@ -26,7 +27,7 @@ impl Clock for Stopped {
     }
 }
 
-/// Two series, each counter and histogram of which has moved.
+/// Three series, each counter and histogram of which has moved.
 fn fill(registry: &Registry) {
     let buckets = [0.005, 0.05, 0.5, 2.0];
     let key = |target: &str, probe: &str| SeriesKey {
@@ -77,6 +78,12 @@ fn fill(registry: &Registry) {
     tls.record(&sample(true, report));
     tls.record(&sample(false, Report::new(Outcome::Unsent(Fault::Budget))));
     tls.set_up(Some(false));
+
+    let stun = registry.series(key("hq", "stun"), Kind::named("stun").unwrap(), &buckets);
+    let nat = stun.nat().unwrap();
+    nat.changed();
+    let bound = |secs| Some(Duration::from_secs(secs));
+    nat.set_lifetime(Lifetime { at_least: bound(27), at_most: bound(31) }, None);
 
     registry.target("hq").set_state(State::Up);
     registry.target("osaka").set_state(State::Degraded);

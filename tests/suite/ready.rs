@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::service::{Daemon, RIGHT, folder};
+
 fn vpnprobe(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_vpnprobe")).args(arguments).stdin(Stdio::null()).output().unwrap()
 }
@@ -163,6 +165,58 @@ fn another_server_is_no_daemon() {
         });
         let output = ready(&url, &["--people", "10", "--profile", "audio", "--format", "json"]);
         server.join().unwrap();
+        let found = document(&output);
+        assert!(found["daemon"]["error"].as_str().unwrap().contains(error), "{found:#}");
+        assert_eq!(output.status.code(), Some(3));
+    }
+}
+
+/// The daemon's own TLS and passwords, with a certificate of its own making.
+#[test]
+fn a_daemon_behind_tls_and_a_password_is_asked() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let config = "targets: {here: {address: 127.0.0.1, capacity: {down: 1Gbps, up: 1Gbps, max_sessions: 100, protocol: ipsec_natt}, probes: {icmp: {interval: 100ms}}}}\n";
+    std::fs::write(at("vpnprobe.yml"), config).unwrap();
+    let web =
+        "tls_server_config: {cert_file: server.crt, key_file: server.key}\nbasic_auth_users: {ops: 'HASH'}\n";
+    std::fs::write(at("web.yml"), web.replace("HASH", RIGHT)).unwrap();
+    std::fs::write(at("right"), "right\n").unwrap();
+    std::fs::write(at("wrong"), "wrong\n").unwrap();
+    let daemon = Daemon::start(folder.path(), &["--web.config.file", &at("web.yml")]);
+    let url = format!("https://localhost:{}", daemon.port());
+    let ask = |more: &[&str]| {
+        let usual = [
+            "ready",
+            "--people",
+            "3",
+            "--profile",
+            "audio",
+            "--format",
+            "json",
+            "--config.file",
+            &at("vpnprobe.yml"),
+        ];
+        vpnprobe(&[&usual[..], more].concat())
+    };
+    let file = [at("server.crt"), at("right"), at("wrong")];
+    let [ca, right, wrong] = file.each_ref().map(String::as_str);
+    let login =
+        |password| ["--url", &url, "--url.ca-file", ca, "--url.user", "ops", "--url.password-file", password];
+    let found = document(&ask(&login(right)));
+    assert_eq!((&found["daemon"]["url"], &found["daemon"]["answered"]), (&url.as_str().into(), &true.into()));
+    assert!(found["checks"].as_array().unwrap().iter().any(|check| check["check"] == "state"), "{found:#}");
+    let plain = url.replace("https", "http");
+    for (more, error) in [
+        (&login(wrong)[..], "asks for a name and a password"),
+        (&login(right)[..4], "asks for a name and a password"),
+        (&["--url", &url, "--url.user", "ops", "--url.password-file", right], "not who it should be"),
+        (
+            &["--url", &plain, "--url.user", "ops", "--url.password-file", right],
+            "does not answer as a daemon does",
+        ),
+    ] {
+        let output = ask(more);
         let found = document(&output);
         assert!(found["daemon"]["error"].as_str().unwrap().contains(error), "{found:#}");
         assert_eq!(output.status.code(), Some(3));

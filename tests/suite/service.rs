@@ -9,16 +9,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use nix::unistd::Pid;
 use vpnprobe::export::client::{self, Access, Url};
 use vpnprobe::export::http::Guard;
 use vpnprobe::net::sandbox;
 
 const VPNPROBE: &str = env!("CARGO_BIN_EXE_vpnprobe");
 /// bcrypt of "right", cost 4.
-const RIGHT: &str = "$2b$04$cByGL0VMgM.VOy9xldCFMuiLd6DjvCcNirUHmU7NPIG/WQfOKYWpK";
+pub const RIGHT: &str = "$2b$04$cByGL0VMgM.VOy9xldCFMuiLd6DjvCcNirUHmU7NPIG/WQfOKYWpK";
 
 /// A folder with a configuration, and a certificate and key in `name.crt` and `name.key`.
-fn folder() -> tempfile::TempDir {
+pub fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let config = "targets: {here: {address: 127.0.0.1, probes: {icmp: {interval: 100ms}}}}\n";
     fs::write(folder.path().join("vpnprobe.yml"), config).unwrap();
@@ -26,7 +27,7 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-fn certificate(folder: &Path, name: &str) {
+pub fn certificate(folder: &Path, name: &str) {
     let (crt, key) = (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key")));
     let made = Command::new("openssl")
         .args([
@@ -50,14 +51,15 @@ fn certificate(folder: &Path, name: &str) {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
-struct Daemon {
-    child: Child,
-    port: u16,
+/// A daemon in a folder, whose `vpnprobe.yml` it runs with.
+pub struct Daemon {
+    pub child: Child,
+    pub port: u16,
     log: PathBuf,
 }
 
 impl Daemon {
-    fn start(folder: &Path, more: &[&str]) -> Self {
+    pub fn start(folder: &Path, more: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = folder.join("log");
         let child = Command::new(VPNPROBE)
@@ -81,11 +83,19 @@ impl Daemon {
         panic!("does not listen: {}", daemon.log());
     }
 
-    fn log(&self) -> String {
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().try_into().unwrap())
+    }
+
+    pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
 
-    fn get(&self, scheme: &str, access: &Access, path: &str) -> Result<String, String> {
+    pub fn get(&self, scheme: &str, access: &Access, path: &str) -> Result<String, String> {
         let url: Url = format!("{scheme}://localhost:{}", self.port).parse().unwrap();
         client::get(&url, access, path).map(|body| String::from_utf8(body).unwrap())
     }

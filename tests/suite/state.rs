@@ -13,6 +13,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use vpnprobe::journal::{Files, Reader};
 use vpnprobe::net::clock::SystemClock;
 use vpnprobe::store::{Snapshot, state};
 use vpnprobe::time::{Clock as _, Timestamp};
@@ -72,9 +73,14 @@ struct Daemon {
 
 impl Daemon {
     fn start(config: &Path) -> Self {
+        Self::start_with(config, &[])
+    }
+
+    fn start_with(config: &Path, more: &[&std::ffi::OsStr]) -> Self {
         let mut child = program()
             .args(["serve", "--web.listen-address", "127.0.0.1:0", "--config.file"])
             .arg(config)
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -287,6 +293,85 @@ fn a_kill_at_any_moment_leaves_whole_files() {
     assert!(state_of(&bench.state()).is_some());
     let log = Daemon::start(&bench.config()).end(Signal::SIGTERM);
     assert!(log.contains("going on with what was known of 1 series"), "{log}");
+}
+
+/// Killed at random moments while incidents begin and end, again and again: what is on the disk can be read
+/// each time, and the next start says what is lost. Twenty times, or two hundred in a long run.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "how long a start takes is printed for people")]
+fn killed_again_and_again() {
+    let kills = if std::env::var_os("VPNPROBE_LONG").is_some_and(|long| !long.is_empty()) { 200 } else { 20 };
+    let bench = Bench::new();
+    let yaml = std::fs::read_to_string(bench.config()).unwrap();
+    // A session that is surely gone after a second of silence: incidents all the time.
+    let yaml = yaml.replace("[cisco_asa]", "[hasty]").replace("500ms", "100ms").replace("300ms", "100ms")
+        + "dpd_profiles: {hasty: {idle: 300ms, retry: 200ms, tries: 3}}\n";
+    std::fs::write(bench.config(), yaml).unwrap();
+    let journal = bench.directory.path().join("journal");
+    let mut random = kills_seed();
+    println!("seed {random}");
+    let (mut said, mut lost, mut saved, mut stood, mut torn, mut slowest) = (0, 0, 0, 0, 0, Duration::ZERO);
+    for n in 0..kills {
+        let begun = std::time::Instant::now();
+        let daemon = Daemon::start_with(&bench.config(), &["--journal".as_ref(), journal.as_os_str()]);
+        slowest = slowest.max(begun.elapsed());
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // Now and then so late that the state was saved.
+        let wait = Duration::from_millis((random >> 33) % if n % 10 == 5 { 12_000 } else { 3000 });
+        // Silence in the middle, so that it is killed before, in and after an incident.
+        bench.responder.answers.store(true, Ordering::Relaxed);
+        std::thread::sleep(wait / 6);
+        bench.responder.answers.store(false, Ordering::Relaxed);
+        std::thread::sleep(wait * 4 / 6);
+        bench.responder.answers.store(true, Ordering::Relaxed);
+        std::thread::sleep(wait / 6);
+        let log = daemon.end(Signal::SIGKILL);
+        assert!(!log.contains("damaged") && !log.contains("ERROR") && !log.contains("panicked"), "{log}");
+        if n > 0 {
+            assert!(log.contains("the process before this one did not come to its end"), "{log}");
+            said += 1;
+            lost += usize::from(log.contains("left nothing"));
+        }
+        saved += usize::from(state_of(&bench.state()).is_some());
+        let incidents = bench.listed();
+        let open = incidents.iter().filter(|incident| incident["state"] == "open").count();
+        assert!(open <= 1, "{incidents:?}");
+        stood += open;
+        for incident in &incidents {
+            let id = incident["id"].as_str().unwrap();
+            let shown = bench.incidents(&["show", id]);
+            assert_eq!(shown.status.code(), Some(0), "{id}: {}", String::from_utf8_lossy(&shown.stderr));
+        }
+        for path in Files::of(&journal).unwrap().paths().iter().rev().take(1) {
+            let mut reader = Reader::open(path, false).unwrap();
+            while reader.next_entry().unwrap_or_else(|trouble| panic!("{trouble}")).is_some() {}
+            torn += usize::from(reader.torn());
+        }
+        let names = std::fs::read_dir(bench.state()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(names.into_iter().all(|name| !name.to_string_lossy().ends_with(".bad")));
+        if incidents.len() > 40 {
+            // Each is shown each time: not ever more of them.
+            std::fs::remove_dir_all(bench.state().join("incidents")).unwrap();
+        }
+    }
+    let replayed = program().arg("replay").arg(&journal).output().unwrap();
+    assert_eq!(replayed.status.code(), Some(0), "{}", String::from_utf8_lossy(&replayed.stderr));
+    println!(
+        "{kills} of {kills} kills: all files could be read; {said} starts said what was lost ({lost} of them all); \
+         {saved} left a state, {stood} an incident that was not over, {torn} a torn last line; the slowest start took {} ms",
+        slowest.as_millis()
+    );
+    assert!(stood > 0 && saved > 0, "no kill met an incident, or a state");
+    // An end in order is told from a kill.
+    Daemon::start(&bench.config()).end(Signal::SIGTERM);
+    let log = Daemon::start(&bench.config()).end(Signal::SIGTERM);
+    assert!(!log.contains("did not come to its end"), "{log}");
+}
+
+/// From `VPNPROBE_SEED`, or another one each time.
+fn kills_seed() -> u64 {
+    let given = std::env::var("VPNPROBE_SEED").ok().and_then(|seed| seed.parse().ok());
+    given.unwrap_or_else(|| SystemClock::start().wall().as_unix_nanos().cast_unsigned())
 }
 
 /// A file that is no state is set aside, and nothing is the matter.

@@ -3,7 +3,9 @@
 use super::*;
 use crate::detect::dpd::Profile;
 use crate::detect::incident::{Incident, IncidentKind, Stage};
+use crate::detect::path::{PathChange, Shown};
 use crate::detect::world::{Fate, World};
+use crate::time::Timestamp;
 use std::time::Duration;
 
 /// The cut.
@@ -65,7 +67,9 @@ fn all_targets_are_our_own_line_and_one_is_the_box() {
                 if about.target == "nagoya" || CUT.contains(&at) { Fate::Lost } else { Fate::Well }
             },
         );
-    assert!(told.iter().all(|(_, _, incident)| incident.target == "hq"), "it was never well: {told:#?}");
+    let (told, never): (Vec<_>, Vec<_>) =
+        told.into_iter().partition(|(_, _, incident)| incident.target == "hq");
+    assert!(never.iter().all(|(_, _, incident)| incident.never_answered), "it was never well: {never:#?}");
     assert_eq!(told[1].2.cause, Some(Cause::Unknown), "{told:#?}");
 }
 
@@ -236,4 +240,128 @@ fn a_slow_service_that_falls_alone() {
         }
     });
     assert_eq!(told.last().unwrap().2.cause, Some(Cause::OneService), "{told:#?}");
+}
+
+/// What traces show: the path turns at some time, and is cut off at hop 3 while the target is silent.
+fn turns(at: f64) -> impl FnMut(f64) -> Shown {
+    let mut runs = 0;
+    let mut since = Timestamp::ZERO;
+    move |now| {
+        runs += u32::from(now >= at);
+        match (now >= at, runs) {
+            (false, _) if CUT.contains(&now) => Shown::Cut { hop: 3, of: 4 },
+            (true, 1 | 2) => {
+                since = if runs == 1 { Timestamp::ZERO + Duration::from_secs_f64(now) } else { since };
+                Shown::New(2)
+            }
+            (true, 3) => Shown::Changed(PathChange { from: 1, to: 2, since, hop: 2, runs: 3 }),
+            _ => Shown::Same,
+        }
+    }
+}
+
+fn traced(
+    world: &World,
+    hit: impl Fn(&About) -> Option<Fate>,
+    shown: impl FnMut(f64) -> Shown,
+) -> (f64, Incident, Clue) {
+    let fate = |about: &About, at: f64, _| {
+        if CUT.contains(&at) { hit(about).unwrap_or(Fate::Well) } else { Fate::Well }
+    };
+    let told = world.run_traced(1600, fate, shown);
+    let mut told =
+        told.into_iter().filter(|(_, stage, told)| told.target == "hq" && *stage == Stage::Decided);
+    let (at, _, incident) = told.next().unwrap();
+    let clue = incident.clues.iter().find(|clue| clue.subject == "path").unwrap().clone();
+    (at, incident, clue)
+}
+
+/// The same, with a trace a minute of the first target.
+fn world_traced() -> World {
+    world().with("hq", 1, 1, "default", "trace/60")
+}
+
+#[test]
+fn a_path_that_turned_as_it_fell_is_the_cause() {
+    let lost = |about: &About| hq(about).then_some(Fate::Lost);
+    let (at, incident, clue) = traced(&world_traced(), lost, turns(1003.0));
+    assert_eq!(incident.cause, Some(Cause::PathChanged), "{:#?}", incident.clues);
+    assert_eq!(clue.stance, Stance::Changed);
+    assert!(
+        clue.text.contains("from hop 2 on, path 0000000000000001 before and 0000000000000002 since"),
+        "{clue:?}"
+    );
+    assert!(at < 1060.0, "{at}");
+    // Its twins: the path is what it was; or it turned long before, or after.
+    for (turn, stance, words) in [
+        (f64::INFINITY, Stance::Stood, "the same as before"),
+        (600.0, Stance::Stood, "the same as before"),
+        (900.0, Stance::Unclear, "at another time"),
+    ] {
+        let (at, incident, clue) = traced(&world_traced(), lost, turns(turn));
+        assert_eq!(incident.cause, Some(Cause::Box), "{turn}: {:#?}", incident.clues);
+        assert_eq!(clue.stance, stance, "{turn}: {clue:?}");
+        assert!(clue.text.contains(words), "{turn}: {clue:?}");
+        assert!(at < 1060.0, "{at}");
+    }
+}
+
+#[test]
+fn a_path_that_ends_early_or_may_be_balanced_is_no_other_one() {
+    let lost = |about: &About| hq(about).then_some(Fate::Lost);
+    let (_, incident, clue) =
+        traced(
+            &world_traced(),
+            lost,
+            |at| if at >= 1000.0 { Shown::Cut { hop: 3, of: 4 } } else { Shown::Same },
+        );
+    assert_eq!((incident.cause, clue.stance), (Some(Cause::Box), Stance::Unclear), "{:#?}", incident.clues);
+    assert!(clue.text.contains("up to hop 3 of 4 routers, nothing answered beyond"), "{clue:?}");
+    let (at, incident, clue) =
+        traced(&world_traced(), lost, |at| if at >= 1000.0 { Shown::New(2) } else { Shown::Same });
+    // It may be the box, or another path.
+    assert_eq!(
+        (incident.cause, clue.stance),
+        (Some(Cause::Unknown), Stance::Unclear),
+        "{:#?}",
+        incident.clues
+    );
+    assert!(clue.text.contains("load balancing is not ruled out"), "{clue:?}");
+    assert!(at < 1090.0, "it is not waited for ever: {at}");
+}
+
+#[test]
+fn what_proves_itself_goes_before_a_path() {
+    let told =
+        |hit: &dyn Fn(&About) -> Option<Fate>| traced(&world_traced(), hit, turns(1003.0)).1.cause.unwrap();
+    assert_eq!(told(&|_| Some(Fate::Lost)), Cause::OwnLine);
+    assert_eq!(told(&|about| hq(about).then_some(Fate::Says(Reason::AdminProhibited))), Cause::Filtered);
+    assert_eq!(
+        told(&|about| (about.target == "hq" && about.port == 4500).then_some(Fate::Lost)),
+        Cause::Udp4500
+    );
+    // Routers have no way while they look for another one.
+    assert_eq!(told(&|about| hq(about).then_some(Fate::Says(Reason::HostUnreachable))), Cause::PathChanged);
+    // One probe and its trace are two.
+    let alone = World::default().with("hq", 1, 1, "default", "ike/5 trace/60");
+    let (_, incident, _) = traced(&alone, |_| Some(Fate::Lost), turns(1003.0));
+    assert_eq!(incident.cause, Some(Cause::PathChanged), "{:#?}", incident.clues);
+}
+
+#[test]
+fn a_path_that_is_lost_on_the_way_is_not_the_box() {
+    let lost = |about: &About| hq(about).then_some(Fate::Lost);
+    // Judged when it is known how it goes on: it comes back as it was, or as another one.
+    let shown = |at: f64| if CUT.contains(&at) { Shown::Cut { hop: 2, of: 6 } } else { Shown::Same };
+    let (_, incident, clue) = traced(&world_traced(), lost, shown);
+    assert_eq!((incident.cause, clue.stance), (Some(Cause::Box), Stance::Stood), "{:#?}", incident.clues);
+    // It does not come back: it is waited for a while, and then that is said.
+    let told = world_traced().run_traced(
+        3000,
+        |about, at, _| if hq(about) && at >= 1000.0 { Fate::Lost } else { Fate::Well },
+        |at| if at >= 1000.0 { Shown::Cut { hop: 2, of: 6 } } else { Shown::Same },
+    );
+    let (at, _, incident) = told.iter().find(|(_, stage, _)| *stage == Stage::Decided).unwrap();
+    assert_eq!(incident.cause, Some(Cause::Unknown), "{:#?}", incident.clues);
+    assert!((1900.0..1960.0).contains(at), "{at}");
 }

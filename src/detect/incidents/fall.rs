@@ -1,6 +1,6 @@
 //! What opens an incident.
 //!
-//! Invariant: only a series that was well before can fall.
+//! Invariant: only a series that was well before can fall; for targets that never were see `never`.
 
 use super::super::collector::{Found, Track};
 use super::super::dpd::Verdict;
@@ -22,6 +22,7 @@ impl News {
     pub(super) fn of(found: &Found) -> Option<Self> {
         match found {
             Found::Transition(_, Transition::LossRun(_) | Transition::LossWindow(_))
+            | Found::Wanted(_)
             | Found::Incident(..) => None,
             Found::Transition(_, transition) => Some(Self::Changed(*transition)),
             Found::Teardown { sure, .. } => (*sure > 0).then_some(Self::TornDown),
@@ -62,14 +63,15 @@ impl Fall {
                 let (since, until) = track.downs().last()?;
                 Some(Self { kind: IncidentKind::Flapping, began, since, until })
             }
-            News::TornDown => {
+            // There is no session with what never answered.
+            News::TornDown if track.answered() => {
                 let current = track.dpd().filter_map(|(_, survival)| survival?.current());
                 fall(
                     IncidentKind::Dpd,
                     current.filter(|verdict| verdict.sure).map(|verdict| verdict.began).max()?,
                 )
             }
-            News::Over(_, verdict) if verdict.sure => {
+            News::Over(_, verdict) if verdict.sure && track.answered_before(verdict.began) => {
                 let until = Some(verdict.last_loss);
                 Some(Self { kind: IncidentKind::Dpd, began: verdict.began, since: verdict.began, until })
             }

@@ -48,6 +48,8 @@ pub struct KeptIncident {
     since: Timestamp,
     until: Option<Timestamp>,
     serving: bool,
+    #[serde(default)]
+    never: bool,
     judge_at: Timestamp,
     verdict: Option<(Cause, Vec<Clue>)>,
     ended: Option<Timestamp>,
@@ -130,6 +132,7 @@ impl Open {
             since: self.since,
             until: self.until,
             serving: self.serving,
+            never: self.never,
             judge_at: self.judge_at,
             verdict: self.verdict.clone(),
             ended: self.ended,
@@ -175,7 +178,12 @@ impl Open {
             since: kept.since,
             until: kept.until,
             serving: kept.serving,
+            never: kept.never,
             judge_at: kept.judge_at.max(now + wait.min(LONGEST_WAIT)),
+            // No path is known after a restart, so that there is nothing to hold a trace against.
+            ask_at: Timestamp::FAR,
+            asked: 0,
+            traced_by: Timestamp::ZERO,
             verdict: kept.verdict,
             ended: kept.ended,
             // Nobody could have said anything in the pause.

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::collector::{About, Track};
+use super::super::collector::{About, Found, Track};
 use super::super::incident::{Cause, Change, Clue, DpdRecord, Event, Incident, IncidentKind};
 use super::super::kept::Key;
 use super::super::liveness::State;
+use super::super::path::{Shown, Sight};
 use super::super::recorder::{Mark, Packed};
 use super::super::watch::Transition;
 use super::super::witness::{Window, good};
@@ -30,6 +31,12 @@ pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(90);
 const CALM: Duration = Duration::from_secs(60);
 /// After this long without a change an incident of a part of its target is closed.
 const LASTING: Duration = Duration::from_secs(1800);
+/// How long a trace of the path is waited for once it is over.
+const TRACED: Duration = Duration::from_secs(20);
+/// From one trace that showed something new to the next.
+const AGAIN: Duration = Duration::from_secs(1);
+/// The most traces that are asked for: as many as show whether something new is load balancing, and some.
+const ASKED: u8 = 6;
 /// What is shown of the time before.
 const BEFORE: Duration = Duration::from_secs(300);
 
@@ -60,7 +67,15 @@ pub(super) struct Open {
     pub(super) until: Option<Timestamp>,
     /// Whether it refused rather than being silent.
     pub(super) serving: bool,
+    /// Whether nothing of the target had ever answered when it began.
+    pub(super) never: bool,
     pub(super) judge_at: Timestamp,
+    /// When a trace is to be asked for.
+    pub(super) ask_at: Timestamp,
+    /// How many were.
+    pub(super) asked: u8,
+    /// Until when they are waited for.
+    pub(super) traced_by: Timestamp,
     pub(super) verdict: Option<(Cause, Vec<Clue>)>,
     /// When the last of what fell came back.
     pub(super) ended: Option<Timestamp>,
@@ -135,7 +150,11 @@ impl Open {
             since,
             until,
             serving: kind == IncidentKind::Refused,
+            never: false,
             judge_at: since + wait,
+            ask_at: Timestamp::FAR,
+            asked: 0,
+            traced_by: Timestamp::ZERO,
             verdict: None,
             ended: until,
             heard: now,
@@ -172,7 +191,40 @@ impl Open {
         if let Some(until) = self.until {
             let known = until + timeout.min(LONGEST_WAIT) + Duration::from_secs(1);
             self.judge_at = self.judge_at.min(known);
+            self.ask_at = self.heard;
         }
+    }
+
+    /// Asks for a trace that tells whether the path is what it was.
+    pub(super) fn ask(&mut self, tracer: Option<SeriesId>, now: Timestamp) -> Option<Found> {
+        self.ask_at = Timestamp::FAR;
+        let tracer = tracer.filter(|_| self.asked < ASKED)?;
+        if self.until.is_some() && self.traced_by == Timestamp::ZERO {
+            self.traced_by = now + TRACED;
+        }
+        self.asked += 1;
+        Some(Found::Wanted(tracer))
+    }
+
+    /// A trace showed something.
+    pub(super) fn see(&mut self, sight: Sight) {
+        if self.verdict.is_some() {
+            return;
+        }
+        match sight.shown {
+            Shown::New(_) => self.ask_at = sight.at + AGAIN,
+            Shown::Same | Shown::Changed(_) if self.until.is_some_and(|until| sight.began >= until) => {
+                self.ask_at = Timestamp::FAR;
+                self.traced_by = sight.at;
+            }
+            Shown::Same | Shown::Changed(_) | Shown::Cut { .. } => {}
+        }
+        self.next = self.next.min(self.judged_at()).min(self.ask_at);
+    }
+
+    /// When its cause is to be judged.
+    pub(super) fn judged_at(&self) -> Timestamp {
+        self.judge_at.max(self.traced_by)
     }
 
     pub(super) fn event(&mut self, at: Timestamp, series: Option<usize>, what: Change, state: Option<State>) {
@@ -289,13 +341,19 @@ impl Open {
         }
     }
 
-    /// Whether a series that fell is still down. One that never was well did not fall.
+    /// Whether a series that fell is still down. One that never was well did not fall, unless that is what
+    /// the incident is about.
     pub(super) fn troubled(&self, id: SeriesId, track: &Track) -> bool {
-        track.answered() && track.watch().state().0 == State::Down && !self.down_before.contains(&id)
+        (self.never || track.answered())
+            && track.watch().state().0 == State::Down
+            && !self.down_before.contains(&id)
     }
 
     pub(super) fn next(&self, tracks: &Tracks, all: &[SeriesId], now: Timestamp) -> Timestamp {
-        if self.verdict.is_none() { self.judge_at } else { self.over(tracks, all, now) }
+        match self.verdict {
+            None => self.judged_at().min(self.ask_at),
+            Some(_) => self.over(tracks, all, now),
+        }
     }
 
     pub(super) fn held(&self) -> usize {

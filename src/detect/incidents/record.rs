@@ -81,6 +81,7 @@ impl Open {
                 cause,
                 clues: clues.unwrap_or_default(),
                 lasting,
+                never_answered: self.never,
                 series: self.series.iter().map(|recorded| self.record(recorded)).collect(),
                 series_left_out: self.series_left_out,
                 samples_left_out: self.marks_left_out,

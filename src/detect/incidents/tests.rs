@@ -5,6 +5,7 @@ use super::super::incident::{DpdFate, Incident, IncidentKind, IncidentState};
 use super::super::world::{EPOCH, Fate, World, tick};
 use super::super::{Collector, Input};
 use super::*;
+use crate::sample::Reason;
 
 fn world() -> World {
     World::default()
@@ -83,6 +84,25 @@ fn an_outage_from_its_beginning_to_its_end() {
         json.starts_with(r#"{"schema":1,"id":"20261122T0016"#) && json.contains(r#""path":null"#),
         "{json}"
     );
+}
+
+#[test]
+fn a_lethal_silence_that_becomes_an_outage_is_told_as_one_at_once() {
+    // Cisco's 16 s come first, then the 20 s of an outage.
+    let told = world().run_all(1500, silent(&[(1000.0, 1060.0)]));
+    let kinds: Vec<_> = told.iter().map(|(_, stage, incident)| (*stage, incident.kind)).collect();
+    assert_eq!(
+        kinds,
+        [
+            (Stage::Opened, IncidentKind::Dpd),
+            (Stage::Graver, IncidentKind::Outage),
+            (Stage::Decided, IncidentKind::Outage),
+            (Stage::Closed, IncidentKind::Outage),
+        ]
+    );
+    let (at, _, graver) = &told[1];
+    assert!((1020.0..1025.0).contains(at), "{at}");
+    assert_eq!((graver.state, &graver.id), (IncidentState::Open, &told[0].2.id));
 }
 
 #[test]
@@ -182,6 +202,7 @@ fn a_target_that_goes_closes_its_incident() {
         collector.take(Input::Remove { series: SeriesId(series), now }, &mut Vec::new());
     }
     tick(&mut collector, Timestamp::from_secs(1200), &mut told);
+    told.retain(|(_, stage, _)| *stage != Stage::Graver);
     assert_eq!(stages(&told), WHOLE);
     let last = &told[2].2;
     assert_eq!((last.cause, last.ended), (Some(Cause::Unknown), None));
@@ -284,8 +305,16 @@ proptest! {
             }
         };
         let world = world();
-        let told = world.run(at + 4000, fate(0));
-        prop_assert_eq!(&told, &world.run(at + 4000, fate(0)));
+        let told = world.run_all(at + 4000, fate(0));
+        prop_assert_eq!(&told, &world.run_all(at + 4000, fate(0)));
+        let mut kinds: BTreeMap<&str, IncidentKind> = BTreeMap::new();
+        for (_, stage, incident) in &told {
+            // Whoever reads what was told last knows what it is.
+            let before = kinds.insert(&incident.id, incident.kind);
+            prop_assert!(before.is_none_or(|before| before <= incident.kind));
+            prop_assert_eq!(*stage == Stage::Opened, before.is_none());
+        }
+        let told: Vec<_> = told.into_iter().filter(|(_, stage, _)| *stage != Stage::Graver).collect();
         let mut open: BTreeMap<&str, (&str, Stage)> = BTreeMap::new();
         for (_, stage, incident) in &told {
             let before = open.get(incident.target.as_str()).copied();
@@ -293,6 +322,7 @@ proptest! {
                 Stage::Opened => prop_assert!(before.is_none()),
                 Stage::Decided => prop_assert_eq!(before, Some((incident.id.as_str(), Stage::Opened))),
                 Stage::Closed => prop_assert_eq!(before, Some((incident.id.as_str(), Stage::Decided))),
+                Stage::Graver => unreachable!("left out"),
             }
             prop_assert_eq!(incident.cause.is_some(), *stage != Stage::Opened);
             prop_assert!(incident.seconds.is_none_or(|seconds| seconds >= 0.0));
@@ -309,4 +339,55 @@ proptest! {
         };
         prop_assert_eq!(plain(&told), plain(&later));
     }
+}
+
+/// Configured, probed, and down from the start: that is told, as what it is, once every probe has had its time.
+#[test]
+fn a_target_that_never_answered_is_told() {
+    let told = world().run(2000, silent(&[(0.0, 1000.0)]));
+    let brief: Vec<_> = told
+        .iter()
+        .map(|(at, stage, it)| (*at, *stage, it.kind, it.target.as_str(), it.never_answered))
+        .collect();
+    assert_eq!(stages(&told), WHOLE, "{brief:?}");
+    let [(opened, _, first), (_, _, judged), (_, _, last)] = &told[..] else { panic!() };
+    assert!((60.0..100.0).contains(opened), "{opened}");
+    assert!(first.never_answered && first.kind == IncidentKind::Outage);
+    assert!((first.began.as_unix_secs() - EPOCH) < 20, "{}", first.began);
+    assert_eq!(judged.cause, Some(Cause::Unknown), "nobody saw it fall: {:#?}", judged.clues);
+    assert!(judged.clues.iter().any(|clue| clue.text.contains("ever answered")), "{:#?}", judged.clues);
+    assert!((980.0..1070.0).contains(&last.seconds.unwrap()), "{:?}", last.seconds);
+    assert!(!last.lasting && last.never_answered);
+    // After that it is a target like any other.
+    let told = world().run(4000, silent(&[(0.0, 1000.0), (2000.0, 2100.0)]));
+    assert_eq!(stages(&told), [WHOLE, WHOLE].concat());
+    assert!(!told[3].2.never_answered);
+}
+
+#[test]
+fn only_a_whole_target_that_is_silent_by_evidence_never_answered() {
+    let told = |fate: fn(&About, f64) -> Fate| world().run(1500, move |about, at, _| fate(about, at));
+    // Our own faults are never evidence.
+    assert!(told(|about, _| if about.target == "hq" { Fate::Ours } else { Fate::Well }).is_empty());
+    // One service that never answered is no target that never did: the ladder tells of it.
+    assert!(
+        told(|about, _| if about.probe == "ike" && about.target == "hq" { Fate::Lost } else { Fate::Well })
+            .is_empty()
+    );
+    // Late for its first answer, as a host that starts together with us.
+    let late =
+        |about: &About, at: f64| if about.target == "hq" && at < 45.0 { Fate::Lost } else { Fate::Well };
+    assert!(told(late).is_empty());
+    // Ping is no service.
+    let ping = |about: &About, _: f64| {
+        if about.target == "hq" && about.kind != "icmp" { Fate::Lost } else { Fate::Well }
+    };
+    assert_eq!(stages(&told(ping)), [Stage::Opened, Stage::Decided]);
+    // It says "no": what it says is told.
+    let closed = |about: &About, _: f64| {
+        if about.target == "hq" { Fate::Says(Reason::PortUnreachable) } else { Fate::Well }
+    };
+    let told = told(closed);
+    assert_eq!(stages(&told), [Stage::Opened, Stage::Decided]);
+    assert_eq!(told[1].2.cause, Some(Cause::ServiceStopped), "{:#?}", told[1].2.clues);
 }

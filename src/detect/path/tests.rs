@@ -111,12 +111,37 @@ fn a_change_is_told_once_and_dated_by_its_first_run() {
     let told: Vec<_> =
         (60..90).filter_map(|n| watch.observe(&path(&[1, 7, 8, 4], true), minute(n))).collect();
     let after = watch.id().unwrap();
-    assert_eq!(told, [PathChange { from: before, to: after, since: minute(60) }]);
+    assert_eq!(told, [PathChange { from: before, to: after, since: minute(60), hop: 2, runs: 3 }]);
     assert_ne!(before, after);
     // And back: it is the path it was.
     let told: Vec<_> =
         (90..120).filter_map(|n| watch.observe(&path(&[1, 2, 3, 4], true), minute(n))).collect();
-    assert_eq!(told, [PathChange { from: after, to: before, since: minute(90) }]);
+    assert_eq!(told, [PathChange { from: after, to: before, since: minute(90), hop: 2, runs: 3 }]);
+}
+
+#[test]
+fn what_a_trace_shows() {
+    let mut watch = PathWatch::new();
+    let mut look =
+        |seen: &PathSeen, began: u64, at: u64| watch.look(seen, minute(began), minute(at)).map(|it| it.shown);
+    let old = path(&[1, 2, 3, 4], true);
+    assert_eq!(look(&old, 0, 0), None, "nothing is known before");
+    for n in 1..60 {
+        assert_eq!(look(&old, n, n), Some(Shown::Same));
+    }
+    assert_eq!(look(&path(&[1, 2], false), 60, 60), Some(Shown::Cut { hop: 2, of: 4 }));
+    assert_eq!(look(&path(&[], false), 61, 61), Some(Shown::Cut { hop: 0, of: 4 }));
+    // Refused by the destination itself: it was reached.
+    let refused = PathSeen { end: PathEnd::Refused, ..old.clone() };
+    assert_eq!(look(&refused, 62, 62), Some(Shown::Same));
+    let new = path(&[1, 7, 8, 4], true);
+    assert_eq!(look(&new, 65, 65), Some(Shown::New(2)));
+    assert_eq!(look(&old, 63, 66), None, "it waited for silent hops, and is older");
+    assert_eq!(look(&new, 66, 66), Some(Shown::New(2)));
+    assert!(matches!(look(&new, 67, 67), Some(Shown::Changed(PathChange { hop: 2, runs: 3, .. }))));
+    let other_flow = PathSeen { flow: Some(2), ..path(&[1, 9, 8, 4], true) };
+    assert_eq!(look(&PathSeen { flow: Some(1), ..new }, 68, 68), Some(Shown::Same));
+    assert_eq!(look(&other_flow, 69, 69), None, "it may be another of several equal ways");
 }
 
 #[test]

@@ -57,8 +57,34 @@ fn what_only_a_session_can_see_says_so() {
     }
 }
 
-/// Lines as the programs write them: the field's guide (F), strongSwan 5.9.8 (S), OpenVPN 2.6.14 (O) and
-/// ocserv (C) of the lab, and vendors' documents.
+/// A line of `captured.yml`.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Captured {
+    from: String,
+    when: String,
+    line: String,
+    /// Empty for a line that means no fault.
+    entry: String,
+}
+
+/// What programs really wrote in the lab; and what says it is from there really is.
+#[test]
+fn captured_lines_mean_what_was_wrong() {
+    let captured: Vec<Captured> = serde_saphyr::from_str(include_str!("captured.yml")).unwrap();
+    assert!(captured.len() > 30);
+    for it in &captured {
+        assert!(!it.from.is_empty() && !it.when.is_empty(), "{it:?}");
+        let found = explain(&it.line).first().map_or("", |found| found.entry.id.as_str());
+        assert_eq!(found, it.entry, "{it:?}: {:?}", explain(&it.line).first());
+    }
+    for pattern in PATTERNS.iter().filter(|pattern| pattern.source.ends_with(", lab")) {
+        let written = |it: &Captured| holds(&it.line.to_lowercase(), &pattern.text);
+        assert!(captured.iter().any(written), "not in captured.yml: {pattern:?}");
+    }
+}
+
+/// Lines of the field's guide, of vendors' documents, and as people report them.
 #[test]
 fn real_lines_mean_what_they_should() {
     for (line, entry) in [
@@ -87,8 +113,8 @@ fn real_lines_mean_what_they_should() {
         ("12[IKE] giving up after 5 retransmits", "dpd_keepalive"),
         ("08[IKE] received TS_UNACCEPTABLE notify, no CHILD_SA built", "phase2_mismatch"),
         (
-            "16[NET] ignoring IKE_SA setup from 192.0.2.10, per peer half-open IKE_SA limit of 5 reached",
-            "connection_limit",
+            "16[NET] ignoring IKE_SA setup from 192.0.2.10, per-IP half-open IKE_SA limit of 5 reached",
+            "half_open_limit",
         ),
         (
             "TLS Error: TLS key negotiation failed to occur within 60 seconds (check your network connectivity)",
@@ -117,6 +143,7 @@ fn real_lines_mean_what_they_should() {
             "wireguard_silent",
         ),
         ("wlan0: deauthenticated from 00:00:5e:00:53:01 (Reason: 3=DEAUTH_LEAVING)", "wifi_4g"),
+        ("%BGP-5-ADJCHANGE: neighbor 198.51.100.1 Down BGP Notification sent", "path_changed"),
         ("10 packets transmitted, 7 received, 30% packet loss, time 9012ms", "unstable_path"),
         ("%SYS-5-RESTART: System restarted --", "box_restart"),
     ] {

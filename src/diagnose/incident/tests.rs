@@ -43,8 +43,14 @@ fn an_incident_is_told_whole() {
     assert!(text.contains("▁█|..x| ▁▂") || text.contains("▁▇|..x| ▁▂"), "{text}");
     assert!(!text.contains('\u{1b}'), "nothing from a file reaches the terminal raw");
     let japanese = show(&incident(), Lang::Ja);
-    for part in ["原因", "UDPがすべて停止", "ike: 同時に停止", "切断まで残り55 s", "5.0 s間隔"]
-    {
+    for part in [
+        "原因",
+        "UDPがすべて停止",
+        "ike: 同時に停止（失敗 7/7）",
+        "同じ出口を使う対象は他にありません",
+        "切断まで残り55 s",
+        "5.0 s間隔",
+    ] {
         assert!(japanese.contains(part), "{part} is not in:\n{japanese}");
     }
 }
@@ -76,4 +82,50 @@ fn a_strange_record_is_shown_all_the_same() {
     for lang in [Lang::En, Lang::Ja] {
         assert!(!show(&strange, lang).contains('\u{7}'));
     }
+}
+
+/// What the detectors' sources hold of whole sentences, slots and all, is there in Japanese.
+#[test]
+fn every_detail_of_a_clue_is_there_in_japanese() {
+    let sources = [
+        include_str!("../../detect/cause.rs"),
+        include_str!("../../detect/witness.rs"),
+        include_str!("../../detect/incidents.rs"),
+        include_str!("../../detect/incidents/never.rs"),
+        include_str!("../../detect/turn.rs"),
+    ];
+    let mut seen = 0;
+    for source in sources {
+        let code = source.split("#[cfg(test)]").next().unwrap();
+        for text in code.split('"').skip(1).step_by(2) {
+            let lines = text.split("\\\n").enumerate();
+            let text: String = lines.map(|(at, it)| if at == 0 { it } else { it.trim_start() }).collect();
+            let text = text.trim_start_matches("; ");
+            // Words, names and formats are no sentences.
+            if text.split_whitespace().count() < 4
+                || !text.starts_with(|c: char| c == '{' || c.is_ascii_lowercase())
+            {
+                continue;
+            }
+            let mut told = String::new();
+            for (place, part) in text.split('{').enumerate() {
+                let rest = if place == 0 { part } else { part.split_once('}').unwrap().1 };
+                told += if place == 0 { "" } else { "7" };
+                told += rest;
+            }
+            let japanese = super::super::incident_words::detail(&told, Lang::Ja);
+            // What a quote cuts short is the beginning of a row; a word alone is a name.
+            let mut pieces = told.split("; ").filter(|piece| piece.contains(' ') && !piece.ends_with('\\'));
+            assert!(pieces.all(|piece| !japanese.contains(piece)), "{text:?} as {told:?}: {japanese}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 15, "{seen}");
+    let detail = |text| super::super::incident_words::detail(text, Lang::Ja);
+    assert_eq!(
+        detail("3 fell too, 0 stood, 1 say neither; fell: a, b, …"),
+        "3件が同時に停止、0件は応答あり、1件はどちらとも言えません、停止した対象: a, b, …"
+    );
+    assert_eq!(detail("7 of 7 failed; 7 times \"port unreachable\""), "失敗 7/7、7回「port unreachable」");
+    assert_eq!(detail("something new"), "something new");
 }

@@ -83,7 +83,7 @@ fn table(text: &str) -> (Vec<Link>, Vec<Route>) {
 }
 
 /// What the kernel would answer for `inside` (prefixes, and hosts) with this table.
-fn ways(text: &str, inside: &str, members: &[&str]) -> Ways {
+pub(in crate::diagnose) fn ways(text: &str, inside: &str, members: &[&str]) -> Ways {
     let (links, routes) = table(text);
     let look = |to: IpAddr| {
         let mut fitting: Vec<_> = routes.iter().filter(|(prefix, ..)| prefix.contains(to)).collect();
@@ -102,6 +102,7 @@ fn ways(text: &str, inside: &str, members: &[&str]) -> Ways {
     let mut ways = Ways {
         tunnel: Some(TUNNEL.to_owned()),
         links: links.clone(),
+        namespace: None,
         members: members.iter().map(|it| look(it.parse().unwrap())).collect(),
         inside: prefixes.iter().map(|it| network(it.parse().unwrap(), Some(TUNNEL))).collect(),
         class: None,
@@ -111,7 +112,7 @@ fn ways(text: &str, inside: &str, members: &[&str]) -> Ways {
     ways
 }
 
-fn declared(intent: &str, inside: &str) -> Inside {
+pub(in crate::diagnose) fn declared(intent: &str, inside: &str) -> Inside {
     Inside {
         egress: Some("tunnel".to_owned()),
         interface: Some(TUNNEL.to_owned()),
@@ -126,7 +127,7 @@ fn say(judged: &Judged) -> String {
     format!("{} {reason}", judged.status).trim_end().to_owned()
 }
 
-const HOME: &str = "eth0 192.168.1.7/24; default eth0 192.168.1.1 metric 100";
+pub(in crate::diagnose) const HOME: &str = "eth0 192.168.1.7/24; default eth0 192.168.1.1 metric 100";
 
 /// What, intent, inside, the table beside a home network, the step, and the first sentence.
 type Row = (&'static str, &'static str, &'static str, &'static str, &'static str, Note);
@@ -487,4 +488,7 @@ fn the_concentrator_in_its_own_tunnel() {
         let judged = own_tunnel(&of(table, seen), meant);
         assert_eq!(judged.as_ref().map(say).unwrap_or_default(), expected, "{what}");
     }
+    let mut elsewhere = of(LOOP, vec![silent()]);
+    elsewhere.ways.as_mut().unwrap().namespace = Some("branch".to_owned());
+    assert!(own_tunnel(&elsewhere, false).is_none(), "another namespace has another tun0");
 }

@@ -2,10 +2,12 @@
 //!
 //! Invariants: at most [`Limits::connections`] are open and [`Limits::per_address`] from one address;
 //! when they are full, the oldest one that is not being answered gives way, so that idle connections
-//! keep nobody out. A request whose answer is not all sent in [`Limits::request`] loses its
+//! keep nobody out. Who waits is let in by turns of the addresses, so that a crowd at one delays
+//! nobody at another; of the crowd the latest wait. A request whose answer is not all sent in [`Limits::request`] loses its
 //! connection. Nothing here waits for the engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
@@ -22,11 +24,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::App;
+use super::places::Place;
+use super::{App, Client};
 
 /// What a client may take.
 #[derive(Debug, Clone)]
@@ -45,7 +48,9 @@ pub struct Limits {
     pub connections: usize,
     /// Open connections of one address.
     pub per_address: usize,
-    /// Answers that read the whole registry, at once.
+    /// Connections of one address that wait to be let in; there the oldest gives way.
+    pub waiting: usize,
+    /// Answers that read the whole registry, at once; one address leaves one of them to all others.
     pub scrapes: usize,
     /// `/probe` requests at once.
     pub probes: usize,
@@ -61,6 +66,7 @@ impl Default for Limits {
             target_bytes: 2048,
             connections: 64,
             per_address: 8,
+            waiting: 64,
             scrapes: 4,
             probes: 8,
         }
@@ -99,27 +105,77 @@ pub async fn serve(
 
 async fn accept(socket: TcpListener, app: Arc<App>, table: Arc<Table>, mut stop: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
-    loop {
+    let mut waiting = Waiting::default();
+    while !*stop.borrow() {
         while connections.try_join_next().is_some() {}
-        let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
-            () = told(&mut stop) => break,
-        };
-        let Ok((stream, from)) = accepted else {
-            // Out of descriptors, most likely: wait for some to come back.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            continue;
-        };
-        if let Some(admitted) = table.admit(from, &app.limits) {
-            let stopped = stop.clone();
-            connections.spawn(connection(stream, Arc::clone(&app), admitted, stopped));
+        if waiting.0.is_empty() {
+            let accepted = tokio::select! {
+                accepted = socket.accept() => accepted,
+                () = told(&mut stop) => break,
+            };
+            let Ok((stream, from)) = accepted else {
+                // Out of descriptors, most likely: wait for some to come back.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            waiting.add(stream, from, &app.limits);
         }
-        // Lets the new connection read its request before the next one can displace it.
+        // All who have come are taken in before one of them is let in: that costs next to nothing.
+        while let Some((stream, from)) = at_once(&socket).await {
+            waiting.add(stream, from, &app.limits);
+        }
+        for (stream, from) in waiting.round() {
+            if let Some(admitted) = table.admit(from, &app.limits) {
+                let stopped = stop.clone();
+                connections.spawn(connection(stream, Arc::clone(&app), admitted, stopped));
+            }
+        }
+        // Lets the new connections read their requests before the next ones can displace them.
         tokio::task::yield_now().await;
     }
     drop(socket);
+    drop(waiting);
     drop(stop);
     while connections.join_next().await.is_some() {}
+}
+
+/// The next connection, if there is one already.
+async fn at_once(socket: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+    poll_fn(|cx| match socket.poll_accept(cx) {
+        Poll::Ready(accepted) => Poll::Ready(accepted.ok()),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+/// Connections that are not let in yet, by address.
+#[derive(Default)]
+struct Waiting(BTreeMap<IpAddr, VecDeque<(TcpStream, SocketAddr)>>);
+
+/// All that wait; who comes beyond that is turned away.
+const WAITING: usize = 256;
+
+impl Waiting {
+    fn add(&mut self, stream: TcpStream, from: SocketAddr, limits: &Limits) {
+        let all: usize = self.0.values().map(VecDeque::len).sum();
+        let ip = from.ip().to_canonical();
+        let full = self.0.get(&ip).is_some_and(|same| same.len() >= limits.waiting);
+        if !full && all >= WAITING {
+            return;
+        }
+        let same = self.0.entry(ip).or_default();
+        if full {
+            same.pop_front();
+        }
+        same.push_back((stream, from));
+    }
+
+    /// One of each address, the oldest.
+    fn round(&mut self) -> Vec<(TcpStream, SocketAddr)> {
+        let round = self.0.values_mut().filter_map(VecDeque::pop_front).collect();
+        self.0.retain(|_, same| !same.is_empty());
+        round
+    }
 }
 
 /// Resolves when the server is told to stop.
@@ -129,8 +185,9 @@ async fn told(stop: &mut watch::Receiver<bool>) {
 
 async fn connection(stream: TcpStream, app: Arc<App>, admitted: Admitted, mut stop: watch::Receiver<bool>) {
     let loopback = stream.local_addr().is_ok_and(|local| local.ip().to_canonical().is_loopback());
+    let client = Client { from: admitted.from, loopback };
     let Some(tls) = app.guard.settings().tls.clone() else {
-        return converse(stream, loopback, app, admitted, stop).await;
+        return converse(stream, client, app, admitted, stop).await;
     };
     let handshake = tokio::time::timeout(app.limits.header, TlsAcceptor::from(tls).accept(stream));
     let state = Arc::clone(&admitted.state);
@@ -141,13 +198,13 @@ async fn connection(stream: TcpStream, app: Arc<App>, admitted: Admitted, mut st
         () = told(&mut stop) => return,
     };
     // A handshake would fill the future of every plain connection too.
-    Box::pin(converse(stream, loopback, app, admitted, stop)).await;
+    Box::pin(converse(stream, client, app, admitted, stop)).await;
 }
 
 /// Answers requests on a connection until it ends.
 async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
-    loopback: bool,
+    client: Client,
     app: Arc<App>,
     admitted: Admitted,
     mut stop: watch::Receiver<bool>,
@@ -157,8 +214,8 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
         state.begin();
         let (app, state) = (Arc::clone(&app), Arc::clone(&state));
         async move {
-            let (response, permit) = app.guarded_answer(&request, loopback).await;
-            let sending = Sending { state, permit };
+            let (response, place) = app.guarded_answer(&request, client).await;
+            let sending = Sending { state, place };
             Ok::<_, std::convert::Infallible>(response.map(|body| Tracked { body, _sending: sending }))
         }
     });
@@ -207,6 +264,7 @@ struct Table {
 /// A place in the table, given back when dropped.
 struct Admitted {
     id: u64,
+    from: IpAddr,
     table: Arc<Table>,
     state: Arc<State>,
 }
@@ -229,7 +287,7 @@ impl Table {
         let id = self.next.fetch_add(1, Relaxed);
         let state = Arc::new(State::default());
         open.insert(id, (from, Arc::clone(&state)));
-        Some(Admitted { id, table: Arc::clone(self), state })
+        Some(Admitted { id, from, table: Arc::clone(self), state })
     }
 }
 
@@ -247,7 +305,7 @@ struct State {
     begun: Notify,
     displaced: Notify,
     /// Held until the answer is all sent.
-    permits: Mutex<Vec<OwnedSemaphorePermit>>,
+    places: Mutex<Vec<Place>>,
 }
 
 const IDLE: u8 = 0;
@@ -260,13 +318,13 @@ impl State {
         self.begun.notify_one();
     }
 
-    fn answered(&self, permit: Option<OwnedSemaphorePermit>) {
+    fn answered(&self, place: Option<Place>) {
         self.doing.store(SENDING, Relaxed);
-        self.permits.lock().unwrap_or_else(PoisonError::into_inner).extend(permit);
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).extend(place);
     }
 
     fn flushed(&self) {
-        self.permits.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let _ = self.doing.compare_exchange(SENDING, IDLE, Relaxed, Relaxed);
     }
 
@@ -289,12 +347,12 @@ impl State {
 /// Tells when an answer is made: hyper drops its body then, before it flushes the last of it.
 struct Sending {
     state: Arc<State>,
-    permit: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
 }
 
 impl Drop for Sending {
     fn drop(&mut self) {
-        self.state.answered(self.permit.take());
+        self.state.answered(self.place.take());
     }
 }
 

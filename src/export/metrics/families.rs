@@ -165,6 +165,10 @@ families! {
         "1 for what the first hop is, by its address and this host's routes, 0 for the others.";
     PathMtu = GAUGE "vpnprobe_path_mtu_bytes", SERIES, [],
         "The largest IP packet that was answered whole, as last searched.";
+    NatMappingChanges = COUNTER "vpnprobe_nat_mapping_changes_total", SERIES, [],
+        "How often a NAT on the way gave our kept flow another address or port.";
+    NatBinding = GAUGE "vpnprobe_nat_binding_seconds", SERIES, ["bound"],
+        "How long a flow may be idle and is remembered by every NAT and firewall on the way: at_least, and at_most if it was found forgotten; absent while unknown.";
     ScheduleLag = HISTOGRAM "vpnprobe_schedule_lag_seconds", OWN, [],
         "How much later than due an exchange was begun.";
     MissedSlots = COUNTER "vpnprobe_missed_slots_total", OWN, [],

@@ -14,6 +14,7 @@ use super::detected::Detected;
 use super::dpd::DpdMetrics;
 use super::families::{Collected, Family, slot};
 use super::histogram::{Bounds, Histogram};
+use super::nat::NatMetrics;
 use super::path::PathMetrics;
 use crate::detect::liveness::State;
 use crate::detect::recent::{Recent, Recently};
@@ -78,6 +79,8 @@ pub struct SeriesMetrics {
     dpd: Mutex<Arc<[DpdMetrics]>>,
     /// For the kind `trace`: what it makes of the path.
     path: Option<PathMetrics>,
+    /// For the kind `stun`: what it makes of the NATs on the way.
+    nat: Option<NatMetrics>,
     /// What each form found out last.
     findings: Mutex<BTreeMap<&'static str, Arc<Findings>>>,
     /// The last hour.
@@ -112,6 +115,7 @@ impl SeriesMetrics {
             last: AtomicU64::new(0),
             dpd: Mutex::new(Arc::new([])),
             path: (kind.name == "trace").then(PathMetrics::default),
+            nat: (kind.name == "stun").then(NatMetrics::default),
             findings: Mutex::new(BTreeMap::new()),
             recent: Mutex::default(),
         }
@@ -321,12 +325,20 @@ impl SeriesMetrics {
         self.path.as_ref()
     }
 
+    /// What it makes of the NATs on the way; nothing for other kinds than `stun`.
+    pub fn nat(&self) -> Option<&NatMetrics> {
+        self.nat.as_ref()
+    }
+
     /// What the last exchanges found out, all forms together.
     pub fn details(&self) -> Details {
         let findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut all = Details::default();
         for found in findings.values() {
             all.merge(&found.details);
+        }
+        if let Some(nat) = &self.nat {
+            nat.details(&mut all);
         }
         all
     }
@@ -377,6 +389,9 @@ impl SeriesMetrics {
         }
         if let Some(path) = &self.path {
             path.collect(&labels, out);
+        }
+        if let Some(nat) = &self.nat {
+            nat.collect(&labels, out);
         }
         let attempt = self.last_attempt().unwrap_or_default();
         out.gauge(Family::LastAttempt, &labels, attempt.as_unix_seconds_f64());

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::families::{Collected, Family, slot};
 use crate::detect::incident::Cause;
 use crate::detect::liveness::State;
-use crate::diagnose::{Diagnosis, Status, Step};
+use crate::diagnose::{Diagnosis, Observed, Status, Step};
 use crate::route::Ways;
 use crate::sample::Text;
 
@@ -44,12 +44,16 @@ pub struct Ladder {
     pub ways: Option<Arc<Ways>>,
 }
 
+/// What was seen inside, all in one round: the round's number, and what each probe saw.
+pub type SeenInside = (u64, Arc<Vec<Observed>>);
+
 /// The metrics of one target.
 #[derive(Debug)]
 pub struct TargetMetrics {
     name: String,
     state: AtomicU8,
     ladder: Mutex<Option<Arc<Ladder>>>,
+    inside: Mutex<Option<SeenInside>>,
     /// By cause, in the order of [`Cause::ALL`].
     incidents: [AtomicU64; Cause::ALL.len()],
     members: Mutex<BTreeMap<u8, Member>>,
@@ -69,7 +73,8 @@ impl TargetMetrics {
     pub(super) fn new(name: &str) -> Self {
         let state = AtomicU8::new(State::Unknown as u8);
         let incidents = [const { AtomicU64::new(0) }; Cause::ALL.len()];
-        Self { name: name.to_owned(), state, ladder: Mutex::default(), incidents, members: Mutex::default() }
+        let (name, ladder, inside) = (name.to_owned(), Mutex::default(), Mutex::default());
+        Self { name, state, ladder, inside, incidents, members: Mutex::default() }
     }
 
     /// Its name.
@@ -103,6 +108,16 @@ impl TargetMetrics {
     /// How its steps went; nothing before they were judged.
     pub fn ladder(&self) -> Option<Arc<Ladder>> {
         self.ladder.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets what was seen behind its tunnel.
+    pub fn set_inside(&self, seen: Option<SeenInside>) {
+        *self.inside.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+    }
+
+    /// What was seen behind its tunnel; nothing before it was asked.
+    pub fn inside(&self) -> Option<SeenInside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Sets what is known about a member, or forgets the member.

@@ -8,8 +8,8 @@ use socket2::Socket;
 use super::super::socket::flush;
 use super::super::{fault, icmp};
 use super::{
-    Channel, Clock, Driver, Duration, Event, FlowState, Handled, Happening, Mismatch, Outcome, Owner, POLLS,
-    Pending, READS_PER_FLOW, READS_PER_SHARED, Ready, Receiver, Run, Timestamp,
+    Channel, Clock, Driver, Drops, Duration, Event, FlowState, Handled, Happening, Mismatch, Outcome, Owner,
+    POLLS, Pending, READS_PER_FLOW, READS_PER_SHARED, Ready, Receiver, Run, Timestamp,
 };
 
 impl Driver {
@@ -36,10 +36,15 @@ impl Driver {
 
     pub(super) fn read_icmp(&mut self, index: usize, ready: Ready, out: &mut Vec<Happening>) {
         if ready.error
-            && let Some(shared) = self.icmp.get(index)
+            && let Some(socket) = self.icmp.get(index).and_then(|shared| shared.socket.as_ref())
         {
             let now = self.errors_now();
-            queue_errors(&mut self.errors, &shared.socket, Owner::Icmp(index), now, &mut self.pending);
+            let before = self.pending.len();
+            queue_errors(&mut self.errors, socket, Owner::Icmp(index), now, &mut self.pending);
+            if self.icmp.get(index).is_some_and(|shared| shared.raw) {
+                // The same errors come as packets, with more of what they quote.
+                self.pending.truncate(before);
+            }
         }
         if !ready.readable {
             return;
@@ -48,9 +53,16 @@ impl Driver {
         for _ in 0..READS_PER_SHARED {
             let Some(shared) = self.icmp.get_mut(index) else { break };
             let (v6, raw) = (shared.v6, shared.raw);
-            let Ok(arrival) = receiver.receive(&shared.socket) else { break };
+            let Some(socket) = shared.socket.as_ref() else { break };
+            let arrival = match receiver.receive(socket) {
+                Ok(arrival) => arrival,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // An error that is queued, told once; or a fault of this host: the next turn tries again.
+                Err(error) if fault::may_be_queued(&error) => continue,
+                Err(_) => break,
+            };
             if let Some(count) = arrival.dropped {
-                let new = shared.drops.note(count);
+                let new = shared.drops.note(count, self.clock.now());
                 if new > 0 {
                     out.push(Happening::Overflow(new));
                 }
@@ -120,6 +132,7 @@ impl Driver {
 
     fn read_socket(&mut self, flow: u32, which: fn(&FlowState) -> Option<&Socket>, out: &mut Vec<Happening>) {
         let mut receiver = std::mem::replace(&mut self.receiver, Receiver::empty());
+        let (mut packets, mut octets) = (0, 0);
         for _ in 0..READS_PER_FLOW {
             let Some(state) = self.flows.get_mut(flow as usize).and_then(Option::as_mut) else { break };
             let Some(socket) = which(state) else { break };
@@ -134,17 +147,22 @@ impl Driver {
                 }
             };
             if let Some(count) = arrival.dropped.filter(|_| current) {
-                let new = state.drops.note(count);
+                let new = state.drops.note(count, self.clock.now());
                 if new > 0 {
                     out.push(Happening::Overflow(new));
                 }
             }
+            (packets, octets) = (packets + 1, octets + arrival.bytes.len());
             let at = self.stamp(arrival.stamp, out);
             let Some(from) = arrival.from else { continue };
             let runs = self.runs_of(flow);
             self.offer(&runs, Event::Received { from, bytes: arrival.bytes }, at, out);
         }
         self.receiver = receiver;
+        let now = self.clock.now();
+        if let Some(state) = self.flows.get_mut(flow as usize).and_then(Option::as_mut) {
+            state.drops.read(packets, octets, now);
+        }
     }
 
     /// The time now, and what turns a kernel's stamp into ours while that can be believed.
@@ -180,10 +198,12 @@ impl Driver {
             self.put_back(index, run);
             return;
         };
+        let beside = run.beside.as_ref().and_then(|beside| beside.try_clone().ok());
         self.put_back(index, run);
         if ready.error {
             queue_errors(&mut self.errors, &socket, Owner::Run(index), now, &mut self.pending);
         }
+        let (mut packets, mut octets) = (0, 0);
         for _ in 0..READS_PER_FLOW {
             let arrival = match receiver.receive(&socket) {
                 Ok(arrival) => arrival,
@@ -193,6 +213,14 @@ impl Driver {
                     continue;
                 }
             };
+            (packets, octets) = (packets + 1, octets + arrival.bytes.len());
+            if let Some(count) = arrival.dropped {
+                let now = self.clock.now();
+                let new = self.own_drops(index).map_or(0, |drops| drops.note(count, now));
+                if new > 0 {
+                    out.push(Happening::Overflow(new));
+                }
+            }
             let at = self.stamp(arrival.stamp, out);
             let Some(from) = arrival.from else { continue };
             let peer = self.peer_of(index);
@@ -210,7 +238,54 @@ impl Driver {
             }
             self.offer(&[index], Event::Received { from, bytes: arrival.bytes }, at, out);
         }
+        if let Some(beside) = beside {
+            self.read_beside(index, &beside, &mut receiver, out);
+        }
         self.receiver = receiver;
+        let now = self.clock.now();
+        if let Some(drops) = self.own_drops(index) {
+            drops.read(packets, octets, now);
+        }
+    }
+
+    /// The overflow of a run that has a UDP socket of its own.
+    fn own_drops(&mut self, index: u32) -> Option<&mut Drops> {
+        match &mut self.runs.get_mut(index as usize)?.as_mut()?.channel {
+            Channel::Udp { drops, .. } => Some(drops),
+            _ => None,
+        }
+    }
+
+    /// Reads the second socket of a run.
+    fn read_beside(
+        &mut self,
+        index: u32,
+        socket: &Socket,
+        receiver: &mut Receiver,
+        out: &mut Vec<Happening>,
+    ) {
+        for _ in 0..READS_PER_FLOW {
+            let arrival = match receiver.receive(socket) {
+                Ok(arrival) => arrival,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    let now = self.errors_now();
+                    queue_errors(&mut self.errors, socket, Owner::Run(index), now, &mut self.pending);
+                    continue;
+                }
+            };
+            let at = self.stamp(arrival.stamp, out);
+            let Some(from) = arrival.from else { continue };
+            let Some(mut run) = self.take_run(index) else { return };
+            match run.exchange.beside(from, arrival.bytes, at) {
+                Handled::NotMine(why) => {
+                    out.push(Happening::Unmatched(why));
+                    self.put_back(index, run);
+                }
+                Handled::Taken if run.ended => self.put_back(index, run),
+                Handled::Taken => self.advance(index, run, out),
+            }
+        }
     }
 
     pub(super) fn read_stream(&mut self, index: u32, mut run: Run, ready: Ready, out: &mut Vec<Happening>) {

@@ -5,9 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::Socket;
+
 use super::super::socket::{datagram, flush};
 use super::super::{fault, socket};
 use super::arrivals::queue_errors;
+use super::ways::GONE;
 use super::{
     Channel, Clock, Driver, Drops, Event, Fault, Happening, Outcome, Owner, POLLS, Reason, Report, Reverse,
     Run, Step, Timestamp, Transport,
@@ -51,7 +54,7 @@ impl Driver {
             Transport::Udp { port, connected } => {
                 socket::udp(SocketAddr::new(peer, port), connected, &egress).and_then(|socket| {
                     self.poller.add(&socket, Owner::Run(index).key(), false)?;
-                    Ok(Channel::Udp { socket, port, connected, headed: false })
+                    Ok(Channel::Udp { socket, port, connected, headed: false, drops: Drops::default() })
                 })
             }
             Transport::Tcp { port } => {
@@ -71,7 +74,7 @@ impl Driver {
             Transport::Whole { port } => {
                 socket::whole(SocketAddr::new(peer, port), &egress).and_then(|(socket, headed)| {
                     self.poller.add(&socket, Owner::Run(index).key(), false)?;
-                    Ok(Channel::Udp { socket, port, connected: true, headed })
+                    Ok(Channel::Udp { socket, port, connected: true, headed, drops: Drops::default() })
                 })
             }
             Transport::None => Ok(Channel::Closed),
@@ -101,6 +104,7 @@ impl Driver {
                 Step::Send => self.send(index, &mut run, &bytes, None, None),
                 Step::SendTtl(ttl) => self.send(index, &mut run, &bytes, Some(ttl), None),
                 Step::SendTo(port) => self.send(index, &mut run, &bytes, None, Some(port)),
+                Step::SendBeside => self.send_beside(index, &mut run, &bytes),
                 Step::Open(transport) => self.open_channel(index, &mut run, transport),
                 Step::Wait(until) => {
                     self.out = bytes;
@@ -153,9 +157,18 @@ impl Driver {
         if report.outcome == Outcome::Lost(Reason::NoAnswer) {
             if stalled {
                 report.outcome = Outcome::Unsent(Fault::Stalled);
-            } else if self.drops_of(run).is_some_and(Drops::explain) {
+            } else if self.overflowed(run, now, out) {
                 report.outcome = Outcome::Unsent(Fault::ReceiveOverflow);
             }
+        }
+        let silent = matches!(
+            report.outcome,
+            Outcome::Lost(Reason::NoAnswer)
+                | Outcome::Refused(Reason::HostUnreachable | Reason::NetUnreachable)
+                | Outcome::Unsent(Fault::NoRoute | Fault::Egress)
+        );
+        if silent && let Some(fault) = self.way_fault(run) {
+            report.outcome = Outcome::Unsent(fault);
         }
         if matches!(report.outcome, Outcome::Unsent(Fault::NoRoute | Fault::Egress | Fault::Permission))
             && let Some(state) = self.flows.get_mut(run.flow.0 as usize).and_then(Option::as_mut)
@@ -166,14 +179,39 @@ impl Driver {
         out.push(Happening::Done { tag: run.tag, sent: run.sent, done: now, report });
     }
 
-    pub(super) fn drops_of(&mut self, run: &Run) -> Option<&mut Drops> {
-        match run.channel {
-            Channel::Icmp(index) => self.icmp.get_mut(index).map(|shared| &mut shared.drops),
-            Channel::Pinned => {
-                self.flows.get_mut(run.flow.0 as usize).and_then(Option::as_mut).map(|state| &mut state.drops)
+    fn drops_of<'a>(&'a mut self, run: &'a mut Run) -> Option<(&'a mut Drops, &'a Socket)> {
+        match &mut run.channel {
+            Channel::Icmp(index) => {
+                let shared = self.icmp.get_mut(*index)?;
+                Some((&mut shared.drops, shared.socket.as_ref()?))
             }
-            _ => None,
+            Channel::Pinned => {
+                let state = self.flows.get_mut(run.flow.0 as usize).and_then(Option::as_mut)?;
+                state.pinned.as_ref().map(|socket| (&mut state.drops, socket))
+            }
+            Channel::Udp { socket, drops, .. } => Some((drops, socket)),
+            Channel::Closed | Channel::Tcp { .. } => None,
         }
+    }
+
+    /// Whether an answer may have been dropped at our own socket.
+    fn overflowed(&mut self, run: &mut Run, now: Timestamp, out: &mut Vec<Happening>) -> bool {
+        let turn = self.woke;
+        let mut table = std::mem::take(&mut self.dropped);
+        let began = run.began;
+        let explained = self.drops_of(run).is_some_and(|(drops, socket)| {
+            if drops.explain(began) {
+                return true;
+            }
+            let told = if drops.doubtful(began) { table.dropped(socket, turn, now) } else { None };
+            let new = told.map_or(0, |count| drops.note(count, now));
+            if new > 0 {
+                out.push(Happening::Overflow(new));
+            }
+            drops.explain(began)
+        });
+        self.dropped = table;
+        explained
     }
 
     /// Ends a run: a datagram flow lingers, to tell late replies and duplicates from strangers.
@@ -245,10 +283,11 @@ impl Driver {
             Channel::Closed => Err(io::ErrorKind::NotConnected.into()),
             Channel::Icmp(index) => {
                 let shared = self.icmp.get(*index).ok_or(io::ErrorKind::NotFound)?;
-                datagram(&shared.socket, bytes, Some(SocketAddr::new(peer, 0)), ttl)
+                let socket = shared.socket.as_ref().ok_or(GONE)?;
+                datagram(socket, bytes, Some(SocketAddr::new(peer, 0)), ttl)
             }
             Channel::Pinned => {
-                let socket = state.pinned.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+                let socket = state.pinned.as_ref().ok_or(GONE)?;
                 datagram(socket, bytes, None, ttl)
             }
             Channel::Udp { socket, port: own, connected, .. } => {
@@ -260,6 +299,38 @@ impl Driver {
                 if *connected { flush(socket, unsent) } else { Ok(()) }
             }
         }
+    }
+
+    /// Sends from the second socket of a run, which opens with its first packet.
+    fn send_beside(&mut self, index: u32, run: &mut Run, bytes: &[u8]) {
+        let at = self.clock.now();
+        if run.beside.is_none() {
+            match self.open_beside(index, run) {
+                Ok(socket) => run.beside = Some(socket),
+                Err(error) => {
+                    run.exchange.handle(Event::Failed(fault::of_open(&error)), at);
+                    return;
+                }
+            }
+        }
+        let Some(socket) = &run.beside else { return };
+        let mut sent = datagram(socket, bytes, None, None);
+        if sent.as_ref().is_err_and(fault::may_be_queued) {
+            // An ICMP error about an earlier packet makes this send fail.
+            let now = self.errors_now();
+            queue_errors(&mut self.errors, socket, Owner::Run(index), now, &mut self.pending);
+            sent = datagram(socket, bytes, None, None);
+        }
+        let event = sent.map_or_else(|error| Event::Failed(fault::of_send(&error)), |()| Event::Sent);
+        run.exchange.handle(event, at);
+    }
+
+    fn open_beside(&self, index: u32, run: &Run) -> io::Result<Socket> {
+        let state = self.flows.get(run.flow.0 as usize).and_then(Option::as_ref);
+        let state = state.ok_or(io::ErrorKind::NotFound)?;
+        let socket = socket::udp(SocketAddr::new(state.peer, state.port), true, &state.egress)?;
+        self.poller.add(&socket, Owner::Run(index).key(), false)?;
+        Ok(socket)
     }
 
     /// Watches a stream for room to write exactly while something is unsent.
@@ -280,7 +351,7 @@ impl Driver {
             _ => Owner::Run(index),
         };
         let socket = match &run.channel {
-            Channel::Icmp(shared) => self.icmp.get(*shared).map(|shared| &shared.socket),
+            Channel::Icmp(shared) => self.icmp.get(*shared).and_then(|shared| shared.socket.as_ref()),
             Channel::Pinned => self
                 .flows
                 .get(run.flow.0 as usize)
@@ -291,7 +362,13 @@ impl Driver {
         };
         if let Some(socket) = socket {
             let now = self.errors_now();
+            let before = self.pending.len();
             queue_errors(&mut self.errors, socket, owner, now, &mut self.pending);
+            if let Owner::Icmp(index) = owner
+                && self.icmp.get(index).is_some_and(|shared| shared.raw)
+            {
+                self.pending.truncate(before); // they come as packets, too
+            }
         }
     }
 }

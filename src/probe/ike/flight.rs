@@ -3,12 +3,12 @@
 //! ```text
 //! Ready ──Send──▶ Flying ──answer, refusal, deadline──▶ Known ──Report──▶ Over
 //!   ▲                │
-//!   └── ask again ───┘   (COOKIE, INVALID_KE_PAYLOAD)
+//!   └── ask again ───┘   (COOKIE, INVALID_KE_PAYLOAD; the same once more where silence has to be sure)
 //! ```
 //!
 //! Invariant: a datagram is looked at in this order: who sent it, non-ESP marker, initiator's SPI,
 //! place in the exchange, and only then what is in it. What fails any of these changes nothing.
-//! Nothing is ever sent twice.
+//! Nothing is sent twice unless the dialogue says so, and then at most once more.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -85,6 +85,11 @@ pub(crate) trait Dialogue: Send {
     /// # Errors
     /// [`Mismatch::Malformed`]; then nothing has changed.
     fn answer(&mut self, message: &[u8]) -> Result<Verdict, Mismatch>;
+
+    /// What to send once more at the deadline, with another timeout to wait, before it counts as silence.
+    fn again(&mut self) -> Option<Vec<u8>> {
+        None
+    }
 
     /// The result when no more comes.
     fn silence(&mut self) -> Report;
@@ -168,8 +173,13 @@ impl<D: Dialogue> Exchange for Flight<D> {
 
     fn poll(&mut self, now: Timestamp, out: &mut Vec<u8>) -> Step {
         if matches!(self.state, State::Flying) && now >= self.deadline {
-            let report = self.dialogue.silence();
-            self.finish(report);
+            if let Some(message) = self.dialogue.again() {
+                self.deadline = now + self.timeout;
+                self.state = State::Ready(message);
+            } else {
+                let report = self.dialogue.silence();
+                self.finish(report);
+            }
         }
         if matches!(self.state, State::Flying) {
             return Step::Wait(self.deadline);

@@ -1,5 +1,9 @@
 //! The first exchange of `IKEv2` in all its forms: what we ask, and what each answer means.
 //!
+//! A box that asks for cookies has enough half-open sessions: what returns the cookie is a KE decoy (another
+//! KE is allowed there, §2.6.1), so that none of ours is added. If it stays unanswered it is sent once more, the
+//! same (§2.1): that the box takes no more sessions is not to rest on one lost packet.
+//!
 //! Invariant: COOKIE and `INVALID_KE_PAYLOAD` are each followed at most once, and only when a whole
 //! `IKE_SA_INIT` is wanted; a second one of the same kind is a duplicate or a loop, and changes nothing.
 
@@ -50,6 +54,10 @@ pub(super) struct Init {
     regrouped: bool,
     /// The cookie we were asked to return.
     cookie: Option<Vec<u8>>,
+    /// Whether the cookie was returned.
+    returned: bool,
+    /// Whether that was sent once more.
+    repeated: bool,
 }
 
 impl Init {
@@ -81,6 +89,8 @@ impl Init {
             group: group.unwrap_or(Group::MODP_2048),
             regrouped: false,
             cookie: None,
+            returned: false,
+            repeated: false,
         };
         let first = if goal == Goal::Version { version_ping(init.spi) } else { init.request() };
         (init, first)
@@ -140,6 +150,9 @@ impl Init {
         self.cookie = Some(cookie.data.clone());
         // RFC 7296 §2.6: 1 to 64 bytes; longer or empty ones are not ours to carry around.
         if self.goal == Goal::Init && (1..=64).contains(&cookie.data.len()) {
+            self.goal = Goal::Policy;
+            self.group = offer::decoy_group(&self.proposals).unwrap_or(Group::MODP_2048);
+            self.returned = true;
             return Verdict::Ask(self.request());
         }
         Verdict::Done(self.report(Outcome::OK, "cookie"))
@@ -270,14 +283,23 @@ impl Dialogue for Init {
         Ok(Verdict::Done(self.other(&message)))
     }
 
+    fn again(&mut self) -> Option<Vec<u8>> {
+        let wanted = self.returned && !self.repeated;
+        self.repeated |= wanted;
+        wanted.then(|| self.request())
+    }
+
     fn silence(&mut self) -> Report {
-        if self.regrouped {
+        if self.returned {
+            // It wanted to know that we are who we say, was told, and takes no session all the same.
+            let mut report = self.report(Outcome::OK, "cookie");
+            report.findings().details.flag("cookie_unanswered", true);
+            report
+        } else if self.regrouped {
             // The peer picked a proposal and then no longer answered.
             let mut report = self.report(Outcome::Lost(Reason::FullOrThrottled), "invalid_ke_payload");
             report.findings().details.text("group", self.group.to_string().as_str());
             report
-        } else if self.cookie.is_some() {
-            self.report(Outcome::OK, "cookie")
         } else {
             Report::new(Outcome::Lost(Reason::NoAnswer))
         }

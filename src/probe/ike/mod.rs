@@ -44,8 +44,8 @@ pub(crate) const HALF_OPEN: Duration = Duration::from_secs(30);
 const POLICY: Form = Form { name: "policy", charges: &[], packets: 1, rare: false };
 const POLICY_ANY: Form = Form { name: "policy_any", charges: &[], packets: 1, rare: false };
 const VERSION: Form = Form { name: "version", charges: &[], packets: 1, rare: false };
-/// At the most: the request, again with a cookie, again with another group.
-const INIT: Form = Form { name: "init", charges: &[Charge::HalfOpen], packets: 3, rare: true };
+/// At the most: the request, again with a cookie, again with another group, once more.
+const INIT: Form = Form { name: "init", charges: &[Charge::HalfOpen], packets: 4, rare: true };
 
 static FORMS: &[Form] = &[POLICY, VERSION, INIT];
 static FORMS_ANY: &[Form] = &[VERSION, POLICY_ANY, INIT];

@@ -169,36 +169,50 @@ fn a_whole_exchange_tells_what_the_peer_is_and_what_it_costs() {
 }
 
 #[test]
-fn a_cookie_is_returned_once_and_first_with_all_else_the_same() {
+fn a_cookie_is_returned_once_and_first_and_opens_nothing() {
     let mut script = begin("init", &["aes256-sha256-modp2048"]);
     let first = script.sent();
     script.now = at(1020);
     let cookie = refuse(&first, NotifyType::COOKIE, &[7; 24]);
     assert_eq!(script.receive(&cookie), Handled::Taken);
     let second = script.sent();
-    let (before, mut after) = (Message::decode(&first).unwrap(), Message::decode(&second).unwrap());
-    assert_eq!(after.payloads.remove(0), Notify::new(NotifyType::COOKIE, [7; 24]).into());
-    assert_eq!(after, before);
+    let (before, after) = (Message::decode(&first).unwrap(), Message::decode(&second).unwrap());
+    assert_eq!(after.payloads[0], Notify::new(NotifyType::COOKIE, [7; 24]).into());
+    // RFC 7296 2.6: what a cookie is made of must not change.
+    assert_eq!(after.initiator, before.initiator);
+    let nonce = |message: &Message| {
+        message.payloads.iter().find(|payload| matches!(payload.body, Body::Nonce(_))).cloned()
+    };
+    assert!(nonce(&before).is_some() && nonce(&after) == nonce(&before));
+    // A KE that a responder with this policy must refuse, which leaves no half-open session.
+    assert_eq!(groups_of(&first).1, Group::MODP_2048);
+    assert_ne!(groups_of(&second).1, Group::MODP_2048);
     assert_eq!(script.receive(&cookie), Handled::Taken);
     assert_eq!(script.wait(), at(1000) + TIMEOUT);
     script.now = at(1030);
-    let answer = accept(&second, &script);
-    assert_eq!(script.receive(&answer), Handled::Taken);
+    assert_eq!(script.receive(&refuse(&first, NotifyType::INVALID_KE_PAYLOAD, &[0, 14])), Handled::Taken);
     let report = script.report();
     assert_eq!((report.outcome, report.rtt), (OK, Some(Duration::from_millis(20))));
-    assert_eq!(text(&report, "answer"), "sa");
-    assert!(report.findings.unwrap().under_load);
+    assert_eq!((text(&report, "answer"), text(&report, "group")), ("invalid_ke_payload", "modp2048"));
+    let findings = report.findings.unwrap();
+    assert!(findings.under_load && findings.half_open_left.is_none());
+    assert!(!findings.details.is("cookie_unanswered"));
 }
 
 #[test]
-fn a_cookie_and_then_silence_is_an_answer_under_load() {
+fn a_cookie_and_then_silence_is_an_answer_that_takes_no_session() {
     let mut script = begin("init", &[]);
     let first = script.sent();
     script.receive(&refuse(&first, NotifyType::COOKIE, &[7; 24]));
-    script.sent();
+    let second = script.sent();
+    // One lost packet is not enough: the same once more, with as long to wait.
+    script.now = script.wait();
+    assert_eq!(script.sent(), second);
+    assert_eq!(script.wait(), script.now + TIMEOUT);
     let report = script.silence();
     assert_eq!((report.outcome, text(&report, "answer")), (OK, "cookie"));
-    assert!(report.findings.unwrap().half_open_left.is_none());
+    let findings = report.findings.unwrap();
+    assert!(findings.half_open_left.is_none() && findings.details.is("cookie_unanswered"));
 }
 
 #[test]

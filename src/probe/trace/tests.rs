@@ -267,7 +267,7 @@ fn every_carrier_tells_its_packets_apart_by_what_is_quoted() {
             }
             trace.handle(Event::Sent, now);
         }
-        assert_eq!(sent.iter().map(|(ttl, _)| *ttl).collect::<Vec<_>>(), [1, 2, 3, 4], "{kind}");
+        assert_eq!(sent.iter().map(|(ttl, _)| *ttl).collect::<Vec<_>>(), [1, 2, 3, 4, 5], "{kind}");
         for (ttl, bytes) in sent.iter().rev() {
             let error = IcmpError::TimeExceeded;
             let at = now + Duration::from_millis((*ttl).into());
@@ -278,7 +278,7 @@ fn every_carrier_tells_its_packets_apart_by_what_is_quoted() {
         let strange = Event::Icmp { from: router(9), error: IcmpError::TimeExceeded, quoted: &[7; 64] };
         assert_eq!(trace.handle(strange, now), Handled::NotMine(Mismatch::Token), "{kind}");
         let mut out = Vec::new();
-        assert_eq!(trace.poll(now + Duration::from_millis(9), &mut out), Step::SendTtl(5), "{kind}");
+        assert_eq!(trace.poll(now + Duration::from_millis(9), &mut out), Step::SendTtl(6), "{kind}");
     }
 }
 

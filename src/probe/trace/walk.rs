@@ -2,10 +2,11 @@
 //!
 //! ```text
 //!   known hops | LEAD hops asked ahead | not yet
-//!   1 2 3 4    | 5 6 7 8               | 9 …        each answer moves the front on
+//!   1 2 3 4    | 5 6 7 8 9             | 10 …       each answer moves the front on
 //! ```
-//! A front of [`LEAD`] hops is asked at once, and each answer moves it on: a path of eight hops is known
-//! within two round trips, and no more than `LEAD` − 1 packets pass its end.
+//! A front of [`LEAD`] hops is asked at once, and each answer moves it on: no more than `LEAD` − 1 packets
+//! pass the end. Wherever on the way the time is spent, two rounds know twice `LEAD` hops: a path of eight
+//! routers and its end is known within two round trips also where the first link takes nearly all of them.
 //!
 //! An answer that quotes too little to tell which packet it is about is *loose*. It belongs to the one
 //! packet that is left when all others have been answered; where several are left, the hops in doubt are
@@ -28,7 +29,7 @@ use crate::time::Timestamp;
 /// How long an answer may take before the hop is asked again, or given up.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 /// Hops asked beyond the last one that answered.
-pub const LEAD: usize = 4;
+pub const LEAD: usize = 5;
 /// Packets under way at once, at the most.
 const WINDOW: usize = 8;
 

@@ -47,6 +47,23 @@ fn a_real_server() {
     }
 }
 
+/// What coturn 4.6.1's client of RFC 5780 (`turnutils_natdiscovery -t -T 3`) sent from its second socket, and
+/// what the server answered to the first one (captured).
+#[test]
+fn an_answer_to_another_port() {
+    let asked = hex("00010008 2112a442 39fc7f32fa7e7360bd13c376 0027 0004 ae92 0000");
+    let transaction = asked[8..20].try_into().unwrap();
+    let mut ours = Vec::new();
+    Message::request_to_port(transaction, 44_690).encode(&mut ours);
+    assert_eq!(ours, asked);
+    let answered =
+        hex("010100482112a44239fc7f32fa7e7360bd13c376002000080001981de112a648000100080001b90fc000020a
+        802b000800010d96cb00710a802c000800010d97cb00710b80220014436f7475726e2d342e362e312027476f72737427");
+    let answer = Message::decode(&answered).unwrap();
+    assert_eq!((answer.kind, answer.transaction), (message::SUCCESS, transaction));
+    assert_eq!(answer.mapped_address(), Some("192.0.2.10:47375".parse().unwrap()));
+}
+
 #[test]
 fn what_is_written_has_the_fingerprint_of_the_vector() {
     // The vectors' padding is blanks, ours zeros, so only a request without text can be compared whole.
