@@ -55,7 +55,7 @@ pub use guard::Guard;
 use places::{Place, Places};
 pub use probe::{ProbeError, ProbeNow};
 use scrape::Scrape;
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 pub use server::one;
 pub use server::{Limits, serve};
 

@@ -29,7 +29,7 @@ pub use host::{has_room, listen, raise_descriptor_limit};
 pub use poller::Waker;
 
 /// What the fuzz targets read as the driver would.
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 pub mod fuzz {
     use super::icmp::{self, Packet};
     pub use super::route::fuzz::{link, way};

@@ -405,7 +405,7 @@ pub fn ask(questions: &Questions) -> io::Result<Ways> {
 }
 
 /// What the fuzz targets read as [`Asker`] would.
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 pub mod fuzz {
     use rtnetlink::packet_core::Parseable as _;
 

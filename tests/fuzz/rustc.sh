@@ -9,7 +9,7 @@ done
 if [[ " $* " == *" --target "* && -z ${NUM_JOBS:-} ]]; then
     case $name in
         vpnprobe | vpnprobe_fuzz | httparse | hickory_proto | x509_parser | asn1_rs | der_parser | serde_saphyr | granit_parser | saphyr* | serde_json | rustls | webpki)
-            extra+=(--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
+            extra+=(-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
                 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
                 -Cllvm-args=-sanitizer-coverage-trace-compares -Cllvm-args=-simplifycfg-branch-fold-threshold=0)
             ;;

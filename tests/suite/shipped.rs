@@ -44,5 +44,5 @@ fn the_packages_are_built_without_them() {
     let script = include_str!("../../packaging/build.sh");
     assert!(!script.contains("fuzz") && !script.contains("RUSTFLAGS"));
     let library = include_str!("../../src/lib.rs");
-    assert!(library.contains("#[cfg(all(fuzzing, not(debug_assertions)))]\ncompile_error!"));
+    assert!(library.contains("#[cfg(all(feature = \"fuzzing\", not(debug_assertions)))]\ncompile_error!"));
 }

@@ -23,7 +23,28 @@ use vpnprobe::probe::{
 use vpnprobe::sample::{Fault, Outcome, Reason};
 use vpnprobe::time::{Timestamp, WallTime};
 
-use crate::canary;
+use crate::{Targets, canary};
+
+/// The targets here.
+pub const TARGETS: Targets = &[
+    ("probe_icmp", icmp),
+    ("probe_ike", ike),
+    ("probe_ike_natt", ike_natt),
+    ("probe_ikev1", ikev1),
+    ("probe_ikev1_natt", ikev1_natt),
+    ("probe_l2tp", l2tp),
+    ("probe_openvpn_udp", openvpn_udp),
+    ("probe_openvpn_tcp", openvpn_tcp),
+    ("probe_tcp", tcp),
+    ("probe_tls", tls),
+    ("probe_dns", dns),
+    ("probe_http", http),
+    ("probe_rdp", rdp),
+    ("probe_stun", stun),
+    ("probe_sslvpn", sslvpn),
+    ("probe_wireguard", wireguard),
+    ("probe_trace", trace),
+];
 
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
 const ROUTER: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
@@ -240,7 +261,7 @@ impl Run {
             }
             self.out.clear();
             match self.exchange.poll(self.now, &mut self.out) {
-                Step::Send | Step::SendTtl(_) | Step::SendTo(_) => {
+                Step::Send | Step::SendBeside | Step::SendTtl(_) | Step::SendTo(_) => {
                     std::mem::swap(&mut self.sent, &mut self.out);
                     self.exchange.handle(Event::Sent, self.now);
                 }

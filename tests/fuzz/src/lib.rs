@@ -1,8 +1,10 @@
 //! Fuzz targets: one for each parser and each state machine that reads what somebody else wrote.
 //!
 //! ```text
-//! src/bin/GROUP.rs ── NAME => module::function ──▶ src/module.rs   what is called, and what must hold
-//! src/list.rs      NAME, GROUP, its seeds and its dictionary; `seeds` writes them, fuzz.sh runs them all
+//! src/bin/GROUP.rs ──▶ src/module.rs   TARGETS by name: what is called, and what must hold
+//! src/list.rs          NAME, GROUP, its seeds and its dictionary; `seeds` writes them
+//! fuzz.sh              runs them all, guided by coverage
+//! tests/mutated.rs     runs them all with so many inputs, made of the seeds and the words: on each change
 //! ```
 //!
 //! Invariants: a target keeps nothing between two inputs (what it computes once is constant), so that an
@@ -13,11 +15,9 @@
 //! and a comparison of 32 bits. fuzz.sh must find each, or its silence about the others proves nothing.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
-#[cfg(all(feature = "canary", not(fuzzing)))]
-compile_error!("the feature `canary` plants bugs: it is for tests/fuzz/fuzz.sh alone");
-
 pub mod exchange;
 pub mod list;
+pub mod mutate;
 pub mod page;
 pub mod responder;
 pub mod seeds;
@@ -27,29 +27,31 @@ pub mod text;
 pub mod web;
 pub mod wire;
 
+/// Targets by their names.
+pub type Targets = &'static [(&'static str, fn(&[u8]))];
+
 /// The targets of a binary. It runs the one that it is called as: fuzz.sh gives it a name for each.
+#[cfg(feature = "libfuzzer")]
 #[macro_export]
 macro_rules! targets {
-    ($($name:literal => $module:ident :: $function:ident,)+) => {
-        fn target() -> fn(&[u8]) {
-            match $crate::called().as_str() {
-                $($name => $crate::$module::$function,)+
-                other => panic!("{other}: the targets here are {}", [$($name),+].join(" ")),
-            }
-        }
-
+    ($targets:expr) => {
         libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             static TARGET: std::sync::OnceLock<fn(&[u8])> = std::sync::OnceLock::new();
-            TARGET.get_or_init(target)(bytes);
+            TARGET.get_or_init(|| $crate::called($targets))(bytes);
         });
     };
 }
 
-/// The name that this process was called by.
+/// The one of these that this process was called as.
+///
+/// # Panics
+/// If it is none of them.
 #[must_use]
-pub fn called() -> String {
+pub fn called(targets: &[Targets]) -> fn(&[u8]) {
     let path = std::env::args_os().next().map(std::path::PathBuf::from).unwrap_or_default();
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    let called = path.file_name().unwrap_or_default().to_string_lossy();
+    let found = targets.iter().copied().flatten().find(|(name, _)| *name == called);
+    found.unwrap_or_else(|| panic!("{called} is no target of this binary")).1
 }
 
 /// Where a planted bug would be: `bytes` is what a parser made of the input, deep inside. In a build with

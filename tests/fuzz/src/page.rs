@@ -12,7 +12,12 @@ use vpnprobe::probe::Kind;
 use vpnprobe::sample::{Outcome, Report, Sample, SeriesId, Text};
 use vpnprobe::time::{Clock, Timestamp, WallTime};
 
-use crate::text_canary;
+use crate::{Targets, text_canary};
+
+/// The targets here.
+pub const TARGETS: Targets = &[
+    ("page", page),
+];
 
 struct Stopped;
 

@@ -15,8 +15,13 @@ use vpnprobe::session::{Action, Session};
 use vpnprobe::time::Timestamp;
 use vpnprobe::wire::ike::{ExchangeType, Fragment, Header, PayloadType, Version};
 
-use crate::canary;
+use crate::{Targets, canary};
 use crate::responder::{self, BEGIN, Responder, marked, responder};
+
+/// The targets here.
+pub const TARGETS: Targets = &[
+    ("session", session),
+];
 
 const MOST: usize = 16;
 

@@ -22,7 +22,22 @@ use vpnprobe::route::Prefix;
 use vpnprobe::store::Snapshot;
 use vpnprobe::time::WallTime;
 
-use crate::{canary, text_canary};
+use crate::{Targets, canary, text_canary};
+
+/// The targets here.
+pub const TARGETS: Targets = &[
+    ("certificate", certificate),
+    ("roots", roots),
+    ("config", config),
+    ("webfile", webfile),
+    ("words", words),
+    ("journal_line", journal_line),
+    ("journal", journal),
+    ("state", state),
+    ("incident", incident),
+    ("seen", seen),
+    ("explain", explain),
+];
 
 const WALL: WallTime = WallTime::from_unix_secs(1_795_305_600);
 

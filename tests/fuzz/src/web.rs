@@ -9,7 +9,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use vpnprobe::export::http::{App, BoxFuture, Daemon, Limits, ProbeError, ProbeNow, TargetRow, one};
 use vpnprobe::sample::{Outcome, Report};
 
-use crate::{canary, page, text_canary};
+use crate::{Targets, canary, page, text_canary};
+
+/// The targets here.
+pub const TARGETS: Targets = &[
+    ("http_server", http_server),
+];
 
 /// A daemon of one target.
 struct Stub;

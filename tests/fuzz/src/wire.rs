@@ -5,7 +5,24 @@ use std::sync::OnceLock;
 use vpnprobe::wire::openvpn::{Digest, Frames, Keys, Packet, Side, Wrapping};
 use vpnprobe::wire::{http, icmp, ike, ikev1, l2tp, rdp, sstp, stun, wireguard};
 
-use crate::{canary, seeds, text_canary};
+use crate::{Targets, canary, seeds, text_canary};
+
+/// The targets here.
+pub const TARGETS: Targets = &[
+    ("ike", ike),
+    ("ike_sealed", ike_sealed),
+    ("ikev1", ikev1),
+    ("l2tp", l2tp),
+    ("openvpn", openvpn),
+    ("openvpn_frames", openvpn_frames),
+    ("openvpn_keys", openvpn_keys),
+    ("stun", stun),
+    ("rdp", rdp),
+    ("sstp", sstp),
+    ("wireguard", wireguard),
+    ("http_head", http_head),
+    ("icmp", icmp),
+];
 
 /// Reads, writes and reads again.
 macro_rules! again {

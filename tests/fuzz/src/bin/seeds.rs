@@ -2,6 +2,4 @@
 //! `VPNPROBE_FUZZ_SEEDS=DIRECTORY seeds -runs=1`.
 #![no_main]
 
-vpnprobe_fuzz::targets! {
-    "seeds" => list::write,
-}
+vpnprobe_fuzz::targets!(&[&[("seeds", vpnprobe_fuzz::list::write)]]);

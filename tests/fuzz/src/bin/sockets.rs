@@ -1,7 +1,4 @@
 //! Targets: see `vpnprobe_fuzz::sockets`.
 #![no_main]
 
-vpnprobe_fuzz::targets! {
-    "icmp_socket" => sockets::icmp_socket,
-    "netlink" => sockets::netlink,
-}
+vpnprobe_fuzz::targets!(&[vpnprobe_fuzz::sockets::TARGETS]);
