@@ -105,7 +105,7 @@ style() {
     each clippy cargo clippy --locked --quiet --all-targets -- -D warnings || failed=1
     # No target of a plain `cargo test`, and a crate of its own: --all-targets leaves them out.
     each clippy-lab cargo clippy --locked --quiet --test lab -- -D warnings || failed=1
-    each clippy-fuzz env RUSTFLAGS='--cfg fuzzing' cargo clippy --locked --quiet -p vpnprobe-fuzz --all-targets --target-dir target/fuzz/clippy -- -D warnings || failed=1
+    each clippy-fuzz cargo clippy --locked --quiet -p vpnprobe-fuzz --all-targets --features libfuzzer -- -D warnings || failed=1
     return "$failed"
 }
 
@@ -134,10 +134,13 @@ suite() {
     return "$failed"
 }
 
-# Every planted bug is found, then so many inputs for each parser; --long fuzzes for half an hour, with the
-# sanitizer as well, and writes tests/fuzz/table.md.
+# So many mutated inputs for each target; --long also fuzzes for half an hour, guided by coverage and with the
+# sanitizer as well, once every planted bug is found, and writes tests/fuzz/table.md.
 fuzz() {
-    if [[ -n ${VPNPROBE_LONG:-} ]]; then tests/fuzz/fuzz.sh long 1350 450; else tests/fuzz/fuzz.sh short; fi
+    local failed=0
+    cargo test --locked -p vpnprobe-fuzz || failed=1
+    [[ -z ${VPNPROBE_LONG:-} ]] || tests/fuzz/fuzz.sh long 1350 450 || failed=1
+    return "$failed"
 }
 
 promtool_() {

@@ -128,7 +128,7 @@ fn spec(kind: Kind, settings: Settings) -> Spec {
         port: kind.port,
         interval: Duration::from_secs(5),
         timeout: TIMEOUT,
-        full_interval: Duration::from_secs(60),
+        full_interval: Duration::from_mins(1),
         host: None,
         settings,
     }
@@ -314,6 +314,12 @@ impl Run {
                 return;
             }
             12 => Event::Connected,
+            13 => {
+                self.now = self.now + Duration::from_millis(1);
+                self.exchange.beside(self.from, bytes, self.now);
+                self.heard = heard;
+                return self.poll();
+            }
             _ => Event::Received { from: self.from, bytes },
         };
         self.now = self.now + Duration::from_millis(1);

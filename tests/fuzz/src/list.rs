@@ -577,7 +577,8 @@ mod tests {
 
     #[test]
     fn every_target_is_in_its_binary_and_has_seeds() {
-        let mut names: Vec<_> = MODULES.iter().flat_map(|(_, targets)| targets.iter()).map(|(name, _)| *name).collect();
+        let mut names: Vec<_> =
+            MODULES.iter().flat_map(|(_, targets)| targets.iter()).map(|(name, _)| *name).collect();
         let mut listed: Vec<_> = TARGETS.iter().map(|target| target.name).collect();
         names.sort_unstable();
         listed.sort_unstable();
@@ -585,7 +586,8 @@ mod tests {
         for target in TARGETS {
             let file = format!("{}/src/bin/{}.rs", env!("CARGO_MANIFEST_DIR"), target.group);
             let binary = fs::read_to_string(&file).unwrap();
-            let modules = MODULES.iter().filter(|(_, targets)| targets.iter().any(|(name, _)| *name == target.name));
+            let modules =
+                MODULES.iter().filter(|(_, targets)| targets.iter().any(|(name, _)| *name == target.name));
             for (module, _) in modules {
                 assert!(binary.contains(&format!("{module}::TARGETS")), "{} in {file}", target.name);
             }

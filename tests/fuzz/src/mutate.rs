@@ -14,9 +14,6 @@ pub struct Mutator<'a> {
 
 impl<'a> Mutator<'a> {
     /// Inputs of no more than `longest` octets.
-    ///
-    /// # Panics
-    /// If there are no seeds.
     #[must_use]
     pub fn new(seeds: &'a [Vec<u8>], words: &'a [&'a [u8]], longest: usize) -> Self {
         assert!(!seeds.is_empty(), "no seeds");

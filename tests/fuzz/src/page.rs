@@ -15,9 +15,7 @@ use vpnprobe::time::{Clock, Timestamp, WallTime};
 use crate::{Targets, text_canary};
 
 /// The targets here.
-pub const TARGETS: Targets = &[
-    ("page", page),
-];
+pub const TARGETS: Targets = &[("page", page)];
 
 struct Stopped;
 

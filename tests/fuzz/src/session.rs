@@ -15,13 +15,11 @@ use vpnprobe::session::{Action, Session};
 use vpnprobe::time::Timestamp;
 use vpnprobe::wire::ike::{ExchangeType, Fragment, Header, PayloadType, Version};
 
-use crate::{Targets, canary};
 use crate::responder::{self, BEGIN, Responder, marked, responder};
+use crate::{Targets, canary};
 
 /// The targets here.
-pub const TARGETS: Targets = &[
-    ("session", session),
-];
+pub const TARGETS: Targets = &[("session", session)];
 
 const MOST: usize = 16;
 

@@ -5,10 +5,7 @@ use vpnprobe::net::fuzz;
 use crate::{Targets, canary, text_canary};
 
 /// The targets here.
-pub const TARGETS: Targets = &[
-    ("icmp_socket", icmp_socket),
-    ("netlink", netlink),
-];
+pub const TARGETS: Targets = &[("icmp_socket", icmp_socket), ("netlink", netlink)];
 
 /// A packet of a raw ICMP socket: the family, then the packet.
 pub fn icmp_socket(bytes: &[u8]) {

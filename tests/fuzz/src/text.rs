@@ -70,7 +70,7 @@ pub fn webfile(bytes: &[u8]) {
     match WebFile::parse(text, Path::new("/nonexistent")) {
         Ok(file) => {
             let _ = (file.protects(), file.files().count());
-            for (name, _) in &file.headers {
+            for name in file.headers.keys() {
                 assert!(name.is_ascii());
             }
             if let Some(policy) = file.headers.get("Content-Security-Policy") {

@@ -12,9 +12,7 @@ use vpnprobe::sample::{Outcome, Report};
 use crate::{Targets, canary, page, text_canary};
 
 /// The targets here.
-pub const TARGETS: Targets = &[
-    ("http_server", http_server),
-];
+pub const TARGETS: Targets = &[("http_server", http_server)];
 
 /// A daemon of one target.
 struct Stub;
