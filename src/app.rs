@@ -37,9 +37,11 @@ use crate::net::{Driver, IcmpAccess, listen, raise_descriptor_limit};
 use crate::store::{self, Shelf, Snapshot, Store};
 use crate::time::{Clock, Timestamp};
 
+mod loader;
 mod lockdown;
 mod names;
 
+use loader::Loader;
 use lockdown::Lockdown;
 use names::look_up_names;
 
@@ -69,9 +71,10 @@ const MISUSE: u8 = 2;
 
 /// Runs the daemon until it is told to stop.
 pub fn serve(args: &ServeArgs) -> ExitCode {
-    let loaded = match Config::load(&args.config_file, crate::config::environment()) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
+    let (loader, loaded) = match Loader::start(args.config_file.clone()) {
+        Ok((loader, Ok(loaded))) => (loader, loaded),
+        Err(_) => return ExitCode::FAILURE, // its panic has been told
+        Ok((_, Err(problems))) => {
             eprintln!("{problems}");
             return ExitCode::from(MISUSE);
         }
@@ -150,7 +153,8 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
         }
     };
     let source = Source::File(args.config_file.clone());
-    let start = Start { base, loaded, source, listeners, driver, recorder, lockdown, guard };
+    let loader = Some(loader);
+    let start = Start { base, loaded, loader, source, listeners, driver, recorder, lockdown, guard };
     match run(start, until_signal) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -237,6 +241,7 @@ impl Daemon {
             let start = Start {
                 base,
                 loaded,
+                loader: None,
                 source: Source::Fixed,
                 listeners,
                 driver,
@@ -315,6 +320,7 @@ impl Base {
 struct Start {
     base: Base,
     loaded: Loaded,
+    loader: Option<Loader>,
     source: Source,
     listeners: Vec<TcpListener>,
     driver: Driver,
@@ -329,7 +335,7 @@ where
     E: FnOnce(Arc<Shared>) -> F,
     F: Future<Output = ()>,
 {
-    let Start { base, loaded, source, listeners, driver, recorder, lockdown, guard } = start;
+    let Start { base, loaded, loader, source, listeners, driver, recorder, lockdown, guard } = start;
     let Base { clock, registry, store, kept } = base;
     let mut engine = Engine::new(driver, registry.clone());
     if let Some((_, kept)) = kept {
@@ -355,6 +361,9 @@ where
     });
     let config = shared.config();
     handle.send(Command::Apply(Arc::clone(&config)));
+    if let Some(loader) = loader {
+        loader.leave();
+    }
     let thread = std::thread::Builder::new().name("engine".to_owned()).spawn(move || engine.run())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(async {

@@ -8,10 +8,9 @@
 //! handed out once or counted as missed, never both; after a stall nothing is made up for, so series do
 //! not bunch.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::time::Duration;
 
+use crate::agenda::Agenda;
 use crate::entropy::{Draw, Entropy};
 use crate::sample::SeriesId;
 use crate::time::Timestamp;
@@ -41,7 +40,7 @@ struct Entry {
 #[derive(Debug, Default)]
 pub struct Schedule {
     entries: Vec<Option<Entry>>,
-    queue: BinaryHeap<Reverse<(Timestamp, u32)>>,
+    queue: Agenda<u32>,
 }
 
 impl Schedule {
@@ -62,7 +61,7 @@ impl Schedule {
         if let Some(entry) = self.entries.get_mut(index) {
             *entry = Some(Entry { interval: Duration::from_nanos(nanos), seq: 0, due, missed: 0 });
         }
-        self.queue.push(Reverse((due, series.0)));
+        self.queue.push(due, series.0);
     }
 
     /// Adds a series whose slots are due at the same instants as those of `other`, with the same numbers;
@@ -80,7 +79,7 @@ impl Schedule {
         let own = self.entries.get_mut(series.0 as usize).and_then(Option::as_mut);
         if let (Some(same), Some(own)) = (same, own) {
             *own = Entry { missed: 0, ..same };
-            self.queue.push(Reverse((own.due, series.0)));
+            self.queue.push(own.due, series.0);
         }
     }
 
@@ -93,7 +92,7 @@ impl Schedule {
 
     /// When the next slot is due.
     pub fn next_due(&mut self) -> Option<Timestamp> {
-        while let Some(Reverse((due, index))) = self.queue.peek().copied() {
+        while let Some((due, index)) = self.queue.peek() {
             if self.entry(index).is_some_and(|entry| entry.due == due) {
                 return Some(due);
             }
@@ -109,7 +108,7 @@ impl Schedule {
             if due > now {
                 return None;
             }
-            let Reverse((_, index)) = self.queue.pop()?;
+            let (_, index) = self.queue.pop()?;
             let Some(entry) = self.entries.get_mut(index as usize).and_then(Option::as_mut) else { continue };
             let slot = Slot { series: SeriesId(index), seq: entry.seq, due, missed: entry.missed };
             let late = now.since(due);
@@ -117,7 +116,7 @@ impl Schedule {
             entry.missed = if on_time { 0 } else { entry.missed + 1 };
             entry.seq += 1;
             entry.due = due + entry.interval;
-            self.queue.push(Reverse((entry.due, index)));
+            self.queue.push(entry.due, index);
             if on_time {
                 return Some(slot);
             }

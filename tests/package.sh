@@ -98,7 +98,7 @@ confined() { # of the host's files, only what the unit names
     local pid
     pid=$(inside systemctl show -P MainPID vpnprobe)
     [[ -z $(inside sh -c "ls /proc/$pid/root" | grep -vxE 'bin|dev|etc|lib|lib64|proc|root|run|sys|tmp|usr|var') &&
-        $(inside sh -c "ls /proc/$pid/root/var/lib") == vpnprobe ]]
+        $(inside sh -c "cd /proc/$pid/root && ls var/lib") == vpnprobe ]]
 }
 
 status() { inside systemctl show -P StatusText vpnprobe | grep '1 targets' >/dev/null; }

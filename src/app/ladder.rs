@@ -10,7 +10,7 @@
 //! outcome it rests on, and no receive is later for it. Invariant: one lost probe moves no step; what the
 //! detectors still hold to be up is judged as up.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use tokio::time::sleep;
 
 use super::Shared;
 use crate::config::{Address, Config, Egress, Target};
-use crate::diagnose::{Diagnosis, Observed, Survey, diagnose};
+use crate::diagnose::{Diagnosis, Lang, Observed, StepResult, Survey, diagnose};
 use crate::engine::survey::questions;
-use crate::export::metrics::{Ladder, SeriesMetrics, SessionMetrics, TargetMetrics};
+use crate::export::metrics::{Ladder, SeriesMetrics, SessionMetrics, TargetMetrics, Told};
 use crate::net::route::{Asker, Changes};
 use crate::route::{NoWay, Ways};
 use crate::sample::{Fault, Outcome, Report};
@@ -38,14 +38,11 @@ const ASK_PAUSE: Duration = Duration::from_secs(1);
 /// After so many targets other tasks of the thread have their turn.
 const PIECE: usize = 50;
 
-/// What was judged last, by target.
-type Known = HashMap<String, (u64, Option<Arc<Ways>>)>;
-
 /// Watches until it is aborted.
 pub(super) async fn watch(shared: Arc<Shared>) {
-    let asker = Asker::open().inspect_err(told).ok();
-    let mut changes = Changes::open().inspect_err(told).ok();
-    let mut known = Known::new();
+    let asker = Asker::open().inspect_err(unwatched).ok();
+    let mut changes = Changes::open().inspect_err(unwatched).ok();
+    let mut anew = true;
     let mut asked: Option<Timestamp> = None;
     let mut stale = true;
     let mut look = shared.clock.now();
@@ -59,14 +56,15 @@ pub(super) async fn watch(shared: Arc<Shared>) {
         }
         let loaded = shared.loaded();
         // A name that has its addresses now, and the members of the start, which the engine makes meanwhile.
-        stale |= round(&shared, &loaded.config, asker.as_ref().filter(|_| ask), &mut known).await;
+        stale |= round(&shared, &loaded.config, asker.as_ref().filter(|_| ask), anew).await;
+        anew = false;
         look = (look + LOOK).max(shared.clock.now());
         let wait = if stale { look.min(now + ASK_PAUSE) } else { look };
         let wait = wait.since(shared.clock.now());
         tokio::select! {
             () = sleep(wait) => {}
             () = reloaded => {
-                known.clear();
+                anew = true;
                 asked = None;
             }
             more = next(&mut changes) => {
@@ -79,7 +77,7 @@ pub(super) async fn watch(shared: Arc<Shared>) {
     }
 }
 
-fn told(error: &std::io::Error) {
+fn unwatched(error: &std::io::Error) {
     tracing::warn!("the host's routes cannot be watched: {error}; steps that rest on them stay unknown");
 }
 
@@ -91,48 +89,53 @@ async fn next(changes: &mut Option<Changes>) -> bool {
     }
 }
 
-/// Looks at every target once; whether the way to some member has not been asked for.
-async fn round(shared: &Shared, config: &Config, asker: Option<&Asker>, known: &mut Known) -> bool {
+/// Looks at every target once; `anew`: what was judged before does not count. Whether the way to some member
+/// has not been asked for.
+async fn round(shared: &Shared, config: &Config, asker: Option<&Asker>, anew: bool) -> bool {
     let mut unasked = false;
     let links = match asker {
         Some(asker) => asker.links().await.ok().map(|links| (asker, links)),
         None => None,
     };
-    let all = shared.registry.all_series();
-    let mut series: Series<'_> = HashMap::new();
-    for one in &all {
-        series.entry(one.key().target.as_str()).or_default().push(one);
-    }
+    // Both in the order of the names, as the targets are.
+    let (all, every) = (shared.registry.all_series(), shared.registry.all_targets());
+    let (mut all, mut every) = (all.as_slice(), every.as_slice());
+    let mut words = HashSet::new();
     let sessions = shared.registry.all_sessions();
     for (index, target) in config.targets.iter().enumerate() {
         if index % PIECE == PIECE - 1 {
             tokio::task::yield_now().await;
         }
-        let metrics = shared.registry.target(&target.name);
+        let name = target.name.as_str();
+        every = every.get(every.iter().take_while(|one| one.name() < name).count()..).unwrap_or_default();
+        let known = every.first().filter(|one| one.name() == name).map(Arc::clone);
+        let metrics = known.unwrap_or_else(|| shared.registry.target(name));
+        let mine;
+        (mine, all) = series_of(name, all);
         let members = addresses(&metrics);
         let way = egress(config, target);
-        let last = known.get(&target.name);
+        let last = metrics.ladder().filter(|_| !anew);
+        let last_ways = last.as_ref().and_then(|last| last.ways.clone());
         let ways = match &links {
             Some((asker, links)) => {
                 let addresses = members.iter().map(|(_, address)| *address).collect();
                 let fresh = asker.ways(links, &questions(target, &way, addresses)).await;
-                match last.and_then(|(_, ways)| ways.clone()) {
+                match last_ways {
                     Some(same) if *same == fresh => Some(same),
                     _ => Some(Arc::new(fresh)),
                 }
             }
-            None => last.and_then(|(_, ways)| ways.clone()),
+            None => last_ways,
         };
         unasked |= ways.as_ref().is_some_and(|ways| {
             !ways.members.iter().map(|looked| looked.to).eq(members.iter().map(|(_, address)| *address))
         });
-        let mine = series.get(target.name.as_str()).map(Vec::as_slice).unwrap_or_default();
         let session = sessions.iter().find(|session| session.key().target == target.name);
         let session = session.filter(|_| target.session.is_some()).map(|session| signed_in(session));
         let inside = metrics.inside();
         let print = print(mine, &members, session, inside.as_ref().map(|(round, _)| *round));
         // What details tell may change without an outcome: it is taken in when the ways are asked for.
-        if links.is_none() && last.is_some_and(|(old, _)| *old == print) {
+        if links.is_none() && last.is_some_and(|last| last.print == print) {
             continue;
         }
         let observed: Vec<Observed> = mine.iter().filter_map(|one| observed(one, &members)).collect();
@@ -140,8 +143,8 @@ async fn round(shared: &Shared, config: &Config, asker: Option<&Asker>, known: &
         let survey = survey(shared, target, &members, ways.as_deref(), (observed, inside), session);
         let diagnosis = diagnose(&survey, target);
         tell(metrics.ladder().as_deref(), &diagnosis);
-        metrics.set_ladder(Arc::new(Ladder { diagnosis, ways: ways.clone() }));
-        known.insert(target.name.clone(), (print, ways));
+        let steps = diagnosis.steps.iter().map(|step| told(step, &mut words)).collect();
+        metrics.set_ladder(Arc::new(Ladder { print, steps, ways }));
     }
     unasked
 }
@@ -151,8 +154,26 @@ fn egress(config: &Config, target: &Target) -> Egress {
     target.egress.first().and_then(|name| config.egress.get(name)).cloned().unwrap_or_default()
 }
 
-/// The series of each target.
-type Series<'a> = HashMap<&'a str, Vec<&'a Arc<SeriesMetrics>>>;
+/// The series of one target, and those of the targets after it.
+fn series_of<'a>(
+    name: &str,
+    all: &'a [Arc<SeriesMetrics>],
+) -> (&'a [Arc<SeriesMetrics>], &'a [Arc<SeriesMetrics>]) {
+    let before = all.iter().take_while(|one| one.key().target.as_str() < name).count();
+    let rest = all.get(before..).unwrap_or_default();
+    rest.split_at(rest.iter().take_while(|one| one.key().target == name).count())
+}
+
+/// What is kept of a step, in words that were said before wherever they are the same.
+fn told(step: &StepResult, words: &mut HashSet<Arc<str>>) -> Told {
+    let text = step.text(Lang::En);
+    let text = words.get(text.as_str()).cloned().unwrap_or_else(|| {
+        let text: Arc<str> = text.into();
+        words.insert(Arc::clone(&text));
+        text
+    });
+    Told { step: step.step, status: step.status, reason: step.reason, text }
+}
 
 /// The last outcome of a series, with the patience of its detectors.
 fn outcome(series: &SeriesMetrics) -> Option<Outcome> {
@@ -197,7 +218,7 @@ fn addresses(metrics: &TargetMetrics) -> Vec<(u8, IpAddr)> {
 
 /// What the judgement rests on, in one number: the same number, the same judgement.
 fn print(
-    series: &[&Arc<SeriesMetrics>],
+    series: &[Arc<SeriesMetrics>],
     members: &[(u8, IpAddr)],
     session: Option<Result<bool, Teardown>>,
     round: Option<u64>,
@@ -245,7 +266,7 @@ fn survey(
 /// Logs what has changed on the ladder of a target.
 fn tell(old: Option<&Ladder>, new: &Diagnosis) {
     for step in &new.steps {
-        let before = old.and_then(|old| old.diagnosis.step(step.step));
+        let before = old.and_then(|old| old.step(step.step));
         let changed =
             before.is_some_and(|before| (before.status, before.reason) != (step.status, step.reason));
         if changed {
@@ -255,7 +276,7 @@ fn tell(old: Option<&Ladder>, new: &Diagnosis) {
                 status = step.status.as_str(),
                 reason = step.reason.map(crate::diagnose::StepReason::as_str),
                 "{}",
-                step.text(crate::diagnose::Lang::En)
+                step.text(Lang::En)
             );
         }
     }

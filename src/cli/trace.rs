@@ -205,7 +205,7 @@ impl Trace {
                 .ok_or("there is no kind trace")?,
         };
         let wanted = self.probe.as_deref().or(self.host.as_ref().map(|_| "ike"));
-        let settings = &mut spec.settings.trace;
+        let settings = &mut Arc::make_mut(&mut spec.settings).trace;
         match wanted {
             None => {}
             Some("icmp") => settings.over = None,

@@ -4,10 +4,15 @@
 //! judged; the configuration made from it is thrown away then.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+use serde::Serialize;
 
 use super::layers::Places;
 use super::problem::{KeyPath, Problem};
@@ -231,27 +236,28 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
     let web = web(&file.web, &mut check, &top.key("web"));
     let state_dir = file.state_dir.as_ref().map(|path| check.absolute(path));
     let state_max_size = size(file.state_max_size.as_ref(), &mut check, &top.key("state_max_size"));
-    let (mut targets, mut shown) = (Vec::new(), BTreeMap::new());
+    let (mut targets, mut shown, mut files) = (Vec::new(), BTreeMap::new(), Vec::new());
     let profiles = dpd::Profiles::read(file, &mut check);
-    let around =
-        target::Around { defaults: &defaults, budget: &budget, egress: &egress, profiles: &profiles };
+    let around = target::Around::new(&defaults, &budget, &egress, &profiles);
     for (name, written) in &file.targets {
         let path = top.key("targets").key(name);
         check.label(&path, name);
         let (target, effective) = target::target(name, written, &around, &mut check, &path);
         targets.push(std::sync::Arc::new(target));
-        shown.insert(name.clone(), effective);
+        named_files(&effective, &mut files);
+        shown.insert(name.clone(), Box::new(effective));
     }
     for (name, written, path) in sets::targets(file, &mut check) {
         let (target, effective) = target::target(&name, &written, &around, &mut check, &path);
         targets.push(std::sync::Arc::new(target));
-        shown.insert(name, effective);
+        named_files(&effective, &mut files);
+        shown.insert(name, Box::new(effective));
     }
     targets.sort_by(|a, b| a.name.cmp(&b.name));
     if targets.is_empty() {
         check.doubt(&top.key("targets"), "no targets: nothing is probed", "add one below \"targets:\"");
     }
-    let effective = raw::File {
+    let mut effective = raw::File {
         defaults: raw::Defaults {
             interval: Some(defaults.interval.into()),
             timeout: Some(defaults.timeout.into()),
@@ -260,7 +266,7 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
             flap: Some(raw::Flap::from(&flap)),
             dpd_profiles: file.defaults.dpd_profiles.clone(),
         },
-        targets: shown,
+        targets: BTreeMap::new(),
         // They are among the targets now.
         sets: BTreeMap::new(),
         egress: egress.iter().map(|(name, egress)| (name.clone(), egress::shown(egress))).collect(),
@@ -277,7 +283,40 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
         return Err(problems);
     }
     let config = Config { targets, egress, pairs, budget, buckets, flap, state_dir, state_max_size, web };
-    Ok(Loaded { config, warnings, effective })
+    named_files(&effective, &mut files);
+    effective.targets = shown;
+    files.sort();
+    files.dedup();
+    let effective = deflated(&super::to_yaml(&effective));
+    Ok(Loaded { config, warnings, effective, files })
+}
+
+/// The files that a part of the configuration names.
+fn named_files(part: &impl Serialize, found: &mut Vec<PathBuf>) {
+    fn collect(value: &serde_json::Value, found: &mut Vec<PathBuf>) {
+        match value {
+            serde_json::Value::Object(table) => {
+                for (key, value) in table {
+                    match value.as_str() {
+                        Some(file) if key.ends_with("_file") => found.push(PathBuf::from(file)),
+                        _ => collect(value, found),
+                    }
+                }
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
+            _ => {}
+        }
+    }
+    collect(&serde_json::to_value(part).unwrap_or_default(), found);
+}
+
+fn deflated(text: &str) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+    // Memory takes all.
+    let _ = encoder.write_all(text.as_bytes());
+    let mut all = encoder.finish().unwrap_or_default();
+    all.shrink_to_fit();
+    all
 }
 
 const UNITS: [(&str, u64); 3] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::Check;
@@ -118,7 +119,7 @@ impl Inside {
             timeout,
             full_interval: kind.interval,
             host: None,
-            settings,
+            settings: Arc::new(settings),
         };
         let mut probes = Vec::new();
         for (server, name) in self.dns.iter().flat_map(|it| self.names.iter().map(move |name| (it, name))) {

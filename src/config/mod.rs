@@ -27,11 +27,13 @@ mod yaml;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use flate2::read::ZlibDecoder;
 use serde::Serialize;
 
 use crate::budget::Limits;
@@ -200,31 +202,17 @@ pub struct Loaded {
     pub config: Config,
     /// What works, but perhaps not as meant.
     pub warnings: Vec<Problem>,
-    /// The same as it would be written with every default filled in.
-    pub effective: raw::File,
+    /// The same as it would be written with every default filled in, as YAML, deflated: it is seldom asked
+    /// for. Keys and other secrets are never in it, only the names of their files.
+    effective: Vec<u8>,
+    files: Vec<PathBuf>,
 }
 
 impl Loaded {
     /// Every file that the configuration names: secrets and trusted certificates.
     #[must_use]
-    pub fn files(&self) -> Vec<PathBuf> {
-        fn collect(value: &serde_json::Value, found: &mut Vec<PathBuf>) {
-            match value {
-                serde_json::Value::Object(table) => {
-                    for (key, value) in table {
-                        match value.as_str() {
-                            Some(file) if key.ends_with("_file") => found.push(PathBuf::from(file)),
-                            _ => collect(value, found),
-                        }
-                    }
-                }
-                serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
-                _ => {}
-            }
-        }
-        let mut found = Vec::new();
-        collect(&serde_json::to_value(&self.effective).unwrap_or_default(), &mut found);
-        found
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 }
 
@@ -289,15 +277,19 @@ impl Config {
             let blocks = raw::Blocks { http: clear, ..raw::Blocks::default() };
             raw::Probe { port, blocks, ..raw::Probe::default() }
         };
-        let probes =
-            kinds.into_iter().map(|(kind, port)| (kind.name.to_owned(), probe(kind, port))).collect();
+        let probes = kinds
+            .into_iter()
+            .map(|(kind, port)| (kind.name.to_owned(), Box::new(probe(kind, port))))
+            .collect();
         let target = raw::Target {
             address: Some(raw::OneOrMany::One(host.to_owned())),
             probes: Some(probes),
             ..raw::Target::default()
         };
-        let file =
-            raw::File { targets: BTreeMap::from([("host".to_owned(), target)]), ..raw::File::built_in() };
+        let file = raw::File {
+            targets: BTreeMap::from([("host".to_owned(), Box::new(target))]),
+            ..raw::File::built_in()
+        };
         let places = layers::Places::of_argument(host);
         let loaded =
             check::config(&file, check::Check::new(&places, Path::new(""))).map_err(Problems::of_argument)?;
@@ -310,10 +302,14 @@ impl Config {
 }
 
 impl Loaded {
-    /// The effective configuration as YAML; it loads again as the same configuration. Keys and other
-    /// secrets are never in it, only the names of their files.
+    /// The effective configuration as YAML; it loads again as the same configuration.
+    #[must_use]
     pub fn to_yaml(&self) -> String {
-        to_yaml(&self.effective)
+        let mut text = String::new();
+        match ZlibDecoder::new(self.effective.as_slice()).read_to_string(&mut text) {
+            Ok(_) => text,
+            Err(error) => format!("# {error}\n"), // memory of ours that changed by itself
+        }
     }
 }
 

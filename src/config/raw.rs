@@ -28,7 +28,7 @@ pub struct File {
     /// What holds for every probe that does not say otherwise.
     pub defaults: Defaults,
     /// The concentrators and hosts to probe, by name; the name is the label `target`.
-    pub targets: BTreeMap<String, Target>,
+    pub targets: BTreeMap<String, Box<Target>>,
     /// Ready-made targets, by the name of their set: microsoft_signin, which is the hosts that Microsoft's
     /// sign-in needs.
     pub sets: BTreeMap<String, Set>,
@@ -137,7 +137,7 @@ pub struct Target {
     pub session: Option<Session>,
     /// More probes, or changes to those the VPNs stand for, by name; the name is the label `probe`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub probes: Option<BTreeMap<String, Probe>>,
+    pub probes: Option<BTreeMap<String, Box<Probe>>>,
 }
 
 /// What is behind a target's tunnel, and what should go into it.

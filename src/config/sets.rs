@@ -46,7 +46,7 @@ pub(super) fn targets(file: &raw::File, check: &mut Check<'_>) -> Vec<(String, r
                 address: Some(raw::OneOrMany::One(host.to_owned())),
                 max_members: Some(written.max_members.unwrap_or(2)),
                 egress: written.egress.clone(),
-                probes: Some(BTreeMap::from([("http".to_owned(), signin())])),
+                probes: Some(BTreeMap::from([("http".to_owned(), Box::new(signin()))])),
                 ..raw::Target::default()
             };
             targets.push((host.to_owned(), target, path.clone()));

@@ -1,7 +1,9 @@
 //! Targets and their probes: what a VPN stands for, what overrides it, and the address rules.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::{Check, Defaults, FULL_INTERVAL, INTERVAL, TIMEOUT};
@@ -9,7 +11,7 @@ use super::problem::{KeyPath, near, one_of, suggestion};
 use super::settings::{self, Written};
 use super::{Address, Egress, Family, Target, Vpn, capacity, dpd, inside, pace, raw, session};
 use crate::budget::Limits;
-use crate::probe::{Kind, Spec, trace};
+use crate::probe::{Kind, Settings, Spec, trace};
 
 /// The most addresses a target may have.
 pub(super) const MAX_MEMBERS: u8 = 8;
@@ -22,6 +24,34 @@ pub(super) struct Around<'a> {
     pub budget: &'a Limits,
     pub egress: &'a BTreeMap<String, Egress>,
     pub profiles: &'a dpd::Profiles,
+    /// The settings made so far, as many as may well come again: ten thousand targets share a few.
+    shared: RefCell<Vec<Arc<Settings>>>,
+}
+
+impl<'a> Around<'a> {
+    const SHARED: usize = 32;
+
+    pub fn new(
+        defaults: &'a Defaults,
+        budget: &'a Limits,
+        egress: &'a BTreeMap<String, Egress>,
+        profiles: &'a dpd::Profiles,
+    ) -> Self {
+        Self { defaults, budget, egress, profiles, shared: RefCell::default() }
+    }
+
+    /// The same settings, shared with whoever has the same.
+    fn share(&self, settings: Settings) -> Arc<Settings> {
+        let mut shared = self.shared.borrow_mut();
+        if let Some(known) = shared.iter().find(|known| ***known == settings) {
+            return Arc::clone(known);
+        }
+        let new = Arc::new(settings);
+        if shared.len() < Self::SHARED {
+            shared.push(Arc::clone(&new));
+        }
+        new
+    }
 }
 
 /// The texts of a value that may be one or many, with their paths.
@@ -65,7 +95,8 @@ pub(super) fn target(
     shown.egress = Some(egress.clone());
     let (session, shown_session) = session::session(file.session.as_ref(), check, path);
     shown.session = shown_session;
-    let probes: Vec<Spec> = specs.into_iter().map(|(spec, _)| spec).collect();
+    let mut probes: Vec<Spec> = specs.into_iter().map(|(spec, _)| spec).collect();
+    probes.shrink_to_fit();
     let dpd = around.profiles.of_target(file.dpd.as_ref(), &probes, check, &path.key("dpd"));
     shown.dpd.clone_from(&file.dpd);
     let (capacity, shown_capacity) = capacity::capacity(file.capacity.as_ref(), &vpn, check, path);
@@ -227,7 +258,7 @@ fn probes(
         names.extend(["icmp", "trace"]);
     }
     names.extend(entries.keys().map(String::as_str));
-    let none = raw::Probe::default();
+    let none = Box::default();
     let (mut specs, mut shown) = (Vec::new(), BTreeMap::new());
     for name in names {
         if shown.contains_key(name) {
@@ -251,7 +282,7 @@ fn probes(
         if effective.enabled != Some(false) {
             specs.push((spec, path));
         }
-        shown.insert(name.to_owned(), effective);
+        shown.insert(name.to_owned(), Box::new(effective));
     }
     if specs.len() > MAX_PROBES {
         check.wrong_key(&path_of, format!("more than {MAX_PROBES} probes"), "make two targets of it");
@@ -268,7 +299,7 @@ fn probes(
 /// Gives each trace the probe whose flow it follows.
 fn follow(
     specs: &mut [(Spec, KeyPath)],
-    shown: &mut BTreeMap<String, raw::Probe>,
+    shown: &mut BTreeMap<String, Box<raw::Probe>>,
     file: &raw::Target,
     declared: bool,
     check: &mut Check<'_>,
@@ -310,7 +341,7 @@ fn follow(
             None => None,
         };
         block.over = Some(chosen.map_or("icmp", |chosen| chosen.name.as_str()).to_owned());
-        spec.settings.trace.over = chosen.map(|chosen| Box::new(chosen.clone()));
+        Arc::make_mut(&mut spec.settings).trace.over = chosen.map(|chosen| Box::new(chosen.clone()));
     }
 }
 
@@ -379,7 +410,7 @@ fn probe(
         timeout: timeout.unwrap_or(around.defaults.timeout),
         full_interval: full.unwrap_or(around.defaults.full_interval),
         host: host.map(str::to_owned),
-        settings,
+        settings: around.share(settings),
     };
     let effective = raw::Probe {
         kind: Some(kind.name.to_owned()),

@@ -321,7 +321,7 @@ fn survivals(placed: &Placed) -> Vec<(usize, Survival)> {
 /// All detectors.
 #[derive(Debug, Default)]
 pub struct Collector {
-    tracks: Vec<Option<Track>>,
+    tracks: Vec<Option<Box<Track>>>,
     /// Of the process before this one; taken up by the series that are placed.
     kept: HashMap<Key, Kept>,
     /// Empty between samples.
@@ -367,7 +367,7 @@ impl Collector {
     /// A series and what is known of it.
     #[must_use]
     pub fn track(&self, series: SeriesId) -> Option<&Track> {
-        self.tracks.get(series.0 as usize)?.as_ref()
+        self.tracks.get(series.0 as usize)?.as_deref()
     }
 
     #[cfg(test)]
@@ -398,7 +398,7 @@ impl Collector {
                 match self.tracks.get_mut(index) {
                     Some(Some(track)) => track.place(placed),
                     Some(empty) => {
-                        let track = empty.insert(Track::new(placed, now));
+                        let track = empty.insert(Box::new(Track::new(placed, now)));
                         track.watch.set_outage(self.outage);
                         if !self.kept.is_empty()
                             && let Some(kept) = self.kept.remove(&Key::from(&placed.about))

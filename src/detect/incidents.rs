@@ -48,10 +48,10 @@ const AGAIN: Duration = Duration::from_secs(15);
 /// How old what is known of the wall clock may be.
 const WALL: Duration = Duration::from_secs(60);
 
-type Tracks = [Option<Track>];
+type Tracks = [Option<Box<Track>>];
 
 fn track(tracks: &Tracks, series: SeriesId) -> Option<&Track> {
-    tracks.get(series.0 as usize)?.as_ref()
+    tracks.get(series.0 as usize)?.as_deref()
 }
 
 /// All targets' incidents.

@@ -1,4 +1,4 @@
-//! The last hour of one series, in a kilobyte: what a forecast needs to know of the past.
+//! The last hour of one series, in a kilobyte at most: what a forecast needs to know of the past.
 //!
 //! ```text
 //!   Sample ─▶ Order ─▶ 15 slots of 1 s (the window) ─▶ 13 buckets of 5 min ─▶ Recent
@@ -6,7 +6,7 @@
 //!
 //! A window is any 15 s, slid by 1 s, as Teams' thresholds have it. Jitter in it is the mean difference
 //! of consecutive round-trip times: what RFC 3550's J (section 6.4.1) is the running mean of.
-//! Invariants: its size never changes; a sample that is no evidence changes nothing; only two answers of
+//! Invariants: it holds 13 buckets at most; a sample that is no evidence changes nothing; only two answers of
 //! one form with no loss between them make a difference.
 
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub const FINE_JITTER: u32 = 48;
 /// How long a bucket is, in seconds.
 const BUCKET: u64 = 300;
 /// The hour, and the bucket that is being filled.
-const BUCKETS: usize = 13;
+const BUCKETS: u32 = 13;
 const KEPT: u32 = 13;
 /// So many buckets, the one being filled included, are "now" for a trend.
 const NOW: u32 = 4;
@@ -214,7 +214,9 @@ struct History {
     second: Option<(u64, u64)>,
     last: Option<(&'static str, Duration)>,
     last_due: Timestamp,
-    buckets: [Bucket; BUCKETS],
+    /// A ring that begins with the first bucket of all; as long as it had to be so far.
+    buckets: Vec<Bucket>,
+    base: u32,
 }
 
 impl Default for Recently {
@@ -229,7 +231,8 @@ impl Default for Recently {
                 second: None,
                 last: None,
                 last_due: Timestamp::ZERO,
-                buckets: [Bucket::default(); BUCKETS],
+                buckets: Vec::new(),
+                base: 0,
             },
         }
     }
@@ -302,7 +305,17 @@ impl History {
     /// The bucket of that time; nothing if its place is taken by a later one.
     fn bucket(&mut self, at: Timestamp) -> Option<&mut Bucket> {
         let number = number(at);
-        let bucket = self.buckets.get_mut(number as usize % BUCKETS)?;
+        if self.buckets.is_empty() {
+            self.base = number;
+        }
+        let place =
+            number.wrapping_sub(self.base).cast_signed().rem_euclid(BUCKETS.cast_signed()).cast_unsigned()
+                as usize;
+        if place >= self.buckets.len() {
+            self.buckets.reserve_exact(place + 1 - self.buckets.len());
+            self.buckets.resize(place + 1, Bucket::default());
+        }
+        let bucket = self.buckets.get_mut(place)?;
         if bucket.number < number {
             *bucket = Bucket { number, ..Bucket::default() };
         }

@@ -67,6 +67,8 @@ use unsent::Held;
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// strongSwan keeps a half-open session for 30 s; a program just started may have left one.
 const RESTART_HOLD: Duration = Duration::from_secs(35);
+/// How long the answer to a ping may lie where little is to be done; its time is the kernel's all the same.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Sequence numbers of exchanges that were asked for by hand.
 const BY_HAND: u64 = 1 << 63;
 /// Marks those of exchanges on a fresh flow beside the kept one.
@@ -148,7 +150,7 @@ pub struct Engine {
     registry: Registry,
     config: Arc<Config>,
     members: BTreeMap<String, Members>,
-    series: Vec<Option<Series>>,
+    series: Vec<Option<Box<Series>>>,
     free: Vec<u32>,
     by_key: HashMap<SeriesKey, SeriesId>,
     by_target: HashMap<String, Vec<SeriesId>>,
@@ -270,6 +272,8 @@ impl Engine {
             until = self.schedule.next_due().map_or(until, |due| until.min(due));
             until = until.min(self.rare.next()).min(self.sessions.next()).min(self.collector.deadline());
             until = until.min(self.insides.next()).min(self.nats.next()).min(self.saved.1);
+            let hurry = !self.by_hand.is_empty();
+            self.driver.set_patience(if hurry { Duration::ZERO } else { PATIENCE });
             self.driver.turn(until, &mut happenings)?;
             self.take(&mut happenings);
             self.handle.turned.store(self.driver.clock().now().as_nanos(), Ordering::Relaxed);
@@ -300,7 +304,7 @@ impl Engine {
             self.registry.own().missed_slots(slot.missed);
         }
         let wall = self.driver.clock().wall();
-        let Some(series) = self.series.get_mut(slot.series.0 as usize).and_then(Option::as_mut) else {
+        let Some(series) = self.series.get_mut(slot.series.0 as usize).and_then(Option::as_deref_mut) else {
             return;
         };
         series.seq = slot.seq;
@@ -342,7 +346,7 @@ impl Engine {
 
     fn run_rare(&mut self, now: Timestamp, out: &mut Vec<Happening>) {
         while let Some(due) = self.rare.pop(now) {
-            let Some(series) = self.series.get(due.series.0 as usize).and_then(Option::as_ref) else {
+            let Some(series) = self.series.get(due.series.0 as usize).and_then(Option::as_deref) else {
                 continue;
             };
             let forms = (series.spec.kind.forms)(&series.spec);
@@ -396,7 +400,7 @@ impl Engine {
 
     /// Folds the result of a fresh flow: it tells about the kept one, and is not counted itself.
     fn fresh_done(&mut self, tag: Tag, report: &Report, out: &mut Vec<Happening>) {
-        let Some(series) = self.series.get_mut(tag.series.0 as usize).and_then(Option::as_mut) else {
+        let Some(series) = self.series.get_mut(tag.series.0 as usize).and_then(Option::as_deref_mut) else {
             return;
         };
         if let Some(fresh) = series.fresh.take() {
@@ -418,7 +422,7 @@ impl Engine {
     }
 
     fn with(&self, id: SeriesId, act: impl FnOnce(&Series)) {
-        if let Some(series) = self.series.get(id.0 as usize).and_then(Option::as_ref) {
+        if let Some(series) = self.series.get(id.0 as usize).and_then(Option::as_deref) {
             act(series);
         }
     }
@@ -438,7 +442,7 @@ impl Engine {
             }
             return;
         }
-        let Some(series) = self.series.get_mut(tag.series.0 as usize).and_then(Option::as_mut) else {
+        let Some(series) = self.series.get_mut(tag.series.0 as usize).and_then(Option::as_deref_mut) else {
             return;
         };
         report.outcome = series.learner.judge(tag.form, report.outcome);
@@ -541,7 +545,7 @@ impl Engine {
             match found {
                 Found::Transition(id, transition) => {
                     self.with(id, |series| series.metrics.transition(&transition));
-                    let series = self.series.get(id.0 as usize).and_then(Option::as_ref);
+                    let series = self.series.get(id.0 as usize).and_then(Option::as_deref);
                     match (transition, series) {
                         (Transition::State { .. }, Some(series)) => self.update_target(&series.target),
                         (Transition::OutageBegan { .. }, Some(series))
@@ -607,7 +611,8 @@ impl Engine {
 
     fn update_target(&self, target: &Arc<Target>) {
         let ids = self.by_target.get(&target.name).map_or(&[][..], Vec::as_slice);
-        let of_target = || ids.iter().filter_map(|id| Some((*id, self.series.get(id.0 as usize)?.as_ref()?)));
+        let of_target =
+            || ids.iter().filter_map(|id| Some((*id, self.series.get(id.0 as usize)?.as_deref()?)));
         // A ping may be filtered while every service is well: it tells only where nothing else does.
         let telling = |series: &Series| series.spec.kind.carrier != Carrier::Icmp;
         let any = of_target().any(|(_, series)| telling(series));
@@ -628,7 +633,7 @@ impl Engine {
         let now = self.driver.clock().now();
         let ids = self.by_target.get(target).map_or(&[][..], Vec::as_slice);
         let found = ids.iter().find_map(|id| {
-            let series = self.series.get(id.0 as usize)?.as_ref()?;
+            let series = self.series.get(id.0 as usize)?.as_deref()?;
             (series.spec.name == probe && series.address.is_some()).then_some((*id, series))
         });
         let Some((id, series)) = found else {

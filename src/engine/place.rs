@@ -126,8 +126,11 @@ impl Engine {
         out: &mut Vec<Happening>,
     ) {
         let egress = Arc::new(self.config.egress.get(&key.egress).cloned().unwrap_or_default());
-        let known =
-            self.by_key.get(key).and_then(|id| self.series.get_mut(id.0 as usize)).and_then(Option::as_mut);
+        let known = self
+            .by_key
+            .get(key)
+            .and_then(|id| self.series.get_mut(id.0 as usize))
+            .and_then(Option::as_deref_mut);
         if let Some(series) = known
             && series.spec == *spec
             && series.address == address
@@ -164,7 +167,7 @@ impl Engine {
             dpd: Arc::new([]),
             seq: 0,
         };
-        let id = SeriesId(insert(&mut self.series, &mut self.free, series));
+        let id = SeriesId(insert(&mut self.series, &mut self.free, Box::new(series)));
         self.by_key.insert(key.clone(), id);
         self.by_target.entry(key.target.clone()).or_default().push(id);
         self.watch(id, now);
@@ -191,7 +194,7 @@ impl Engine {
 
     /// Has the collector watch a series as configured now.
     fn watch(&mut self, id: SeriesId, now: Timestamp) {
-        let Some(series) = self.series.get_mut(id.0 as usize).and_then(Option::as_mut) else { return };
+        let Some(series) = self.series.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else { return };
         let Series { target, spec, .. } = &*series;
         let mut profiles =
             target.dpd.as_ref().filter(|dpd| dpd.from == spec.name).map(|dpd| Arc::clone(&dpd.profiles));

@@ -49,7 +49,7 @@ pub use pair::{PairKey, PairMetrics};
 pub use path::{PathMetrics, PathNow};
 pub use series::{FlowAge, SeriesKey, SeriesMetrics};
 pub use session::{Prediction, Seen, SessionKey, SessionMetrics};
-pub use target::{Ladder, MemberInfo, SeenInside, TargetMetrics};
+pub use target::{Ladder, MemberInfo, SeenInside, TargetMetrics, Told};
 
 /// The names of all metrics of ours, `process_*` apart.
 pub fn names() -> impl Iterator<Item = &'static str> {

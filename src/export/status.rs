@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use super::metrics::{MemberInfo, Registry, SeriesMetrics, TargetMetrics};
+use super::metrics::{MemberInfo, Registry, SeriesMetrics, TargetMetrics, Told};
 use crate::detect::liveness::State;
 use crate::detect::recent::Recent;
-use crate::diagnose::{self, Lang, Step, StepReason, StepResult};
+use crate::diagnose::{self, Step, StepReason};
 use crate::route::Ways;
 use crate::sample::{Details, Fault, Outcome, Reason, Text};
 use crate::time::{Timestamp, WallTime};
@@ -144,7 +144,7 @@ impl Status {
                 state: target.state(),
                 probes: mine.iter().map(|series| ProbeStatus::read(series, &members, now, at)).collect(),
                 members: members.into_iter().map(MemberStatus::from).collect(),
-                steps: ladder.iter().flat_map(|it| &it.diagnosis.steps).map(StepStatus::from).collect(),
+                steps: ladder.iter().flat_map(|it| &it.steps).map(StepStatus::from).collect(),
                 routes: ladder.and_then(|ladder| ladder.ways.clone()),
             }
         };
@@ -169,13 +169,13 @@ fn shared<S: Serializer>(ways: &Option<Arc<Ways>>, serializer: S) -> Result<S::O
     ways.as_deref().serialize(serializer)
 }
 
-impl From<&StepResult> for StepStatus {
-    fn from(step: &StepResult) -> Self {
+impl From<&Told> for StepStatus {
+    fn from(step: &Told) -> Self {
         Self {
             step: step.step,
             status: step.status,
             reason: step.reason.map(StepReason::as_str),
-            text: step.text(Lang::En),
+            text: step.text.to_string(),
         }
     }
 }

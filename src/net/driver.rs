@@ -4,8 +4,8 @@
 //! Invariant: each run ends in exactly one [`Happening::Done`], whatever the peer, the network or this
 //! host does. Packets are offered to the newest run first; what nobody takes is counted.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,15 +18,21 @@ use super::drops::{Drops, Table};
 use super::fault;
 use super::poller::{Poller, Ready, Waker};
 use super::socket::{self, Receiver};
+use crate::agenda::Agenda;
 use crate::config::Egress;
 use crate::entropy::Entropy;
 use crate::probe::{Event, Exchange, Flow, Form, Handled, IcmpError, Mismatch, Spec, Start, Step, Transport};
 use crate::sample::{Fault, Outcome, Reason, Report, SeriesId};
-use crate::time::{Clock, Timestamp};
+use crate::time::{Clock, Timestamp, WallTime};
 
 mod arrivals;
+mod past;
+mod patience;
 mod steps;
 mod ways;
+
+use past::{Past, Whose};
+use patience::Patience;
 
 /// How much later than planned a wake-up must be to count as a stall of ours.
 const STALL: Duration = Duration::from_millis(500);
@@ -40,6 +46,8 @@ const READS_PER_FLOW: usize = 64;
 const READS_PER_SHARED: usize = 8192;
 /// More polls than any honest exchange needs between two waits.
 const POLLS: usize = 256;
+/// Boxes of runs kept for the next.
+const SPARE: usize = 256;
 
 /// Names a flow of a driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -111,6 +119,26 @@ struct FlowState {
     drops: Drops,
 }
 
+/// Hashes tokens, which are drawn at random by us: any bits of theirs will do.
+#[derive(Default)]
+struct Drawn(u64);
+
+impl Hasher for Drawn {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, token: u64) {
+        self.0 = token;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 struct SharedIcmp {
     egress: Arc<Egress>,
     v6: bool,
@@ -118,6 +146,8 @@ struct SharedIcmp {
     /// None where the way out is no more.
     socket: Option<Socket>,
     drops: Drops,
+    /// Runs that still want an answer.
+    waiting: usize,
 }
 
 enum Channel {
@@ -205,20 +235,33 @@ pub struct Driver {
     errors: Receiver,
     flows: Vec<Option<FlowState>>,
     free_flows: Vec<u32>,
-    runs: Vec<Option<Run>>,
+    runs: Vec<Option<Box<Run>>>,
     free_runs: Vec<u32>,
     generations: u32,
-    timers: BinaryHeap<Reverse<(Timestamp, u32, u32)>>,
+    /// When runs want to be polled: index and generation. What has gone or waits for another time is stale.
+    timers: Agenda<(u32, u32)>,
+    /// Runs that have ended and are known a while longer, roughly in the order of their times: nobody is
+    /// woken for them.
+    lingering: VecDeque<(Timestamp, u32, u32)>,
+    /// Boxes of runs that are over, for the next.
+    #[expect(clippy::vec_box, reason = "the boxes themselves are what is kept")]
+    spare: Vec<Box<Run>>,
     icmp: Vec<SharedIcmp>,
     /// Where the ways out are that sockets are open in.
     places: Vec<ways::Known>,
-    tokens: HashMap<u64, u32>,
+    tokens: HashMap<u64, Whose, BuildHasherDefault<Drawn>>,
+    /// Tokens of echo requests that are over, roughly in the order in which they are to be forgotten.
+    past: VecDeque<(Timestamp, u64)>,
     /// Runs that know their echo requests by the header alone.
     header_readers: Vec<u32>,
     ready: Vec<Ready>,
     pending: Vec<Pending>,
     out: Vec<u8>,
+    /// Packets for the shared sockets, one behind the other, and whose they are (index, generation, length): they
+    /// leave together when all that is due has been begun.
+    outbox: (Vec<u8>, Vec<(u32, u32, usize)>),
     tick: Duration,
+    patience: Patience,
     woke: Timestamp,
     streams: usize,
     /// Wall minus monotonic clock, in nanoseconds, at the last turn.
@@ -249,15 +292,20 @@ impl Driver {
             runs: Vec::new(),
             free_runs: Vec::new(),
             generations: 0,
-            timers: BinaryHeap::new(),
+            timers: Agenda::default(),
+            lingering: VecDeque::new(),
+            spare: Vec::new(),
             icmp: Vec::new(),
             places: Vec::new(),
-            tokens: HashMap::new(),
+            tokens: HashMap::default(),
+            past: VecDeque::new(),
             header_readers: Vec::new(),
             ready: Vec::new(),
             pending: Vec::new(),
             out: Vec::with_capacity(2048),
+            outbox: (Vec::new(), Vec::new()),
             tick: Duration::ZERO,
+            patience: Patience::NONE,
             woke: mono,
             streams: 0,
             offset: offset(mono, wall.as_unix_nanos()),
@@ -358,7 +406,7 @@ impl Driver {
             if run.reported.is_none() {
                 self.report(&mut run, now, Report::new(Outcome::Unsent(Fault::Cancelled)), out);
             }
-            if run.ended || !patient { self.forget(index, &run) } else { self.put_back(index, run) }
+            if run.ended || !patient { self.forget(index, run) } else { self.put_back(index, run) }
         }
         self.drop_closed(flow);
     }
@@ -416,7 +464,7 @@ impl Driver {
         let peer = state.peer;
         let start = Start {
             now,
-            wall: self.clock.wall(),
+            wall: self.wall_at(now),
             peer,
             local: pinned,
             timeout,
@@ -443,18 +491,25 @@ impl Driver {
         let transport = run.exchange.transport();
         let token = run.exchange.token();
         let knows_headers = run.exchange.knows_headers();
+        let run = match self.spare.pop() {
+            Some(mut spare) => {
+                *spare = run;
+                spare
+            }
+            None => Box::new(run),
+        };
         let index = insert(&mut self.runs, &mut self.free_runs, run);
         if let Some(state) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) {
             state.runs.push(index);
         }
         if let Some(token) = token {
-            self.tokens.insert(token, index);
+            self.tokens.insert(token, Whose::Run(index));
         }
         if knows_headers {
             self.header_readers.push(index);
         }
         let Some(mut run) = self.take_run(index) else { return };
-        self.open_channel(index, &mut run, transport);
+        self.open_channel(index, &mut run, transport, now);
         self.advance(index, run, out);
         self.hand_out_pending(out);
     }
@@ -473,8 +528,10 @@ impl Driver {
     /// # Errors
     /// When the kernel refuses to wait.
     pub fn turn(&mut self, until: Timestamp, out: &mut Vec<Happening>) -> io::Result<()> {
-        let next = self.timers.peek().map_or(until, |Reverse((at, _, _))| until.min(*at));
+        self.transmit_outbox(out);
+        let next = self.next_timer().map_or(until, |at| until.min(at));
         let mut now = self.clock.now();
+        let next = next.min(self.be_patient(now));
         if now.since(self.turned) >= STALL {
             self.stall = (self.turned, now); // stopped, or starved, outside the wait
         }
@@ -495,7 +552,8 @@ impl Driver {
             self.stall = (planned, now);
         }
         let offset = offset(now, wall.as_unix_nanos());
-        if Duration::from_nanos(offset.abs_diff(self.offset)) > CLOCK_STEP {
+        let stepped = Duration::from_nanos(offset.abs_diff(self.offset)) > CLOCK_STEP;
+        if stepped {
             self.distrust_until = now + DISTRUST;
         }
         self.offset = offset;
@@ -510,35 +568,54 @@ impl Driver {
             }
         }
         self.ready = ready;
+        self.read_muted(stepped, out);
         self.hand_out_pending(out);
         let read = self.clock.now();
         if read.since(now) >= STALL {
             self.stall = (now, read); // what arrived while we were so slow to read is not read yet
         }
         self.run_timers(read, out);
+        self.transmit_outbox(out);
         self.hand_out_pending(out);
         self.turned = self.clock.now();
         Ok(())
     }
 
     fn run_timers(&mut self, now: Timestamp, out: &mut Vec<Happening>) {
-        while let Some(Reverse((at, index, generation))) = self.timers.peek().copied() {
-            if at > now {
-                break;
-            }
-            self.timers.pop();
-            let due = self.run_ref(index).is_some_and(|run| run.generation == generation && run.wait == at);
-            if !due {
-                continue;
-            }
+        while let Some(at) = self.next_timer().filter(|at| *at <= now) {
+            let Some((_, (index, _))) = self.timers.pop() else { break };
             let Some(mut run) = self.take_run(index) else { continue };
+            debug_assert_eq!(run.wait, at);
             run.wait = Timestamp::FAR;
-            if run.ended {
-                self.forget(index, &run);
-            } else {
-                self.advance(index, run, out);
+            self.advance(index, run, out);
+        }
+        while let Some((_, index, generation)) = self.lingering.front().copied().filter(|(at, ..)| *at <= now)
+        {
+            self.lingering.pop_front();
+            if self.run_ref(index).is_some_and(|run| run.generation == generation)
+                && let Some(run) = self.take_run(index)
+            {
+                self.forget(index, run);
             }
         }
+        self.forget_past(now);
+    }
+
+    /// When the next run wants to be polled.
+    fn next_timer(&mut self) -> Option<Timestamp> {
+        while let Some((at, (index, generation))) = self.timers.peek() {
+            if self.run_ref(index).is_some_and(|run| run.generation == generation && run.wait == at) {
+                return Some(at);
+            }
+            self.timers.pop();
+        }
+        None
+    }
+
+    /// The wall time of a moment since the last turn.
+    fn wall_at(&self, now: Timestamp) -> WallTime {
+        let now = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
+        WallTime::from_unix_nanos(now.saturating_add(self.offset))
     }
 
     /// Opens the flow's pinned socket if it has none, and tells its local address.
@@ -587,11 +664,14 @@ impl Driver {
         let index = known.unwrap_or(self.icmp.len());
         self.poller.add(&socket, Owner::Icmp(index).key(), false)?;
         let (egress, drops) = (Arc::clone(egress), Drops::default());
-        let shared = SharedIcmp { egress, v6, raw, socket: Some(socket), drops };
+        // Those that wait at the one that is gone are still to be told.
+        let waiting = known.and_then(|index| self.icmp.get(index)).map_or(0, |old| old.waiting);
+        let shared = SharedIcmp { egress, v6, raw, socket: Some(socket), drops, waiting };
         match self.icmp.get_mut(index) {
             Some(old) => *old = shared,
             None => self.icmp.push(shared),
         }
+        self.heed_patience(index);
         Ok(index)
     }
 
@@ -600,33 +680,41 @@ impl Driver {
     }
 
     fn run_ref(&self, index: u32) -> Option<&Run> {
-        self.runs.get(index as usize).and_then(Option::as_ref)
+        self.runs.get(index as usize).and_then(Option::as_deref)
     }
 
-    fn take_run(&mut self, index: u32) -> Option<Run> {
+    fn take_run(&mut self, index: u32) -> Option<Box<Run>> {
         self.runs.get_mut(index as usize).and_then(Option::take)
     }
 
-    fn put_back(&mut self, index: u32, run: Run) {
+    fn put_back(&mut self, index: u32, run: Box<Run>) {
         if let Some(slot) = self.runs.get_mut(index as usize) {
             *slot = Some(run);
         }
     }
 
     /// Lets go of a run that was taken out.
-    fn forget(&mut self, index: u32, run: &Run) {
+    fn forget(&mut self, index: u32, run: Box<Run>) {
         if let Some(token) = run.exchange.token() {
             self.tokens.remove(&token);
         }
         self.header_readers.retain(|reader| *reader != index);
-        if matches!(run.channel, Channel::Tcp { .. }) {
-            self.streams = self.streams.saturating_sub(1);
-        }
+        self.release(index, run);
+    }
+
+    /// Gives back what a run held whose token is nobody's any more.
+    fn release(&mut self, index: u32, mut run: Box<Run>) {
+        let light = matches!(run.channel, Channel::Icmp(_));
+        self.close_channel(&mut run);
         if let Some(state) = self.flows.get_mut(run.flow.0 as usize).and_then(Option::as_mut) {
             state.runs.retain(|other| *other != index);
         }
         self.free_runs.push(index);
         self.drop_closed(run.flow);
+        // An echo holds nothing but its token; others may hold keys, and go at once.
+        if light && self.spare.len() < SPARE {
+            self.spare.push(run);
+        }
     }
 }
 

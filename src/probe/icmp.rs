@@ -20,6 +20,9 @@ use crate::wire::icmp::{Echo, Message};
 /// Length of the random token at the start of each payload, in bytes.
 pub(super) const TOKEN: usize = 16;
 
+/// A payload of this length or less needs no allocation.
+const USUAL: usize = 64;
+
 /// The most payload that fits an IPv4 datagram: 65535 less 20 (IP) and 8 (ICMP).
 const MAX_SIZE: u16 = 65_507;
 
@@ -103,12 +106,10 @@ pub(super) fn routing(token: &[u8; TOKEN]) -> Option<u64> {
 #[expect(clippy::needless_pass_by_value, reason = "the signature that `KindInfo` gives")]
 fn begin(spec: &Spec, start: Start<'_>) -> Box<dyn Exchange> {
     let token: [u8; TOKEN] = start.entropy.array();
-    let mut payload = token.to_vec();
-    payload.resize(usize::from(spec.settings.icmp.size.min(MAX_SIZE)).max(TOKEN), 0);
     Box::new(Ping {
         peer: start.peer,
         token,
-        payload,
+        size: usize::from(spec.settings.icmp.size.min(MAX_SIZE)).max(TOKEN),
         identifier: start.entropy.u16(),
         sequence: start.entropy.u16(),
         deadline: start.now + start.timeout,
@@ -130,7 +131,8 @@ enum State {
 struct Ping {
     peer: IpAddr,
     token: [u8; TOKEN],
-    payload: Vec<u8>,
+    /// Length of the payload.
+    size: usize,
     identifier: u16,
     sequence: u16,
     timeout: Duration,
@@ -202,14 +204,16 @@ impl Exchange for Ping {
     fn poll(&mut self, now: Timestamp, out: &mut Vec<u8>) -> Step {
         match std::mem::replace(&mut self.state, State::Reported) {
             State::Ready => {
-                let echo = Echo {
-                    reply: false,
-                    identifier: self.identifier,
-                    sequence: self.sequence,
-                    payload: &self.payload,
-                };
-                echo.encode(self.peer.is_ipv6(), out);
-                self.payload = Vec::new();
+                let (mut small, mut large) = ([0; USUAL], Vec::new());
+                let payload = small.get_mut(..self.size).unwrap_or_else(|| {
+                    large.resize(self.size, 0);
+                    &mut large
+                });
+                if let Some(start) = payload.first_chunk_mut() {
+                    *start = self.token;
+                }
+                let (identifier, sequence) = (self.identifier, self.sequence);
+                Echo { reply: false, identifier, sequence, payload }.encode(self.peer.is_ipv6(), out);
                 self.state = State::Waiting;
                 Step::Send
             }

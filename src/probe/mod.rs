@@ -19,6 +19,7 @@
 //! is not its own changes nothing. Times are never compared with anything but times handed in.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::entropy::Entropy;
@@ -289,8 +290,8 @@ pub struct Spec {
     /// The target's host name as written in the configuration, if it is a name (for SNI and the
     /// certificate's name).
     pub host: Option<String>,
-    /// What its kind needs.
-    pub settings: Settings,
+    /// What its kind needs; many probes share the same.
+    pub settings: Arc<Settings>,
 }
 
 impl Spec {

@@ -57,7 +57,7 @@ fn the_file_we_ship_says_exactly_the_defaults() {
     let shipped = load(Path::new("config/vpnprobe.yml")).unwrap();
     let built_in = text("").unwrap();
     assert_eq!(shipped.config, built_in.config);
-    assert_eq!(shipped.effective, built_in.effective);
+    assert_eq!(shipped.to_yaml(), built_in.to_yaml());
     let config = shipped.config;
     assert_eq!(config.web.listen, ["127.0.0.1:10069".parse().unwrap()]);
     assert_eq!(config.web.probe_timeout, Duration::from_secs(10));
@@ -341,6 +341,7 @@ fn an_open_key_file_is_warned_of_and_its_content_is_nowhere() {
     std::fs::write(&path, "targets: {hq: {address: a.example, vpn: [openvpn], openvpn: {tls_auth_file: ta.key, key_direction: 1}}}").unwrap();
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
     let loaded = Config::load(&path, []).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(loaded.files().iter().filter(|file| file.ends_with("ta.key")).count(), 1);
     assert_eq!(loaded.warnings.len(), 1);
     let warning = loaded.warnings[0].to_string();
     assert!(warning.contains(":1:62: targets.hq.openvpn.tls_auth_file: the key file is open to others than its owner (mode 0644); chmod 600 "), "{warning}");

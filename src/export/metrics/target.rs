@@ -1,6 +1,5 @@
 //! The metrics of one target: its state, its incidents, and what is known about its members.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::families::{Collected, Family, slot};
 use crate::detect::incident::Cause;
 use crate::detect::liveness::State;
-use crate::diagnose::{Diagnosis, Observed, Status, Step};
+use crate::diagnose::{Observed, Status, Step, StepReason};
 use crate::route::Ways;
 use crate::sample::Text;
 
@@ -38,10 +37,32 @@ impl MemberInfo {
 /// The ladder of a target as judged last, and the ways it rests on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ladder {
-    /// The steps.
-    pub diagnosis: Diagnosis,
+    /// What the judgement rests on, in one number: the same number, the same judgement.
+    pub print: u64,
+    /// The steps, in their order.
+    pub steps: Box<[Told]>,
     /// The ways, if the kernel was asked.
     pub ways: Option<Arc<Ways>>,
+}
+
+impl Ladder {
+    /// A step of it.
+    pub fn step(&self, step: Step) -> Option<&Told> {
+        self.steps.iter().find(|told| told.step == step)
+    }
+}
+
+/// What is told of one step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Which step.
+    pub step: Step,
+    /// How it went.
+    pub status: Status,
+    /// Why.
+    pub reason: Option<StepReason>,
+    /// For people, in English. Most targets have most words in common, and share them.
+    pub text: Arc<str>,
 }
 
 /// What was seen inside, all in one round: the round's number, and what each probe saw.
@@ -56,7 +77,8 @@ pub struct TargetMetrics {
     inside: Mutex<Option<SeenInside>>,
     /// By cause, in the order of [`Cause::ALL`].
     incidents: [AtomicU64; Cause::ALL.len()],
-    members: Mutex<BTreeMap<u8, Member>>,
+    /// In the order of their slots.
+    members: Mutex<Vec<(u8, Member)>>,
 }
 
 #[derive(Debug, Default)]
@@ -124,10 +146,16 @@ impl TargetMetrics {
     pub fn set_member(&self, member: u8, info: Option<MemberInfo>) {
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(info) = info else {
-            members.remove(&member);
+            members.retain(|(slot, _)| *slot != member);
             return;
         };
-        let known = members.entry(member).or_default();
+        let place = members.partition_point(|(slot, _)| *slot < member);
+        if members.get(place).is_none_or(|(slot, _)| *slot != member) {
+            // Nearly all targets have one member for ever.
+            members.reserve_exact(1);
+            members.insert(place, (member, Member::default()));
+        }
+        let Some((_, known)) = members.get_mut(place) else { return };
         let told = known.info.vendor.is_some() || known.info.versions.is_some();
         if told && (&known.info.vendor, &known.info.versions) != (&info.vendor, &info.versions) {
             known.changes = known.changes.saturating_add(1);
@@ -150,7 +178,7 @@ impl TargetMetrics {
         if out.wants(Family::StepStatus) {
             let ladder = self.ladder();
             for step in Step::ALL {
-                let judged = ladder.as_ref().and_then(|ladder| ladder.diagnosis.step(*step));
+                let judged = ladder.as_ref().and_then(|ladder| ladder.step(*step));
                 let status = judged.map_or(Status::Unknown, |judged| judged.status);
                 for each in Status::ALL {
                     let labels = [&*self.name, step.as_str(), each.as_str()];

@@ -9,7 +9,7 @@ use super::super::socket::flush;
 use super::super::{fault, icmp};
 use super::{
     Channel, Clock, Driver, Drops, Duration, Event, FlowState, Handled, Happening, Mismatch, Outcome, Owner,
-    POLLS, Pending, READS_PER_FLOW, READS_PER_SHARED, Ready, Receiver, Run, Timestamp,
+    POLLS, Pending, READS_PER_FLOW, READS_PER_SHARED, Ready, Receiver, Run, Timestamp, Whose,
 };
 
 impl Driver {
@@ -20,7 +20,8 @@ impl Driver {
             match pending.owner {
                 Owner::Icmp(_) => {
                     match icmp::token_of(&pending.quoted).and_then(|t| self.tokens.get(&t).copied()) {
-                        Some(index) => self.offer(&[index], event, pending.at, out),
+                        Some(Whose::Run(index)) => self.offer(&[index], event, pending.at, out),
+                        Some(Whose::Past(_)) => {} // it is over
                         None => self.offer_headers(&pending.quoted, event, pending.at, out),
                     }
                 }
@@ -50,8 +51,13 @@ impl Driver {
             return;
         }
         let mut receiver = std::mem::replace(&mut self.receiver, Receiver::empty());
+        let mut taken = false;
         for _ in 0..READS_PER_SHARED {
             let Some(shared) = self.icmp.get_mut(index) else { break };
+            if taken && shared.waiting == 0 {
+                break; // nothing more is due; what is there all the same makes the socket ready again
+            }
+            taken = false;
             let (v6, raw) = (shared.v6, shared.raw);
             let Some(socket) = shared.socket.as_ref() else { break };
             let arrival = match receiver.receive(socket) {
@@ -72,9 +78,11 @@ impl Driver {
             if !raw {
                 let owner = icmp::token_of(arrival.bytes).and_then(|token| self.tokens.get(&token).copied());
                 match owner {
-                    Some(run) => {
+                    Some(Whose::Run(run)) => {
+                        taken = true;
                         self.offer(&[run], Event::Received { from, bytes: arrival.bytes }, at, out);
                     }
+                    Some(Whose::Past(past)) => self.again(past, from.ip(), out),
                     None => out.push(Happening::Unmatched(Mismatch::Token)),
                 }
                 continue;
@@ -93,8 +101,8 @@ impl Driver {
                 icmp::Packet::Reply { token, message } => (token, Event::Received { from, bytes: message }),
                 icmp::Packet::Error { token, error, destination, quoted } => {
                     // The quoted packet must have gone to the peer of the run it claims to be about.
-                    let ours =
-                        self.tokens.get(&token).and_then(|run| self.peer_of(*run)) == Some(destination);
+                    let ours = self.tokens.get(&token).and_then(|whose| self.peer_of_token(*whose))
+                        == Some(destination);
                     if !ours {
                         out.push(Happening::Unmatched(Mismatch::Token));
                         continue;
@@ -103,7 +111,15 @@ impl Driver {
                 }
             };
             match self.tokens.get(&token).copied() {
-                Some(run) => self.offer(&[run], event, at, out),
+                Some(Whose::Run(run)) => {
+                    taken = true;
+                    self.offer(&[run], event, at, out);
+                }
+                Some(Whose::Past(past)) => {
+                    if matches!(event, Event::Received { .. }) {
+                        self.again(past, from.ip(), out);
+                    }
+                }
                 None => out.push(Happening::Unmatched(Mismatch::Token)),
             }
         }
@@ -288,7 +304,13 @@ impl Driver {
         }
     }
 
-    pub(super) fn read_stream(&mut self, index: u32, mut run: Run, ready: Ready, out: &mut Vec<Happening>) {
+    pub(super) fn read_stream(
+        &mut self,
+        index: u32,
+        mut run: Box<Run>,
+        ready: Ready,
+        out: &mut Vec<Happening>,
+    ) {
         let now = self.clock.now();
         let peer = self.peer_and_port(&run);
         let Channel::Tcp { socket, connected, unsent, watching } = &mut run.channel else {
@@ -430,6 +452,12 @@ impl Driver {
 
     /// When a packet arrived: the kernel's stamp where it can be believed.
     pub(super) fn stamp(&self, stamp: Option<i64>, out: &mut Vec<Happening>) -> Timestamp {
+        // What arrived before this turn needs no clock to be believed.
+        if self.woke >= self.distrust_until
+            && let Some(at) = monotonic(stamp, self.offset).filter(|at| *at <= self.woke)
+        {
+            return at;
+        }
         let now = self.clock.now();
         let believed = if now < self.distrust_until { None } else { believe(stamp, self.offset, now) };
         believed.unwrap_or_else(|| {
@@ -461,9 +489,13 @@ impl Driver {
     }
 }
 
+fn monotonic(stamp: Option<i64>, offset: i64) -> Option<Timestamp> {
+    Some(Timestamp::from_nanos(u64::try_from(stamp?.checked_sub(offset)?).ok()?))
+}
+
 /// A kernel stamp as monotonic time, unless it lies in the future or too far in the past to be true.
 fn believe(stamp: Option<i64>, offset: i64, now: Timestamp) -> Option<Timestamp> {
-    let at = Timestamp::from_nanos(u64::try_from(stamp?.checked_sub(offset)?).ok()?);
+    let at = monotonic(stamp, offset)?;
     // The two clocks are read one after the other: a few microseconds of future are rounding.
     if at > now + Duration::from_micros(100) { None } else { Some(at.min(now)) }
 }

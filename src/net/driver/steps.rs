@@ -12,8 +12,8 @@ use super::super::{fault, socket};
 use super::arrivals::queue_errors;
 use super::ways::GONE;
 use super::{
-    Channel, Clock, Driver, Drops, Event, Fault, Happening, Outcome, Owner, POLLS, Reason, Report, Reverse,
-    Run, Step, Timestamp, Transport,
+    Channel, Clock, Driver, Drops, Event, Fault, Happening, Outcome, Owner, POLLS, Past, Reason, Report, Run,
+    Step, Timestamp, Transport,
 };
 
 /// How often a send is tried again that failed for an error of an earlier packet.
@@ -22,14 +22,17 @@ const SEND_TRIES: u8 = 4;
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 impl Driver {
-    pub(super) fn open_channel(&mut self, index: u32, run: &mut Run, transport: Transport) {
+    pub(super) fn open_channel(&mut self, index: u32, run: &mut Run, transport: Transport, now: Timestamp) {
         self.close_channel(run);
-        let now = self.clock.now();
         match self.channel(index, run, transport) {
             Ok(channel) => {
-                if matches!(channel, Channel::Tcp { .. }) {
-                    self.streams += 1;
-                    run.sent.get_or_insert(now);
+                match &channel {
+                    Channel::Tcp { .. } => {
+                        self.streams += 1;
+                        run.sent.get_or_insert(now);
+                    }
+                    Channel::Icmp(shared) => self.waits(*shared, run.reported.is_none()),
+                    _ => {}
                 }
                 run.channel = channel;
             }
@@ -86,33 +89,54 @@ impl Driver {
         })
     }
 
+    /// Counts the runs on a shared socket that want an answer.
+    fn waits(&mut self, shared: usize, more: bool) {
+        if let Some(shared) = self.icmp.get_mut(shared) {
+            shared.waiting = if more { shared.waiting + 1 } else { shared.waiting.saturating_sub(1) };
+        }
+    }
+
     pub(super) fn close_channel(&mut self, run: &mut Run) {
-        if matches!(run.channel, Channel::Tcp { .. }) {
-            self.streams = self.streams.saturating_sub(1);
+        match run.channel {
+            Channel::Tcp { .. } => self.streams = self.streams.saturating_sub(1),
+            Channel::Icmp(shared) if run.reported.is_none() => self.waits(shared, false),
+            _ => {}
         }
         run.channel = Channel::Closed; // closing a descriptor takes it out of the poller
     }
 
     /// Polls a run until it waits, and puts it back unless it is over.
-    pub(super) fn advance(&mut self, index: u32, mut run: Run, out: &mut Vec<Happening>) {
+    pub(super) fn advance(&mut self, index: u32, mut run: Box<Run>, out: &mut Vec<Happening>) {
         let mut now = self.clock.now();
         for _ in 0..POLLS {
             let mut bytes = std::mem::take(&mut self.out);
             bytes.clear();
             let step = run.exchange.poll(now, &mut bytes);
             match step {
+                Step::Send if matches!(run.channel, Channel::Icmp(_)) => {
+                    let (all, whose) = &mut self.outbox;
+                    all.extend_from_slice(&bytes);
+                    whose.push((index, run.generation, bytes.len()));
+                    self.out = bytes;
+                    self.put_back(index, run);
+                    return;
+                }
                 Step::Send => self.send(index, &mut run, &bytes, None, None),
                 Step::SendTtl(ttl) => self.send(index, &mut run, &bytes, Some(ttl), None),
                 Step::SendTo(port) => self.send(index, &mut run, &bytes, None, Some(port)),
                 Step::SendBeside => self.send_beside(index, &mut run, &bytes),
-                Step::Open(transport) => self.open_channel(index, &mut run, transport),
+                Step::Open(transport) => self.open_channel(index, &mut run, transport, now),
                 Step::Wait(until) => {
                     self.out = bytes;
-                    self.wait(index, &mut run, until);
+                    self.wait(index, &mut run, until, now);
                     self.put_back(index, run);
                     return;
                 }
-                Step::Report(report) => self.report(&mut run, now, report, out),
+                Step::Report(report) => {
+                    self.out = bytes;
+                    self.report(&mut run, now, report, out);
+                    continue;
+                }
                 Step::End => {
                     self.out = bytes;
                     self.end(index, run, now, out);
@@ -127,13 +151,12 @@ impl Driver {
         self.end(index, run, now, out);
     }
 
-    pub(super) fn wait(&mut self, index: u32, run: &mut Run, until: Timestamp) {
+    pub(super) fn wait(&mut self, index: u32, run: &mut Run, until: Timestamp, now: Timestamp) {
         // An exchange that waits for the past is polled again, but not in a tight loop.
-        let now = self.clock.now();
         let until = if until > now { until } else { now + SHORTEST_WAIT };
         if run.wait != until {
             run.wait = until;
-            self.timers.push(Reverse((until, index, run.generation)));
+            self.timers.push(until, (index, run.generation));
         }
     }
 
@@ -149,6 +172,9 @@ impl Driver {
         }
         let (from, to) = self.stall;
         let stalled = run.began < to && now > from && to > Timestamp::ZERO;
+        if self.patience.unsure {
+            report.rtt = None;
+        }
         if stalled && matches!(run.channel, Channel::Tcp { .. }) {
             // Parts of a stream are timed by our own reading of the clock, which was late.
             report.rtt = None;
@@ -176,6 +202,9 @@ impl Driver {
             state.stale = true;
         }
         run.reported = Some(report.outcome);
+        if let Channel::Icmp(shared) = run.channel {
+            self.waits(shared, false);
+        }
         out.push(Happening::Done { tag: run.tag, sent: run.sent, done: now, report });
     }
 
@@ -215,25 +244,52 @@ impl Driver {
     }
 
     /// Ends a run: a datagram flow lingers, to tell late replies and duplicates from strangers.
-    pub(super) fn end(&mut self, index: u32, mut run: Run, now: Timestamp, out: &mut Vec<Happening>) {
+    pub(super) fn end(&mut self, index: u32, mut run: Box<Run>, now: Timestamp, out: &mut Vec<Happening>) {
         if run.reported.is_none() {
             self.report(&mut run, now, Report::new(Outcome::Unsent(Fault::Internal)), out);
         }
         run.ended = true;
         match run.channel {
             _ if self.closing(run.flow) => {
-                self.close_channel(&mut run);
-                self.forget(index, &run);
+                self.forget(index, run);
             }
+            Channel::Icmp(_) if !run.exchange.knows_headers() => match run.exchange.token() {
+                Some(token) => {
+                    let answered = run.reported.and_then(Outcome::received) == Some(true);
+                    let past = Past { flow: run.flow, series: run.tag.series, answered };
+                    self.remember(token, past, now + run.timeout);
+                    self.release(index, run);
+                }
+                None => self.forget(index, run),
+            },
             Channel::Icmp(_) | Channel::Pinned | Channel::Udp { .. } => {
-                let until = now + run.timeout;
-                self.wait(index, &mut run, until);
+                run.wait = Timestamp::FAR;
+                self.lingering.push_back((now + run.timeout, index, run.generation));
                 self.put_back(index, run);
             }
-            Channel::Closed | Channel::Tcp { .. } => {
-                self.close_channel(&mut run);
-                self.forget(index, &run);
+            Channel::Closed | Channel::Tcp { .. } => self.forget(index, run),
+        }
+    }
+
+    /// Sends what has gathered for the shared sockets: one after the other, each with a time of its own, so
+    /// that the kernel's code for it stays in the caches from one to the next.
+    pub(super) fn transmit_outbox(&mut self, out: &mut Vec<Happening>) {
+        let (mut all, mut whose) = std::mem::take(&mut self.outbox);
+        let mut from = 0;
+        for (index, generation, length) in whose.drain(..) {
+            let bytes = all.get(from..from + length).unwrap_or_default();
+            from += length;
+            let Some(mut run) = self.take_run(index) else { continue };
+            if run.ended || run.generation != generation {
+                self.put_back(index, run);
+                continue;
             }
+            self.send(index, &mut run, bytes, None, None);
+            self.advance(index, run, out);
+        }
+        all.clear();
+        if self.outbox.1.is_empty() {
+            self.outbox = (all, whose);
         }
     }
 

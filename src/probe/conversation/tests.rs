@@ -46,7 +46,7 @@ pub(crate) fn spec(kind: &str, host: Option<&str>, settings: Settings) -> Spec {
         timeout: Duration::from_secs(2),
         full_interval: kind.interval,
         host: host.map(str::to_owned),
-        settings,
+        settings: std::sync::Arc::new(settings),
     }
 }
 

@@ -61,7 +61,7 @@ fn begun(settings: Settings, id: &[u8]) -> Box<dyn Exchange> {
         timeout: Duration::from_secs(2),
         full_interval: kind.interval,
         host: None,
-        settings: All { dns: settings, ..All::default() },
+        settings: std::sync::Arc::new(All { dns: settings, ..All::default() }),
     };
     let start = Start {
         now: Timestamp::from_secs(10),

@@ -20,7 +20,7 @@ pub(in crate::probe) fn exchange(kind: &str, peer: &str, settings: All) -> Box<d
         timeout: Duration::from_secs(2),
         full_interval: Duration::from_secs(3600),
         host: None,
-        settings,
+        settings: std::sync::Arc::new(settings),
     };
     let start = Start {
         now: Timestamp::from_secs(10),

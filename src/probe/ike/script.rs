@@ -33,7 +33,7 @@ impl Script {
             timeout: TIMEOUT,
             full_interval: Duration::from_secs(60),
             host: None,
-            settings,
+            settings: std::sync::Arc::new(settings),
         };
         let peer: IpAddr = "203.0.113.10".parse().unwrap();
         let start = Start {

@@ -32,7 +32,7 @@ fn begin(behind_ipsec: bool) -> Box<dyn Exchange> {
         timeout: Duration::from_secs(3),
         full_interval: kind.interval,
         host: None,
-        settings: AllSettings { l2tp: settings, ..AllSettings::default() },
+        settings: std::sync::Arc::new(AllSettings { l2tp: settings, ..AllSettings::default() }),
     };
     let start = Start {
         now: ms(0),

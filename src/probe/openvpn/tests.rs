@@ -35,7 +35,7 @@ fn begin(kind: &str, form: &str, settings: Settings, wall: WallTime) -> Box<dyn 
         timeout: TIMEOUT,
         full_interval: kind.interval,
         host: None,
-        settings: AllSettings { openvpn: settings, ..AllSettings::default() },
+        settings: std::sync::Arc::new(AllSettings { openvpn: settings, ..AllSettings::default() }),
     };
     let form = (kind.forms)(&spec).iter().find(|each| each.name == form).unwrap();
     let start = Start {

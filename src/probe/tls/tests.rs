@@ -26,7 +26,7 @@ fn begun(settings: Settings, host: Option<&str>) -> Box<dyn Exchange> {
         timeout: Duration::from_secs(2),
         full_interval: kind.interval,
         host: host.map(str::to_owned),
-        settings: All { tls: settings, ..All::default() },
+        settings: std::sync::Arc::new(All { tls: settings, ..All::default() }),
     };
     let start = Start {
         now: Timestamp::from_secs(10),

@@ -244,7 +244,7 @@ fn over(kind: &str) -> Box<dyn Exchange> {
         timeout: Duration::from_secs(2),
         full_interval: Duration::from_secs(3600),
         host: None,
-        settings: All::default(),
+        settings: std::sync::Arc::default(),
     };
     let settings = Settings { max_hops: 30, over: Some(Box::new(carried)) };
     exchange("trace", PEER, All { trace: settings, ..All::default() })

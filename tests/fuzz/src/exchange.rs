@@ -130,7 +130,7 @@ fn spec(kind: Kind, settings: Settings) -> Spec {
         timeout: TIMEOUT,
         full_interval: Duration::from_mins(1),
         host: None,
-        settings,
+        settings: settings.into(),
     }
 }
 

@@ -415,7 +415,7 @@ fn the_first_words_of_every_probe() {
             timeout: Duration::from_secs(2),
             full_interval: kind.interval,
             host: Some("vpn.example.test".to_owned()),
-            settings,
+            settings: settings.into(),
         };
         for form in (kind.forms)(&spec) {
             for seed in 0..20 {

@@ -182,7 +182,7 @@ fn dns(packet: &[u8], fields: &Value) -> Value {
         timeout: Duration::from_secs(2),
         full_interval: kind.interval,
         host: None,
-        settings,
+        settings: settings.into(),
     };
     let now = Timestamp::from_secs(10);
     let start = Start {
