@@ -10,6 +10,10 @@
 //! `probe, session → wire, sample, time, entropy`; `detect, schedule, budget → sample, time`; `net, schedule → agenda → time`; `wire → std`;
 //! `route` is a vocabulary as `sample` is.
 
+// `fuzzing` opens a few private readers to tests/fuzz: no build that is shipped has it.
+#[cfg(all(feature = "fuzzing", not(debug_assertions)))]
+compile_error!("the feature `fuzzing` is for tests/fuzz/fuzz.sh, whose profile keeps its assertions");
+
 pub mod agenda;
 pub mod app;
 pub mod budget;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need (Debian packages; no service is started) and runs all of them.
 # usage: tests/run.sh [--long] [--only KIND]
-#   --long    the soaks of two hours in place of ten minutes, a hundred times the fuzz inputs, a century of
+#   --long    the soaks of two hours in place of ten minutes, half an hour of fuzzing, a century of
 #             simulated targets, 200 kills, 50 pairs of faults, a million probes of an overloaded host, the
 #             cuts around the edges of real sessions, and the packages
 #   KIND      style | unit | suite | promtool | grafana | lab | fuzz | package
@@ -13,6 +13,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 KINDS=(style unit suite promtool grafana lab fuzz)
 PACKAGES=(
     gcc libc6-dev                                                       # linker
+    g++ ca-certificates                                                 # libFuzzer; certificates to start from
+    tshark python3-scapy                                                # codecs that are not ours
     iproute2 nftables conntrack iputils-ping procps util-linux openssl  # the lab's network
     charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-extra-plugins
     libstrongswan-standard-plugins openvpn xl2tpd ocserv nginx-light unbound
@@ -101,8 +103,9 @@ style() {
     local failed=0
     each format cargo fmt --check || failed=1
     each clippy cargo clippy --locked --quiet --all-targets -- -D warnings || failed=1
-    # These two are no targets of a plain `cargo test`, so --all-targets leaves them out.
-    each clippy-lab cargo clippy --locked --quiet --test lab --test fuzz -- -D warnings || failed=1
+    # No target of a plain `cargo test`, and a crate of its own: --all-targets leaves them out.
+    each clippy-lab cargo clippy --locked --quiet --test lab -- -D warnings || failed=1
+    each clippy-fuzz cargo clippy --locked --quiet -p vpnprobe-fuzz --all-targets --features libfuzzer -- -D warnings || failed=1
     return "$failed"
 }
 
@@ -131,7 +134,14 @@ suite() {
     return "$failed"
 }
 
-fuzz() { tests --test fuzz; }
+# So many mutated inputs for each target; --long also fuzzes for half an hour, guided by coverage and with the
+# sanitizer as well, once every planted bug is found, and writes tests/fuzz/table.md.
+fuzz() {
+    local failed=0
+    cargo test --locked -p vpnprobe-fuzz || failed=1
+    [[ -z ${VPNPROBE_LONG:-} ]] || tests/fuzz/fuzz.sh long 1350 450 || failed=1
+    return "$failed"
+}
 
 promtool_() {
     local failed=0 file rules tests

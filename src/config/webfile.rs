@@ -155,7 +155,10 @@ impl WebFile {
     }
 
     /// Reads a text whose relative paths begin at `directory`. An error begins with `:line:column: ` or `: `.
-    fn parse(text: &str, directory: &Path) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// As [`Self::read`], without the path.
+    pub fn parse(text: &str, directory: &Path) -> Result<Self, String> {
         let raw = match serde_saphyr::from_str::<Option<Raw>>(text) {
             Ok(raw) => raw.unwrap_or_default(),
             Err(error) => {

@@ -381,6 +381,12 @@ impl Collector {
         self.incidents.deadline()
     }
 
+    /// When a tick will find something, as far as is known now; those before it only keep the clock.
+    #[must_use]
+    pub fn due(&self) -> Timestamp {
+        self.incidents.due()
+    }
+
     /// Takes something in, and appends what is found to `out`.
     pub fn take(&mut self, input: Input<'_>, out: &mut Vec<Found>) {
         match input {

@@ -76,6 +76,12 @@ impl Incidents {
         self.deadline
     }
 
+    /// When something is to be opened, judged or closed; the ticks before it only keep the clock.
+    pub(super) fn due(&self) -> Timestamp {
+        let next = self.open.values().map(|open| open.next).min().unwrap_or(Timestamp::FAR);
+        self.suspects.values().map(|suspect| suspect.at).min().map_or(next, |at| next.min(at))
+    }
+
     /// There is a new series; tells what an incident has recorded of it before a restart.
     pub(super) fn place(&mut self, series: SeriesId, about: &About, now: Timestamp) -> Vec<Mark> {
         self.targets.entry(about.target.clone()).or_default().push(series);
@@ -156,9 +162,7 @@ impl Incidents {
         for target in due {
             self.look(&target, tracks, now, out);
         }
-        let next = self.open.values().map(|open| open.next).min().unwrap_or(Timestamp::FAR);
-        let next = self.suspects.values().map(|suspect| suspect.at).min().map_or(next, |at| next.min(at));
-        self.deadline = next.min(now + WALL);
+        self.deadline = self.due().min(now + WALL);
     }
 
     fn look(&mut self, target: &str, tracks: &Tracks, now: Timestamp, out: &mut Vec<Found>) {

@@ -55,6 +55,8 @@ pub use guard::Guard;
 use places::{Place, Places};
 pub use probe::{ProbeError, ProbeNow};
 use scrape::Scrape;
+#[cfg(feature = "fuzzing")]
+pub use server::one;
 pub use server::{Limits, serve};
 
 /// A future in a box, as the trait needs it.

@@ -27,3 +27,19 @@ pub mod way;
 pub use driver::{Driver, FlowId, Happening, IcmpAccess, Tag};
 pub use host::{has_room, listen, raise_descriptor_limit};
 pub use poller::Waker;
+
+/// What the fuzz targets read as the driver would.
+#[cfg(feature = "fuzzing")]
+pub mod fuzz {
+    use super::icmp::{self, Packet};
+    pub use super::route::fuzz::{link, way};
+
+    /// The token of a packet of a raw ICMP socket, and what it says or quotes.
+    pub fn icmp(v6: bool, bytes: &[u8]) -> Option<(u64, &[u8])> {
+        let _ = (icmp::headers(v6, bytes), icmp::behind_ipv4(bytes), icmp::token_of(bytes));
+        match icmp::read(v6, bytes).ok()? {
+            Packet::Reply { token, message } => Some((token, message)),
+            Packet::Error { token, quoted, .. } => Some((token, quoted)),
+        }
+    }
+}

@@ -404,6 +404,31 @@ pub fn ask(questions: &Questions) -> io::Result<Ways> {
     })
 }
 
+/// What the fuzz targets read as [`Asker`] would.
+#[cfg(feature = "fuzzing")]
+pub mod fuzz {
+    use rtnetlink::packet_core::Parseable as _;
+
+    use super::{
+        HashMap, Link, LinkKind, LinkMessage, Links, Lookup, NoWay, RouteMessage, destination, read,
+    };
+
+    /// The link of a message.
+    pub fn link(bytes: &[u8]) -> Option<Link> {
+        super::link(&LinkMessage::parse(bytes).ok()?)
+    }
+
+    /// The way of an answer, on a host whose links are all called `link`, and the route that it may be.
+    pub fn way(bytes: &[u8]) -> Lookup {
+        let message = RouteMessage::parse(bytes).map_err(|_| NoWay::Untold)?;
+        let link = Link { name: "link".to_owned(), kind: LinkKind::Other, up: true, addresses: Vec::new() };
+        let links = Links((0..16).map(|index| (index, link.clone())).collect::<HashMap<_, _>>());
+        let mut way = read(&links, &message)?;
+        way.route = Some(destination(&message));
+        Ok(way)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -194,9 +194,12 @@ impl Side {
     }
 
     /// Other rules make other incidents, which want to know the time when the daemon did not ask for it.
+    ///
+    /// A journal may say that a century has passed since the sample before: ticks that would find nothing
+    /// are left out.
     fn tick(&mut self, until: Timestamp) {
         while self.changed && self.header.is_some() && self.collector.deadline() <= until {
-            let now = self.collector.deadline();
+            let now = self.collector.deadline().max(self.collector.due().min(until));
             let wall = self.wall(now);
             self.collector.take(Input::Tick { now, wall }, &mut self.found);
             self.count(wall);

@@ -189,3 +189,23 @@ fn runs_are_apart_and_files_of_a_run_are_not() {
     assert_eq!(found(1), (1, 1, 1));
     assert_eq!(found(2), (2, 2, 2));
 }
+
+/// A journal may hold anything, for people send them. One whose clock jumps, by a day or by centuries, ends as
+/// any other, and what was open before the jump is judged and closed in it. Found by fuzzing.
+#[test]
+fn a_jump_of_the_clock() {
+    let found = |jump: u64| {
+        let mut file = Vec::new();
+        write_header(&header(1, 1), &mut file).unwrap();
+        write_record(&place(&["cisco_asa"]), &mut file).unwrap();
+        for second in 0..200 {
+            let after = if second < 100 { 0 } else { jump };
+            write_record(&sample(after + second, matches!(second, 20..60 | 120..180)), &mut file).unwrap();
+        }
+        let replay = replay(&file, rules(&["cisco_asa,tries=5"]));
+        let after = replay.after().unwrap();
+        assert_eq!(after.tallies().values().map(|tally| tally.samples).sum::<u64>(), 200);
+        after.incidents("hq").values().sum::<u64>()
+    };
+    assert_eq!([3600, 86_400, 30 * 86_400, 18_000_000_000].map(found), [2; 4]);
+}

@@ -4,6 +4,7 @@
 mod check;
 mod config;
 mod demo;
+mod differential;
 mod engine;
 mod hostile;
 mod layering;
@@ -14,6 +15,7 @@ mod replay;
 mod rights;
 mod secrets;
 mod service;
+mod shipped;
 mod slow;
 mod state;
 mod unit;

@@ -244,6 +244,17 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
+/// One connection to a loopback listener, without a socket, until it ends: for the fuzz targets.
+#[cfg(feature = "fuzzing")]
+pub async fn one(stream: impl AsyncRead + AsyncWrite + Unpin, app: Arc<App>) {
+    let (_stop, stopped) = watch::channel(false);
+    let from = SocketAddr::from(([127, 0, 0, 1], 40_000));
+    if let Some(admitted) = Arc::new(Table::default()).admit(from, &app.limits) {
+        let client = Client { from: admitted.from, loopback: true };
+        converse(stream, client, app, admitted, stopped).await;
+    }
+}
+
 /// The open connections, by age.
 #[derive(Default)]
 struct Table {

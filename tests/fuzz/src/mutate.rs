@@ -1,24 +1,23 @@
-//! The mutator, and where its seeds come from.
-
-use std::fs;
-use std::path::Path;
+//! Inputs for a run without libFuzzer: seeds, changed a little.
+//!
+//! Invariant: the same inputs for the same arguments.
 
 use vpnprobe::entropy::{Draw as _, Generator};
 
-/// The most bytes of an input: more than any datagram we would ask for.
-const MAX: usize = 4096;
-
-/// Makes inputs from seeds.
+/// Makes inputs from seeds and words.
 pub struct Mutator<'a> {
     entropy: Generator,
     seeds: &'a [Vec<u8>],
+    words: &'a [&'a [u8]],
+    longest: usize,
 }
 
 impl<'a> Mutator<'a> {
-    /// The same inputs for the same arguments. `seeds` may not be empty.
-    pub fn new(seed: u64, seeds: &'a [Vec<u8>]) -> Self {
-        assert!(!seeds.is_empty(), "no golden vectors to begin with");
-        Self { entropy: Generator::seeded(seed), seeds }
+    /// Inputs of no more than `longest` octets.
+    #[must_use]
+    pub fn new(seeds: &'a [Vec<u8>], words: &'a [&'a [u8]], longest: usize) -> Self {
+        assert!(!seeds.is_empty(), "no seeds");
+        Self { entropy: Generator::seeded(1), seeds, words, longest }
     }
 
     fn below(&mut self, bound: usize) -> usize {
@@ -33,28 +32,28 @@ impl<'a> Mutator<'a> {
     /// The next input.
     pub fn input(&mut self) -> Vec<u8> {
         if self.below(32) == 0 {
-            let length = self.below(200);
+            let length = self.below(self.longest.min(200));
             return self.entropy.bytes(length);
         }
         let mut bytes = self.seed();
         for _ in 0..=self.below(6) {
             self.change(&mut bytes);
         }
-        bytes.truncate(MAX);
+        bytes.truncate(self.longest);
         bytes
     }
 
     fn change(&mut self, bytes: &mut Vec<u8>) {
-        const BYTES: [u8; 8] = [0, 1, 2, 0x7f, 0x80, 0xfe, 0xff, 4];
-        let at = self.below(bytes.len().max(1));
-        let until = at + self.below(bytes.len().saturating_sub(at).min(64) + 1);
+        const OCTETS: [u8; 8] = [0, 1, 2, 0x7f, 0x80, 0xfe, 0xff, 4];
         if bytes.is_empty() {
             bytes.extend(self.seed());
             return;
         }
-        match self.below(9) {
+        let at = self.below(bytes.len());
+        let until = at + self.below((bytes.len() - at).min(64) + 1);
+        match self.below(10) {
             0 => bytes[at] ^= 1 << self.below(8),
-            1 => bytes[at] = BYTES[self.below(BYTES.len())],
+            1 => bytes[at] = OCTETS[self.below(OCTETS.len())],
             2 => bytes[at] = self.entropy.array::<1>()[0],
             // Lengths and types are two octets, big-endian: small ones, and those near the end.
             3 if at + 1 < bytes.len() => {
@@ -75,6 +74,11 @@ impl<'a> Mutator<'a> {
                 let piece = bytes[at..until].to_vec();
                 drop(bytes.splice(at..at, piece));
             }
+            8 if !self.words.is_empty() => {
+                let word = self.words[self.below(self.words.len())];
+                let until = if self.below(2) == 0 { at } else { (at + word.len()).min(bytes.len()) };
+                drop(bytes.splice(at..until, word.iter().copied()));
+            }
             _ => {
                 let other = self.seed();
                 let from = self.below(other.len() + 1);
@@ -83,26 +87,4 @@ impl<'a> Mutator<'a> {
             }
         }
     }
-}
-
-/// The golden vectors in these files and folders of the project: every hexadecimal word of at least
-/// twelve octets.
-pub fn goldens(paths: &[&str]) -> Vec<Vec<u8>> {
-    let mut found = Vec::new();
-    let mut paths: Vec<_> =
-        paths.iter().map(|path| Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).collect();
-    while let Some(path) = paths.pop() {
-        if path.is_dir() {
-            paths.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
-            continue;
-        }
-        for word in fs::read_to_string(&path).unwrap().split(|c: char| !c.is_ascii_hexdigit()) {
-            if word.len() >= 24 && word.len().is_multiple_of(2) {
-                let octet = |at| u8::from_str_radix(&word[at..at + 2], 16).unwrap();
-                found.push((0..word.len()).step_by(2).map(octet).collect());
-            }
-        }
-    }
-    found.sort();
-    found
 }

@@ -1,0 +1,4 @@
+//! Targets: see `vpnprobe_fuzz::session`.
+#![no_main]
+
+vpnprobe_fuzz::targets!(&[vpnprobe_fuzz::session::TARGETS]);

@@ -1,0 +1,91 @@
+//! Fuzz targets: one for each parser and each state machine that reads what somebody else wrote.
+//!
+//! ```text
+//! src/bin/GROUP.rs ──▶ src/module.rs   TARGETS by name: what is called, and what must hold
+//! src/list.rs          NAME, GROUP, its seeds and its dictionary; `seeds` writes them
+//! fuzz.sh              runs them all, guided by coverage
+//! tests/mutated.rs     runs them all with so many inputs, made of the seeds and the words: on each change
+//! ```
+//!
+//! Invariants: a target keeps nothing between two inputs (what it computes once is constant), so that an
+//! input that fails will fail again alone; it allocates no more than a small multiple of its input; what a
+//! parser accepts, it writes and reads again as the same, wherever there is a writer.
+//!
+//! With the feature `canary` each target has a planted bug: behind the parser's own acceptance, a length
+//! and a comparison of 32 bits. fuzz.sh must find each, or its silence about the others proves nothing.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "a test may panic"
+)]
+
+pub mod exchange;
+pub mod list;
+pub mod mutate;
+pub mod page;
+pub mod responder;
+pub mod seeds;
+pub mod session;
+pub mod sockets;
+pub mod text;
+pub mod web;
+pub mod wire;
+
+/// Targets by their names.
+pub type Targets = &'static [(&'static str, fn(&[u8]))];
+
+/// The targets of a binary. It runs the one that it is called as: fuzz.sh gives it a name for each.
+#[cfg(feature = "libfuzzer")]
+#[macro_export]
+macro_rules! targets {
+    ($targets:expr) => {
+        libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+            static TARGET: std::sync::OnceLock<fn(&[u8])> = std::sync::OnceLock::new();
+            TARGET.get_or_init(|| $crate::called($targets))(bytes);
+        });
+    };
+}
+
+/// The one of these that this process was called as.
+#[must_use]
+pub fn called(targets: &[Targets]) -> fn(&[u8]) {
+    let path = std::env::args_os().next().map(std::path::PathBuf::from).unwrap_or_default();
+    let called = path.file_name().unwrap_or_default().to_string_lossy();
+    let found = targets.iter().copied().flatten().find(|(name, _)| *name == called);
+    found.unwrap_or_else(|| panic!("{called} is no target of this binary")).1
+}
+
+/// Where a planted bug would be: `bytes` is what a parser made of the input, deep inside. In a build with
+/// the feature `canary` it panics if there are at least `length` octets and the four from `at` on are
+/// right; otherwise it is nothing.
+#[inline]
+pub fn canary(bytes: &[u8], length: usize, at: usize) {
+    #[cfg(feature = "canary")]
+    {
+        if bytes.len() >= length
+            && let Some(four) = bytes.get(at..).and_then(<[u8]>::first_chunk::<4>)
+            && u32::from_be_bytes(*four) == 0xb7a3_5ec9
+        {
+            panic!("the canary was found");
+        }
+    }
+    #[cfg(not(feature = "canary"))]
+    let _ = (bytes, length, at);
+}
+
+/// The same for what is text: the four octets spell `Qz7&`.
+#[inline]
+pub fn text_canary(text: &str, length: usize, at: usize) {
+    #[cfg(feature = "canary")]
+    {
+        if text.len() >= length
+            && let Some(four) = text.as_bytes().get(at..).and_then(<[u8]>::first_chunk::<4>)
+            && u32::from_be_bytes(*four) == u32::from_be_bytes(*b"Qz7&")
+        {
+            panic!("the canary was found");
+        }
+    }
+    #[cfg(not(feature = "canary"))]
+    let _ = (text, length, at);
+}

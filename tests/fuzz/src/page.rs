@@ -1,0 +1,81 @@
+//! What a peer says of itself, on its way to metrics, page and JSON: it comes out as text, never as markup,
+//! as a control character or as another line.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use askama::Template as _;
+use vpnprobe::export::metrics::{MemberInfo, Registry, SeriesKey};
+use vpnprobe::export::page::Page;
+use vpnprobe::export::status::Status;
+use vpnprobe::probe::Kind;
+use vpnprobe::sample::{Outcome, Report, Sample, SeriesId, Text};
+use vpnprobe::time::{Clock, Timestamp, WallTime};
+
+use crate::{Targets, text_canary};
+
+/// The targets here.
+pub const TARGETS: Targets = &[("page", page)];
+
+struct Stopped;
+
+impl Clock for Stopped {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_secs(100)
+    }
+
+    fn wall(&self) -> WallTime {
+        WallTime::from_unix_secs(1_795_305_600)
+    }
+}
+
+/// A registry of one target whose peer calls itself so.
+pub fn registry(vendor: &[u8]) -> Registry {
+    let registry = Registry::without_process(Arc::new(Stopped));
+    let key = SeriesKey { target: "hq".into(), member: 1, probe: "ike".into(), egress: "default".into() };
+    let series = registry.series(key, Kind::named("ike").unwrap(), &[0.1]);
+    let mut report = Report::timed(Outcome::OK, Duration::from_millis(12));
+    report.findings().details.text("vendor", Text::from_bytes(vendor));
+    let at = Timestamp::from_secs(1);
+    series.record(&Sample {
+        series: SeriesId(0),
+        seq: 0,
+        form: "version",
+        due: at,
+        sent: Some(at),
+        done: at,
+        report,
+    });
+    let info = MemberInfo { address: None, vendor: Some(Text::from_bytes(vendor)), versions: None };
+    registry.target_info("hq", 1, Some(info));
+    registry
+}
+
+/// Any bytes that a peer may call itself.
+pub fn page(bytes: &[u8]) {
+    let registry = registry(bytes);
+    let text = String::from_utf8(registry.encode_text()).expect("the exposition is UTF-8");
+    let mut shown = None;
+    for line in text.lines() {
+        assert!(line.chars().all(|c| !c.is_control()), "a control character: {line:?}");
+        if let Some(labels) = line.strip_prefix("vpnprobe_target_info{") {
+            assert!(shown.is_none(), "a second line");
+            shown = Some(labels);
+        }
+        assert!(line.is_empty() || line.starts_with("# ") || line.starts_with("vpnprobe_"), "{line:?}");
+    }
+    let labels = shown.expect("the line of the target");
+    assert!(labels.ends_with("} 1"), "{labels:?}");
+    text_canary(Text::from_bytes(bytes).as_str(), 12, 4);
+    let status = Status::read(&registry, Ok(()), None);
+    let html = Page::new(&status, &[]).render().expect("the page");
+    // The template has so many of its own.
+    let template =
+        Page::new(&Status::read(&self::registry(b""), Ok(()), None), &[]).render().expect("the page");
+    for mark in ['<', '>'] {
+        assert_eq!(html.matches(mark).count(), template.matches(mark).count(), "markup from outside");
+    }
+    let json = serde_json::to_vec(&status).expect("the status");
+    let back: serde_json::Value = serde_json::from_slice(&json).expect("the status is JSON");
+    assert_eq!(back["targets"][0]["members"][0]["vendor"].as_str(), Some(Text::from_bytes(bytes).as_str()));
+}
