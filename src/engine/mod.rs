@@ -20,23 +20,23 @@ use std::time::Duration;
 
 use crate::budget::Budget;
 use crate::config::{Config, Egress, Target};
-use crate::detect::dpd::{Profile, Survival};
-use crate::detect::liveness::combine;
-use crate::detect::{Bearing, Found, Input, Stage, Transition};
-use crate::entropy::Draw;
-use crate::export::metrics::{DpdMetrics, FlowAge, Registry, SeriesKey, SeriesMetrics};
+use crate::detect::Found;
+use crate::export::metrics::{DpdMetrics, Registry, SeriesKey, SeriesMetrics};
 use crate::journal::{Intake, Recorder};
 use crate::net::{Driver, FlowId, Happening, Tag, Waker};
 use crate::probe::forms::Learner;
 use crate::probe::stun::lifetime::LIFETIME;
-use crate::probe::{Charge, Flow, Form, Spec};
-use crate::sample::{Carrier, Fault, Outcome, Reason, Report, Sample, SeriesId};
+use crate::probe::{Flow, Spec};
+use crate::sample::{Fault, Outcome, Report, SeriesId};
 use crate::schedule::{Schedule, Slot};
 use crate::store::{Feed, Snapshot};
 use crate::time::{Clock, Timestamp};
 
+mod by_hand;
 mod case;
 pub mod flows;
+mod fold;
+mod heed;
 mod inside;
 pub mod members;
 mod nat;
@@ -57,7 +57,6 @@ use members::Members;
 use nat::Nats;
 use pairs::Pairs;
 use paths::Paths;
-use place::FIRST_RARE;
 use rare::Appointments;
 use session::Sessions;
 use told::Told;
@@ -344,32 +343,6 @@ impl Engine {
         }
     }
 
-    fn run_rare(&mut self, now: Timestamp, out: &mut Vec<Happening>) {
-        while let Some(due) = self.rare.pop(now) {
-            let Some(series) = self.series.get(due.series.0 as usize).and_then(Option::as_deref) else {
-                continue;
-            };
-            let forms = (series.spec.kind.forms)(&series.spec);
-            let Some(form) = forms.get(due.form) else { continue };
-            let jitter = Duration::from_millis(self.driver.entropy().below(5000));
-            let again = match (series.address, series.flow) {
-                (Some(address), Some(flow)) => match self.budget.draw(address, form, now) {
-                    Ok(()) => {
-                        let tag = Tag { series: due.series, seq: series.seq, due: due.at, form };
-                        self.driver.begin(flow, tag, &series.spec, out);
-                        now + series.spec.full_interval
-                    }
-                    Err(held) => {
-                        series.metrics.deferred();
-                        held.until + jitter
-                    }
-                },
-                _ => now + FIRST_RARE,
-            };
-            self.rare.again(due, again);
-        }
-    }
-
     fn take(&mut self, happenings: &mut Vec<Happening>) {
         let mut more = Vec::new();
         for happening in happenings.drain(..) {
@@ -398,260 +371,10 @@ impl Engine {
         self.sessions.listen(&mut self.budget);
     }
 
-    /// Folds the result of a fresh flow: it tells about the kept one, and is not counted itself.
-    fn fresh_done(&mut self, tag: Tag, report: &Report, out: &mut Vec<Happening>) {
-        let Some(series) = self.series.get_mut(tag.series.0 as usize).and_then(Option::as_deref_mut) else {
-            return;
-        };
-        if let Some(fresh) = series.fresh.take() {
-            self.driver.close(fresh, out);
-        }
-        let Some(received) = report.outcome.received() else { return };
-        series.metrics.set_flow(FlowAge::Fresh, received);
-        if series.flows.fresh(tag.seq & !FRESH, received)
-            && let Some(flow) = series.flow
-        {
-            tracing::warn!(
-                target = series.target.name,
-                probe = series.spec.name,
-                "the kept flow is dead and fresh ones are answered: a firewall or NAT on the way dropped it; \
-                 going on with a new source port"
-            );
-            self.driver.renew(flow);
-        }
-    }
-
     fn with(&self, id: SeriesId, act: impl FnOnce(&Series)) {
         if let Some(series) = self.series.get(id.0 as usize).and_then(Option::as_deref) {
             act(series);
         }
-    }
-
-    /// Folds a result into everything that wants it.
-    fn done(&mut self, tag: Tag, sent: Option<Timestamp>, done: Timestamp, mut report: Report) {
-        let address = self.series.get(tag.series.0 as usize).and_then(Option::as_ref).and_then(|s| s.address);
-        if let Some(address) = address {
-            self.settle(address, tag.form, &report);
-        }
-        self.traced(tag.series, report.findings.as_deref(), (sent.unwrap_or(tag.due), done));
-        if tag.seq & BY_HAND != 0 {
-            if let Some(reply) = self.by_hand.remove(&(tag.series, tag.seq)) {
-                reply(
-                    address.map(|address| (address, report)).ok_or_else(|| "the target has gone".to_owned()),
-                );
-            }
-            return;
-        }
-        let Some(series) = self.series.get_mut(tag.series.0 as usize).and_then(Option::as_deref_mut) else {
-            return;
-        };
-        report.outcome = series.learner.judge(tag.form, report.outcome);
-        let beside = tag.form.rare && !series.learner.stateful();
-        if beside {
-            // Beside the recurring form only what was said counts: its silence may be a limit we met,
-            // and its time has the peer's public-key work in it.
-            if report.outcome.received() != Some(true) {
-                return;
-            }
-            report.rtt = None;
-            report.phases.clear();
-        }
-        let sample = Sample {
-            series: tag.series,
-            seq: tag.seq,
-            form: tag.form.name,
-            due: tag.due,
-            sent,
-            done,
-            report,
-        };
-        series.metrics.record(&sample);
-        self.held.hear(tag.series, &series.egress_name, &series.egress, address, sample.report.outcome);
-        let mut telling = true;
-        if series.spec.kind.flow == Flow::PinnedUdp
-            && !tag.form.rare
-            && let Some(received) = sample.report.outcome.received()
-        {
-            series.metrics.set_flow(FlowAge::Pinned, received);
-            telling &= series.flows.kept(tag.seq, received);
-        }
-        if let Some(findings) = &sample.report.findings {
-            if let Some(mapped) = findings.mapped {
-                let wall = self.driver.clock().wall();
-                self.nats.hear(tag.series, &series.metrics, mapped, (tag.due, wall));
-            }
-            let (target, kind) = (&series.target.name, series.spec.kind.name);
-            let news = self.told.hear(target, series.member, series.address, kind, &findings.details);
-            if let Some(info) = news {
-                self.registry.target_info(target, series.member, Some(info));
-            }
-        }
-        if beside {
-            return;
-        }
-        if telling {
-            series.metrics.remember(&sample);
-        }
-        self.pairs.observe(&sample);
-        let bearing = if telling { Bearing::Target } else { Bearing::Flow };
-        let evidence = sample.report.outcome.received().is_some();
-        self.collector.take(Input::Sample(&sample, bearing), &mut self.found);
-        if evidence {
-            self.show(tag.series, sample.due, telling);
-        }
-        self.heed();
-    }
-
-    /// Hands over all that is known; `ended` if nothing more will be.
-    fn save(&mut self, ended: bool) {
-        let Some(feed) = &self.feed else { return };
-        let Some(pause) = feed.pause() else { return };
-        let (now, wall) = (self.driver.clock().now(), self.driver.clock().wall());
-        let mut snapshot = Snapshot::new(now, wall, self.collector.keep(now), self.budget.keep());
-        snapshot.ended = ended;
-        feed.state(snapshot);
-        self.saved = (now, now + pause);
-    }
-
-    /// Tells the collector the time when it wants to know it.
-    fn tick(&mut self, now: Timestamp) {
-        if now < self.collector.deadline() {
-            return;
-        }
-        let clock = self.driver.clock();
-        let (now, wall) = (clock.now(), clock.wall());
-        self.collector.take(Input::Tick { now, wall }, &mut self.found);
-        self.heed();
-    }
-
-    /// Brings the metrics of a series up to what its detectors know.
-    fn show(&self, id: SeriesId, at: Timestamp, watched: bool) {
-        let Some(track) = self.collector.track(id) else { return };
-        self.with(id, |series| {
-            if watched {
-                series.metrics.watched(track.watch(), at);
-            }
-            for ((_, survival), metrics) in track.dpd().zip(series.dpd.iter()) {
-                if let Some(margin) = survival.and_then(Survival::margin_now) {
-                    metrics.set_margin(margin);
-                }
-            }
-        });
-    }
-
-    /// Acts on what the collector found.
-    fn heed(&mut self) {
-        for found in std::mem::take(&mut self.found) {
-            match found {
-                Found::Transition(id, transition) => {
-                    self.with(id, |series| series.metrics.transition(&transition));
-                    let series = self.series.get(id.0 as usize).and_then(Option::as_deref);
-                    match (transition, series) {
-                        (Transition::State { .. }, Some(series)) => self.update_target(&series.target),
-                        (Transition::OutageBegan { .. }, Some(series))
-                            if series.spec.kind.name != "trace" =>
-                        {
-                            let now = self.driver.clock().now();
-                            self.paths.want(&series.target.name, series.member, now);
-                        }
-                        _ => {}
-                    }
-                }
-                Found::Teardown { series, place, sure, expected } => self.with(series, |series| {
-                    if let Some(metrics) = series.dpd.get(place) {
-                        metrics.add(sure, expected);
-                    }
-                }),
-                Found::Verdict { series, place, verdict } => {
-                    let Some(track) = self.collector.track(series) else { continue };
-                    let name = track.dpd().nth(place).map(|(profile, _)| profile.name.as_str());
-                    if name == Some(Profile::SESSION) {
-                        self.sessions.foretold(track.about(), verdict, self.driver.clock().now());
-                    }
-                }
-                Found::Wanted(id) => self.paths.ask(id, self.driver.clock().now()),
-                Found::Incident(stage, mut incident) => {
-                    incident.path = incident.path.or_else(|| self.looked(&incident.target, incident.began));
-                    self.nats.add_clues(&mut incident);
-                    // One that was removed has no metrics any more.
-                    if let (Stage::Decided, Some(cause)) = (stage, incident.cause)
-                        && self.by_target.contains_key(&incident.target)
-                    {
-                        self.registry.target(&incident.target).incident(cause);
-                    }
-                    if let Some(feed) = &self.feed {
-                        feed.incident(incident);
-                        // What the next process would know is not to fall far behind the incident.
-                        let soon = feed.pause().map_or(Timestamp::FAR, |pause| self.saved.0 + pause / 6);
-                        self.saved.1 = self.saved.1.min(soon);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Tells the budget how the peer took what was opened.
-    fn settle(&mut self, address: IpAddr, form: &Form, report: &Report) {
-        if form.stateless() {
-            return;
-        }
-        let under_load = report.findings.as_ref().is_some_and(|findings| findings.under_load);
-        match report.outcome {
-            // A box that has enough of our handshakes falls silent. Tunnels and resets go on at their pace:
-            // a dead box keeps no state of them, and its return is to be seen.
-            Outcome::Lost(_) if !form.charges.contains(&Charge::HalfOpen) => {}
-            Outcome::Lost(_) | Outcome::Refused(Reason::FullOrThrottled) => {
-                self.budget.back_off(address, form)
-            }
-            Outcome::Unsent(_) => {}
-            _ if under_load => self.budget.back_off(address, form),
-            _ => self.budget.relax(address, form),
-        }
-    }
-
-    fn update_target(&self, target: &Arc<Target>) {
-        let ids = self.by_target.get(&target.name).map_or(&[][..], Vec::as_slice);
-        let of_target =
-            || ids.iter().filter_map(|id| Some((*id, self.series.get(id.0 as usize)?.as_deref()?)));
-        // A ping may be filtered while every service is well: it tells only where nothing else does.
-        let telling = |series: &Series| series.spec.kind.carrier != Carrier::Icmp;
-        let any = of_target().any(|(_, series)| telling(series));
-        let counted = of_target().filter(|(_, series)| !any || telling(series));
-        let states = counted.filter_map(|(id, _)| Some(self.collector.track(id)?.watch().state().0));
-        let state = combine(states);
-        self.registry.target(&target.name).set_state(state);
-    }
-
-    fn probe(
-        &mut self,
-        target: &str,
-        probe: &str,
-        timeout: Duration,
-        reply: Reply,
-        out: &mut Vec<Happening>,
-    ) {
-        let now = self.driver.clock().now();
-        let ids = self.by_target.get(target).map_or(&[][..], Vec::as_slice);
-        let found = ids.iter().find_map(|id| {
-            let series = self.series.get(id.0 as usize)?.as_deref()?;
-            (series.spec.name == probe && series.address.is_some()).then_some((*id, series))
-        });
-        let Some((id, series)) = found else {
-            return reply(Err("the target's name has not been resolved yet".to_owned()));
-        };
-        let (Some(address), Some(flow)) = (series.address, series.flow) else {
-            return reply(Err("the target's name has not been resolved yet".to_owned()));
-        };
-        let form = series.learner.form(series.seq);
-        if let Err(held) = self.budget.draw(address, form, now) {
-            let wait = held.until.since(now).as_secs() + 1;
-            return reply(Err(format!("the budget of {address} allows the next one in {wait} s")));
-        }
-        self.asked += 1;
-        let tag = Tag { series: id, seq: BY_HAND | self.asked, due: now, form };
-        let spec = Spec { timeout: series.spec.timeout.min(timeout), ..series.spec.clone() };
-        self.by_hand.insert((id, tag.seq), reply);
-        self.driver.begin(flow, tag, &spec, out);
     }
 
     /// Lets exchanges clean up at their peers for a while, and ends.

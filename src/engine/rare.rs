@@ -4,7 +4,12 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::time::Duration;
 
+use super::Engine;
+use super::place::FIRST_RARE;
+use crate::entropy::Draw;
+use crate::net::{Happening, Tag};
 use crate::sample::SeriesId;
 use crate::time::Timestamp;
 
@@ -61,6 +66,35 @@ impl Appointments {
     /// When the next one is due.
     pub fn next(&self) -> Timestamp {
         self.heap.peek().map_or(Timestamp::FAR, |Reverse(next)| next.at)
+    }
+}
+
+impl Engine {
+    /// Begins the rare forms that are due.
+    pub(super) fn run_rare(&mut self, now: Timestamp, out: &mut Vec<Happening>) {
+        while let Some(due) = self.rare.pop(now) {
+            let Some(series) = self.series.get(due.series.0 as usize).and_then(Option::as_deref) else {
+                continue;
+            };
+            let forms = (series.spec.kind.forms)(&series.spec);
+            let Some(form) = forms.get(due.form) else { continue };
+            let jitter = Duration::from_millis(self.driver.entropy().below(5000));
+            let again = match (series.address, series.flow) {
+                (Some(address), Some(flow)) => match self.budget.draw(address, form, now) {
+                    Ok(()) => {
+                        let tag = Tag { series: due.series, seq: series.seq, due: due.at, form };
+                        self.driver.begin(flow, tag, &series.spec, out);
+                        now + series.spec.full_interval
+                    }
+                    Err(held) => {
+                        series.metrics.deferred();
+                        held.until + jitter
+                    }
+                },
+                _ => now + FIRST_RARE,
+            };
+            self.rare.again(due, again);
+        }
     }
 }
 

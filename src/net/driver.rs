@@ -7,8 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use socket2::Socket;
@@ -21,18 +20,23 @@ use super::socket::{self, Receiver};
 use crate::agenda::Agenda;
 use crate::config::Egress;
 use crate::entropy::Entropy;
-use crate::probe::{Event, Exchange, Flow, Form, Handled, IcmpError, Mismatch, Spec, Start, Step, Transport};
+use crate::probe::{Event, Exchange, Form, Handled, IcmpError, Mismatch, Spec, Start, Step, Transport};
 use crate::sample::{Fault, Outcome, Reason, Report, SeriesId};
 use crate::time::{Clock, Timestamp, WallTime};
 
 mod arrivals;
+mod flows;
 mod past;
 mod patience;
+mod shared;
 mod steps;
 mod ways;
 
+use flows::FlowState;
 use past::{Past, Whose};
 use patience::Patience;
+pub use shared::IcmpAccess;
+use shared::SharedIcmp;
 
 /// How much later than planned a wake-up must be to count as a stall of ours.
 const STALL: Duration = Duration::from_millis(500);
@@ -92,33 +96,6 @@ pub enum Happening {
     ClockFallback,
 }
 
-/// What ICMP this process may speak.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum IcmpAccess {
-    /// A raw socket (CAP_NET_RAW).
-    Raw,
-    /// A datagram socket (`net.ipv4.ping_group_range`).
-    Datagram,
-    /// Neither.
-    Denied,
-}
-
-struct FlowState {
-    peer: IpAddr,
-    port: u16,
-    kind: Flow,
-    egress: Arc<Egress>,
-    pinned: Option<Socket>,
-    /// The socket before this one, for answers that were due on it.
-    previous: Option<Socket>,
-    /// Addresses or routes have changed, or a middlebox dropped the flow: the next run binds anew.
-    stale: bool,
-    /// The owner has let go of it; it goes when its last exchange has cleaned up at the peer.
-    closing: bool,
-    runs: Vec<u32>,
-    drops: Drops,
-}
-
 /// Hashes tokens, which are drawn at random by us: any bits of theirs will do.
 #[derive(Default)]
 struct Drawn(u64);
@@ -137,17 +114,6 @@ impl Hasher for Drawn {
     fn finish(&self) -> u64 {
         self.0
     }
-}
-
-struct SharedIcmp {
-    egress: Arc<Egress>,
-    v6: bool,
-    raw: bool,
-    /// None where the way out is no more.
-    socket: Option<Socket>,
-    drops: Drops,
-    /// Runs that still want an answer.
-    waiting: usize,
 }
 
 enum Channel {
@@ -349,82 +315,12 @@ impl Driver {
         self.runs.iter().flatten().filter(|run| !run.ended).count()
     }
 
-    /// Which ICMP this process may speak in a family out of `egress`. What socket that takes is open from
-    /// now on.
-    pub fn icmp_access(&mut self, v6: bool, egress: &Arc<Egress>) -> IcmpAccess {
-        match self.shared_icmp(v6, egress).map(|index| self.icmp.get(index)) {
-            Ok(Some(shared)) if shared.raw => IcmpAccess::Raw,
-            Ok(Some(_)) => IcmpAccess::Datagram,
-            _ => IcmpAccess::Denied,
-        }
-    }
-
     /// Which source address packets to `peer` leave from.
     ///
     /// # Errors
     /// The fault that keeps them from leaving.
     pub fn source_towards(peer: IpAddr, egress: &Egress) -> Result<IpAddr, Fault> {
         socket::source_towards(peer, egress).map_err(|error| fault::of_send(&error))
-    }
-
-    /// A flow to `peer`. Its socket opens with its first run, and opens again after a fault of ours.
-    pub fn open(&mut self, peer: IpAddr, port: u16, kind: Flow, egress: Arc<Egress>) -> FlowId {
-        let state = FlowState {
-            peer,
-            port,
-            kind,
-            egress,
-            pinned: None,
-            previous: None,
-            stale: false,
-            closing: false,
-            runs: Vec::new(),
-            drops: Drops::default(),
-        };
-        let index = insert(&mut self.flows, &mut self.free_flows, state);
-        FlowId(index)
-    }
-
-    /// Lets go of a flow: runs without a result end as cancelled, but go on as far as they have
-    /// something to clean up at the peer.
-    pub fn close(&mut self, flow: FlowId, out: &mut Vec<Happening>) {
-        self.let_go(flow, true, out);
-    }
-
-    /// The same at once: for a flow whose runs leave nothing behind at the peer.
-    pub fn abandon(&mut self, flow: FlowId, out: &mut Vec<Happening>) {
-        self.let_go(flow, false, out);
-    }
-
-    fn let_go(&mut self, flow: FlowId, patient: bool, out: &mut Vec<Happening>) {
-        let Some(state) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) else { return };
-        state.closing = true;
-        let runs = state.runs.clone();
-        let now = self.clock.now();
-        for index in runs {
-            let Some(mut run) = self.take_run(index) else { continue };
-            if run.reported.is_none() {
-                self.report(&mut run, now, Report::new(Outcome::Unsent(Fault::Cancelled)), out);
-            }
-            if run.ended || !patient { self.forget(index, run) } else { self.put_back(index, run) }
-        }
-        self.drop_closed(flow);
-    }
-
-    /// Gives a flow a new source port from its next run on.
-    pub fn renew(&mut self, flow: FlowId) {
-        if let Some(state) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) {
-            state.stale = true;
-        }
-    }
-
-    /// Frees a flow that was let go of and has no run any more.
-    fn drop_closed(&mut self, flow: FlowId) {
-        let Some(slot) = self.flows.get_mut(flow.0 as usize) else { return };
-        if slot.as_ref().is_some_and(|state| state.closing && state.runs.is_empty()) {
-            *slot = None;
-            self.free_flows.push(flow.0);
-        }
     }
 
     /// Begins an exchange on a flow. Its result comes out of this or a later [`Driver::turn`].
@@ -511,15 +407,6 @@ impl Driver {
         let Some(mut run) = self.take_run(index) else { return };
         self.open_channel(index, &mut run, transport, now);
         self.advance(index, run, out);
-        self.hand_out_pending(out);
-    }
-
-    /// Asks the exchanges of a flow what they want next, for something outside them has changed.
-    pub fn nudge(&mut self, flow: FlowId, out: &mut Vec<Happening>) {
-        for index in self.runs_of(flow.0) {
-            let Some(run) = self.take_run(index) else { continue };
-            if run.ended { self.put_back(index, run) } else { self.advance(index, run, out) }
-        }
         self.hand_out_pending(out);
     }
 
@@ -616,67 +503,6 @@ impl Driver {
     fn wall_at(&self, now: Timestamp) -> WallTime {
         let now = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
         WallTime::from_unix_nanos(now.saturating_add(self.offset))
-    }
-
-    /// Opens the flow's pinned socket if it has none, and tells its local address.
-    fn pin(&mut self, flow: FlowId) -> io::Result<Option<SocketAddr>> {
-        let Some(state) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) else {
-            return Ok(None);
-        };
-        if state.kind != Flow::PinnedUdp {
-            return Ok(None);
-        }
-        if state.stale {
-            // Answers that are still due come to the old socket, so that is read until it is replaced.
-            state.previous = state.pinned.take();
-            state.stale = false;
-        }
-        if state.pinned.is_none() {
-            let egress = Arc::clone(&state.egress);
-            self.look_at(&egress);
-            let Some(state) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) else {
-                return Ok(None);
-            };
-            let socket = socket::udp(SocketAddr::new(state.peer, state.port), true, &state.egress)?;
-            self.poller.add(&socket, Owner::Flow(flow.0).key(), false)?;
-            state.drops = Drops::default();
-            state.pinned = Some(socket);
-        }
-        let state = self.flows.get(flow.0 as usize).and_then(Option::as_ref);
-        Ok(state.and_then(|state| state.pinned.as_ref()).and_then(socket::local_address))
-    }
-
-    fn shared_icmp(&mut self, v6: bool, egress: &Arc<Egress>) -> io::Result<usize> {
-        let known = self.icmp.iter().position(|shared| shared.v6 == v6 && shared.egress == *egress);
-        if let Some(index) = known
-            && self.icmp.get(index).is_some_and(|shared| shared.socket.is_some())
-        {
-            return Ok(index);
-        }
-        self.look_at(egress);
-        let (socket, raw) = match socket::icmp(v6, true, egress) {
-            Ok(socket) => (socket, true),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                (socket::icmp(v6, false, egress)?, false)
-            }
-            Err(error) => return Err(error),
-        };
-        let index = known.unwrap_or(self.icmp.len());
-        self.poller.add(&socket, Owner::Icmp(index).key(), false)?;
-        let (egress, drops) = (Arc::clone(egress), Drops::default());
-        // Those that wait at the one that is gone are still to be told.
-        let waiting = known.and_then(|index| self.icmp.get(index)).map_or(0, |old| old.waiting);
-        let shared = SharedIcmp { egress, v6, raw, socket: Some(socket), drops, waiting };
-        match self.icmp.get_mut(index) {
-            Some(old) => *old = shared,
-            None => self.icmp.push(shared),
-        }
-        self.heed_patience(index);
-        Ok(index)
-    }
-
-    fn closing(&self, flow: FlowId) -> bool {
-        self.flows.get(flow.0 as usize).and_then(Option::as_ref).is_none_or(|state| state.closing)
     }
 
     fn run_ref(&self, index: u32) -> Option<&Run> {

@@ -1,0 +1,134 @@
+//! What series keep between their exchanges: a peer, and perhaps a pinned socket to it.
+//!
+//! Invariant: a flow that was let go of stays until its last run has cleaned up at the peer.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use socket2::Socket;
+
+use super::super::drops::Drops;
+use super::super::socket;
+use super::{Clock, Driver, Fault, FlowId, Happening, Outcome, Owner, Report, insert};
+use crate::config::Egress;
+use crate::probe::Flow;
+
+pub(super) struct FlowState {
+    pub(super) peer: IpAddr,
+    pub(super) port: u16,
+    pub(super) kind: Flow,
+    pub(super) egress: Arc<Egress>,
+    pub(super) pinned: Option<Socket>,
+    /// The socket before this one, for answers that were due on it.
+    pub(super) previous: Option<Socket>,
+    /// Addresses or routes have changed, or a middlebox dropped the flow: the next run binds anew.
+    pub(super) stale: bool,
+    /// The owner has let go of it; it goes when its last exchange has cleaned up at the peer.
+    pub(super) closing: bool,
+    pub(super) runs: Vec<u32>,
+    pub(super) drops: Drops,
+}
+
+impl Driver {
+    /// A flow to `peer`. Its socket opens with its first run, and opens again after a fault of ours.
+    pub fn open(&mut self, peer: IpAddr, port: u16, kind: Flow, egress: Arc<Egress>) -> FlowId {
+        let state = FlowState {
+            peer,
+            port,
+            kind,
+            egress,
+            pinned: None,
+            previous: None,
+            stale: false,
+            closing: false,
+            runs: Vec::new(),
+            drops: Drops::default(),
+        };
+        let index = insert(&mut self.flows, &mut self.free_flows, state);
+        FlowId(index)
+    }
+
+    /// Lets go of a flow: runs without a result end as cancelled, but go on as far as they have
+    /// something to clean up at the peer.
+    pub fn close(&mut self, flow: FlowId, out: &mut Vec<Happening>) {
+        self.let_go(flow, true, out);
+    }
+
+    /// The same at once: for a flow whose runs leave nothing behind at the peer.
+    pub fn abandon(&mut self, flow: FlowId, out: &mut Vec<Happening>) {
+        self.let_go(flow, false, out);
+    }
+
+    fn let_go(&mut self, flow: FlowId, patient: bool, out: &mut Vec<Happening>) {
+        let Some(state) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) else { return };
+        state.closing = true;
+        let runs = state.runs.clone();
+        let now = self.clock.now();
+        for index in runs {
+            let Some(mut run) = self.take_run(index) else { continue };
+            if run.reported.is_none() {
+                self.report(&mut run, now, Report::new(Outcome::Unsent(Fault::Cancelled)), out);
+            }
+            if run.ended || !patient { self.forget(index, run) } else { self.put_back(index, run) }
+        }
+        self.drop_closed(flow);
+    }
+
+    /// Gives a flow a new source port from its next run on.
+    pub fn renew(&mut self, flow: FlowId) {
+        if let Some(state) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) {
+            state.stale = true;
+        }
+    }
+
+    /// Frees a flow that was let go of and has no run any more.
+    pub(super) fn drop_closed(&mut self, flow: FlowId) {
+        let Some(slot) = self.flows.get_mut(flow.0 as usize) else { return };
+        if slot.as_ref().is_some_and(|state| state.closing && state.runs.is_empty()) {
+            *slot = None;
+            self.free_flows.push(flow.0);
+        }
+    }
+
+    /// Asks the exchanges of a flow what they want next, for something outside them has changed.
+    pub fn nudge(&mut self, flow: FlowId, out: &mut Vec<Happening>) {
+        for index in self.runs_of(flow.0) {
+            let Some(run) = self.take_run(index) else { continue };
+            if run.ended { self.put_back(index, run) } else { self.advance(index, run, out) }
+        }
+        self.hand_out_pending(out);
+    }
+
+    /// Opens the flow's pinned socket if it has none, and tells its local address.
+    pub(super) fn pin(&mut self, flow: FlowId) -> io::Result<Option<SocketAddr>> {
+        let Some(state) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) else {
+            return Ok(None);
+        };
+        if state.kind != Flow::PinnedUdp {
+            return Ok(None);
+        }
+        if state.stale {
+            // Answers that are still due come to the old socket, so that is read until it is replaced.
+            state.previous = state.pinned.take();
+            state.stale = false;
+        }
+        if state.pinned.is_none() {
+            let egress = Arc::clone(&state.egress);
+            self.look_at(&egress);
+            let Some(state) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) else {
+                return Ok(None);
+            };
+            let socket = socket::udp(SocketAddr::new(state.peer, state.port), true, &state.egress)?;
+            self.poller.add(&socket, Owner::Flow(flow.0).key(), false)?;
+            state.drops = Drops::default();
+            state.pinned = Some(socket);
+        }
+        let state = self.flows.get(flow.0 as usize).and_then(Option::as_ref);
+        Ok(state.and_then(|state| state.pinned.as_ref()).and_then(socket::local_address))
+    }
+
+    pub(super) fn closing(&self, flow: FlowId) -> bool {
+        self.flows.get(flow.0 as usize).and_then(Option::as_ref).is_none_or(|state| state.closing)
+    }
+}
