@@ -53,7 +53,7 @@ impl Engine {
             done,
             report,
         };
-        series.metrics.record(&sample);
+        let news = series.metrics.record(&sample);
         self.held.hear(tag.series, &series.egress_name, &series.egress, address, sample.report.outcome);
         let mut telling = true;
         if series.spec.kind.flow == Flow::PinnedUdp
@@ -68,10 +68,14 @@ impl Engine {
                 let wall = self.driver.clock().wall();
                 self.nats.hear(tag.series, &series.metrics, mapped, (tag.due, wall));
             }
-            let (target, kind) = (&series.target.name, series.spec.kind.name);
-            let news = self.told.hear(target, series.member, series.address, kind, &findings.details);
-            if let Some(info) = news {
-                self.registry.target_info(target, series.member, Some(info));
+            // What another box in the slot says is news, also if the one before said the same.
+            if news || series.heard != series.address {
+                series.heard = series.address;
+                let (target, kind) = (&series.target.name, series.spec.kind.name);
+                let told = self.told.hear(target, series.member, series.address, kind, &findings.details);
+                if let Some(info) = told {
+                    self.registry.target_info(target, series.member, Some(info));
+                }
             }
         }
         if beside {

@@ -132,6 +132,8 @@ struct Series {
     flows: Flows,
     /// The fresh flow of the slot that runs now.
     fresh: Option<FlowId>,
+    /// The box whose findings were heard last.
+    heard: Option<IpAddr>,
     metrics: Arc<SeriesMetrics>,
     /// Those of its profiles of dead peer detection, in their places.
     dpd: Arc<[DpdMetrics]>,

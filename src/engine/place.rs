@@ -163,6 +163,7 @@ impl Engine {
             learner: Learner::new(forms),
             flows: Flows::default(),
             fresh: None,
+            heard: None,
             metrics,
             dpd: Arc::new([]),
             seq: 0,

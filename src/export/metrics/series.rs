@@ -146,8 +146,8 @@ impl SeriesMetrics {
         Arc::clone(&self.dpd.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Counts a sample.
-    pub fn record(&self, sample: &Sample) {
+    /// Counts a sample. Whether it found out something that the one before of its form did not.
+    pub fn record(&self, sample: &Sample) -> bool {
         let report = &sample.report;
         if sample.sent.is_some() {
             add(&self.probes);
@@ -170,13 +170,12 @@ impl SeriesMetrics {
                 histogram.observe(*took);
             }
         }
-        if let Some(findings) = &report.findings {
-            self.found(sample.form, findings);
-        }
+        let news = report.findings.as_ref().is_some_and(|findings| self.found(sample.form, findings));
         if Recently::is_news(sample) {
             self.recently(|recent| recent.hear(sample));
         }
         self.last.store(pack(report.outcome, report.rtt), Relaxed);
+        news
     }
 
     fn recently<T>(&self, act: impl FnOnce(&mut Recently) -> T) -> T {
@@ -203,7 +202,7 @@ impl SeriesMetrics {
         self.recently(|recent| recent.at(now))
     }
 
-    fn found(&self, form: &'static str, findings: &Findings) {
+    fn found(&self, form: &'static str, findings: &Findings) -> bool {
         if findings.under_load {
             add(&self.under_load);
         }
@@ -213,8 +212,13 @@ impl SeriesMetrics {
         if let Some(not_after) = findings.certificate_not_after {
             self.not_after.store(not_after.as_unix_nanos(), Relaxed);
         }
-        let findings = Arc::new(findings.clone());
-        self.findings.lock().unwrap_or_else(PoisonError::into_inner).insert(form, findings);
+        let mut known = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        // Most answers say what the one before said.
+        let news = known.get(form).is_none_or(|known| **known != *findings);
+        if news {
+            known.insert(form, Arc::new(findings.clone()));
+        }
+        news
     }
 
     /// Counts an answer that came after the timeout.
