@@ -227,6 +227,14 @@ impl Track {
         self.downs.iter().copied()
     }
 
+    /// Reads a little of all that a sample will need. The number says nothing.
+    #[must_use]
+    pub fn fetch(&self) -> u64 {
+        let (_, since) = self.watch.state();
+        let answered = self.answered.map_or(0, Timestamp::as_nanos);
+        since.as_nanos() ^ answered ^ self.recorder.fetch() ^ self.watch.fetch() ^ self.downs.len() as u64
+    }
+
     fn keep(&self, at: Timestamp) -> Kept {
         let profile = |place: usize| self.placed.profiles.get(place);
         let dpd = self.survivals.iter();

@@ -151,6 +151,11 @@ impl Recorder {
         self.0.push_back(mark.into());
     }
 
+    /// Reads what the next sample will be written beside. The number says nothing.
+    pub(super) fn fetch(&self) -> u64 {
+        self.0.back().map_or(0, |last| last.0)
+    }
+
     /// What it holds, in the order in which results were known; a loss is known later than the answer
     /// to the next probe.
     pub fn iter(&self) -> impl Iterator<Item = Mark> + '_ {

@@ -139,6 +139,15 @@ impl Watch {
         order.put(evidence, sample.done, |evidence| folds.fold(&evidence, out));
     }
 
+    /// Reads a little of each part. The number says nothing.
+    pub(super) fn fetch(&self) -> u64 {
+        let Folds { loss, serving, reached, percent, degraded, .. } = &self.folds;
+        let last = loss.last().map_or(0, Timestamp::as_nanos);
+        let states = serving.state().1.as_nanos() ^ reached.state().1.as_nanos();
+        let ends = percent.percent().to_bits() ^ degraded.map_or(0, Timestamp::as_nanos);
+        last ^ states ^ ends ^ u64::from(self.short_pause.subsec_nanos())
+    }
+
     /// Tells outages by other thresholds from now on.
     pub const fn set_outage(&mut self, outage: Thresholds) {
         self.folds.serving.set_thresholds(outage);

@@ -16,7 +16,7 @@ use super::clock::SystemClock;
 use super::drops::{Drops, Table};
 use super::fault;
 use super::poller::{Poller, Ready, Waker};
-use super::socket::{self, Receiver};
+use super::socket::{self, Batch, Receiver};
 use crate::agenda::Agenda;
 use crate::config::Egress;
 use crate::entropy::Entropy;
@@ -25,6 +25,7 @@ use crate::sample::{Fault, Outcome, Reason, Report, SeriesId};
 use crate::time::{Clock, Timestamp, WallTime};
 
 mod arrivals;
+mod departures;
 mod flows;
 mod past;
 mod patience;
@@ -199,6 +200,8 @@ pub struct Driver {
     receiver: Receiver,
     /// A second set of buffers for error queues, which are read while a packet is being handled.
     errors: Receiver,
+    /// Room for what the shared sockets bring at once.
+    batch: Batch,
     flows: Vec<Option<FlowState>>,
     free_flows: Vec<u32>,
     runs: Vec<Option<Box<Run>>>,
@@ -224,7 +227,7 @@ pub struct Driver {
     pending: Vec<Pending>,
     out: Vec<u8>,
     /// Packets for the shared sockets, one behind the other, and whose they are (index, generation, length): they
-    /// leave together when all that is due has been begun.
+    /// leave with one call when all that is due has been begun.
     outbox: (Vec<u8>, Vec<(u32, u32, usize)>),
     tick: Duration,
     patience: Patience,
@@ -253,6 +256,7 @@ impl Driver {
             poller: Poller::new()?,
             receiver: Receiver::new(),
             errors: Receiver::new(),
+            batch: Batch::new(),
             flows: Vec::new(),
             free_flows: Vec::new(),
             runs: Vec::new(),

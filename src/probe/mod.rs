@@ -100,7 +100,8 @@ pub enum IcmpError {
 /// What happened to an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// What the last [`Step::Send`] asked for has left, at the event's time.
+    /// What the last [`Step::Send`] asked for has left, at the event's time. Over [`Transport::Icmp`] it may
+    /// be told again, when the kernel says better when that was.
     Sent,
     /// The TCP connection is open.
     Connected,

@@ -265,6 +265,13 @@ impl SeriesMetrics {
         self.last_attempt.store(wall.as_unix_nanos().max(1), Relaxed);
     }
 
+    /// Reads a little of all that a sample will change. The number says nothing.
+    pub fn fetch(&self) -> u64 {
+        let words = [&self.probes, &self.duplicates, &self.last, &self.under_load];
+        let words = words.iter().fold(self.rtt.fetch(), |sum, word| sum ^ word.load(Relaxed));
+        words ^ self.detected.fetch() ^ u64::from(self.up.load(Relaxed))
+    }
+
     /// Which series this is.
     pub fn key(&self) -> &SeriesKey {
         &self.key

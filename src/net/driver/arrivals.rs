@@ -3,14 +3,18 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+use nix::sys::socket::MsgFlags;
 use socket2::Socket;
 
-use super::super::socket::flush;
+use super::super::socket::{Arrival, Batch, flush};
 use super::super::{fault, icmp};
 use super::{
     Channel, Clock, Driver, Drops, Duration, Event, FlowState, Handled, Happening, Mismatch, Outcome, Owner,
     POLLS, Pending, READS_PER_FLOW, READS_PER_SHARED, Ready, Receiver, Run, Timestamp, Whose,
 };
+
+/// The most that stands before an ICMP message that arrives: an IPv4 header with options.
+const LONGEST_HEADERS: usize = 60;
 
 impl Driver {
     pub(super) fn hand_out_pending(&mut self, out: &mut Vec<Happening>) {
@@ -36,94 +40,98 @@ impl Driver {
     }
 
     pub(super) fn read_icmp(&mut self, index: usize, ready: Ready, out: &mut Vec<Happening>) {
+        // First, so that answers are timed by when their requests left.
+        if ready.error || self.icmp.get(index).is_some_and(|shared| shared.departures.are_due()) {
+            self.read_departures(index);
+        }
         if ready.error
             && let Some(socket) = self.icmp.get(index).and_then(|shared| shared.socket.as_ref())
         {
-            let now = self.errors_now();
-            let before = self.pending.len();
-            queue_errors(&mut self.errors, socket, Owner::Icmp(index), now, &mut self.pending);
-            if self.icmp.get(index).is_some_and(|shared| shared.raw) {
-                // The same errors come as packets, with more of what they quote.
-                self.pending.truncate(before);
-            }
+            // An error whose queue entry was dropped for want of room would keep the socket ready for ever.
+            let _ = socket.take_error();
         }
         if !ready.readable {
             return;
         }
+        let mut batch = std::mem::replace(&mut self.batch, Batch::empty());
         let mut receiver = std::mem::replace(&mut self.receiver, Receiver::empty());
-        let mut taken = false;
-        for _ in 0..READS_PER_SHARED {
-            let Some(shared) = self.icmp.get_mut(index) else { break };
-            if taken && shared.waiting == 0 {
-                break; // nothing more is due; what is there all the same makes the socket ready again
-            }
-            taken = false;
-            let (v6, raw) = (shared.v6, shared.raw);
+        let mut read = 0;
+        while read < READS_PER_SHARED {
+            let Some(shared) = self.icmp.get(index) else { break };
             let Some(socket) = shared.socket.as_ref() else { break };
-            let arrival = match receiver.receive(socket) {
-                Ok(arrival) => arrival,
+            let result = if shared.largest + LONGEST_HEADERS <= Batch::EACH {
+                batch.receive(socket, MsgFlags::empty())
+            } else {
+                receiver.receive(socket).map(|arrival| {
+                    self.arrived(index, &arrival, out);
+                    0
+                })
+            };
+            match result {
+                Ok(0) => read += 1,
+                Ok(count) => {
+                    batch.arrivals().for_each(|arrival| self.arrived(index, &arrival, out));
+                    if count < Batch::MOST {
+                        break;
+                    }
+                    read += count;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // An error that is queued, told once; or a fault of this host: the next turn tries again.
-                Err(error) if fault::may_be_queued(&error) => continue,
+                Err(error) if fault::may_be_queued(&error) => read += 1,
                 Err(_) => break,
-            };
-            if let Some(count) = arrival.dropped {
-                let new = shared.drops.note(count, self.clock.now());
-                if new > 0 {
-                    out.push(Happening::Overflow(new));
-                }
             }
-            let at = self.stamp(arrival.stamp, out);
-            let Some(from) = arrival.from else { continue };
-            if !raw {
-                let owner = icmp::token_of(arrival.bytes).and_then(|token| self.tokens.get(&token).copied());
-                match owner {
-                    Some(Whose::Run(run)) => {
-                        taken = true;
-                        self.offer(&[run], Event::Received { from, bytes: arrival.bytes }, at, out);
-                    }
-                    Some(Whose::Past(past)) => self.again(past, from.ip(), out),
-                    None => out.push(Happening::Unmatched(Mismatch::Token)),
-                }
-                continue;
+        }
+        self.receiver = receiver;
+        self.batch = batch;
+    }
+
+    /// Hands out what arrived on a shared socket.
+    fn arrived(&mut self, index: usize, arrival: &Arrival<'_>, out: &mut Vec<Happening>) {
+        let Some(shared) = self.icmp.get_mut(index) else { return };
+        let (v6, raw) = (shared.v6, shared.raw);
+        if let Some(count) = arrival.dropped {
+            let new = shared.drops.note(count, self.clock.now());
+            if new > 0 {
+                out.push(Happening::Overflow(new));
             }
+        }
+        let at = self.stamp(arrival.stamp, out);
+        let Some(from) = arrival.from else { return };
+        let (token, event) = if raw {
             let Ok(packet) = icmp::read(v6, arrival.bytes) else {
                 if let Some((error, quoted)) = icmp::headers(v6, arrival.bytes) {
                     let event = Event::Icmp { from: Some(from.ip()), error, quoted };
                     self.offer_headers(quoted, event, at, out);
-                    continue;
+                } else {
+                    // Answers to other programs on this host may be shorter than a token of ours.
+                    out.push(Happening::Unmatched(Mismatch::Malformed));
                 }
-                // Answers to other programs on this host may be shorter than a token of ours.
-                out.push(Happening::Unmatched(Mismatch::Malformed));
-                continue;
+                return;
             };
-            let (token, event) = match packet {
-                icmp::Packet::Reply { token, message } => (token, Event::Received { from, bytes: message }),
+            match packet {
+                icmp::Packet::Reply { token, message } => {
+                    (Some(token), Event::Received { from, bytes: message })
+                }
                 icmp::Packet::Error { token, error, destination, quoted } => {
                     // The quoted packet must have gone to the peer of the run it claims to be about.
                     let ours = self.tokens.get(&token).and_then(|whose| self.peer_of_token(*whose))
                         == Some(destination);
-                    if !ours {
-                        out.push(Happening::Unmatched(Mismatch::Token));
-                        continue;
-                    }
-                    (token, Event::Icmp { from: Some(from.ip()), error, quoted })
+                    (ours.then_some(token), Event::Icmp { from: Some(from.ip()), error, quoted })
                 }
-            };
-            match self.tokens.get(&token).copied() {
-                Some(Whose::Run(run)) => {
-                    taken = true;
-                    self.offer(&[run], event, at, out);
-                }
-                Some(Whose::Past(past)) => {
-                    if matches!(event, Event::Received { .. }) {
-                        self.again(past, from.ip(), out);
-                    }
-                }
-                None => out.push(Happening::Unmatched(Mismatch::Token)),
             }
+        } else {
+            (icmp::token_of(arrival.bytes), Event::Received { from, bytes: arrival.bytes })
+        };
+        match token.and_then(|token| self.tokens.get(&token).copied()) {
+            Some(Whose::Run(run)) => self.offer(&[run], event, at, out),
+            Some(Whose::Past(past)) => {
+                if matches!(event, Event::Received { .. }) {
+                    self.again(past, from.ip(), out);
+                }
+            }
+            None => out.push(Happening::Unmatched(Mismatch::Token)),
         }
-        self.receiver = receiver;
     }
 
     /// Offers an error that quotes no token to those that know their packets by the header.
@@ -494,7 +502,7 @@ fn monotonic(stamp: Option<i64>, offset: i64) -> Option<Timestamp> {
 }
 
 /// A kernel stamp as monotonic time, unless it lies in the future or too far in the past to be true.
-fn believe(stamp: Option<i64>, offset: i64, now: Timestamp) -> Option<Timestamp> {
+pub(super) fn believe(stamp: Option<i64>, offset: i64, now: Timestamp) -> Option<Timestamp> {
     let at = monotonic(stamp, offset)?;
     // The two clocks are read one after the other: a few microseconds of future are rounding.
     if at > now + Duration::from_micros(100) { None } else { Some(at.min(now)) }

@@ -6,6 +6,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use socket2::Socket;
 
 use super::super::drops::Drops;
@@ -26,7 +27,7 @@ pub(super) struct FlowState {
     pub(super) stale: bool,
     /// The owner has let go of it; it goes when its last exchange has cleaned up at the peer.
     pub(super) closing: bool,
-    pub(super) runs: Vec<u32>,
+    pub(super) runs: SmallVec<[u32; 4]>,
     pub(super) drops: Drops,
 }
 
@@ -42,11 +43,19 @@ impl Driver {
             previous: None,
             stale: false,
             closing: false,
-            runs: Vec::new(),
+            runs: SmallVec::new(),
             drops: Drops::default(),
         };
         let index = insert(&mut self.flows, &mut self.free_flows, state);
         FlowId(index)
+    }
+
+    /// Reads a little of what a flow keeps. The number says nothing.
+    pub fn fetch(&self, flow: FlowId) -> u64 {
+        let state = self.flows.get(flow.0 as usize).and_then(Option::as_ref);
+        state.map_or(0, |state| {
+            u64::from(state.port) ^ state.runs.len() as u64 ^ u64::from(state.peer.is_ipv6()) ^ u64::from(state.closing)
+        })
     }
 
     /// Lets go of a flow: runs without a result end as cancelled, but go on as far as they have

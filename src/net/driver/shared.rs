@@ -9,6 +9,7 @@ use socket2::Socket;
 
 use super::super::drops::Drops;
 use super::super::socket;
+use super::departures::Departures;
 use super::{Driver, Owner};
 use crate::config::Egress;
 
@@ -32,6 +33,10 @@ pub(super) struct SharedIcmp {
     pub(super) drops: Drops,
     /// Runs that still want an answer.
     pub(super) waiting: usize,
+    /// When its packets left.
+    pub(super) departures: Departures,
+    /// The longest message that was sent over it: answers are as long.
+    pub(super) largest: usize,
 }
 
 impl Driver {
@@ -65,11 +70,15 @@ impl Driver {
         let (egress, drops) = (Arc::clone(egress), Drops::default());
         // Those that wait at the one that is gone are still to be told.
         let waiting = known.and_then(|index| self.icmp.get(index)).map_or(0, |old| old.waiting);
-        let shared = SharedIcmp { egress, v6, raw, socket: Some(socket), drops, waiting };
+        let departures = Departures::unknown();
+        let largest = known.and_then(|index| self.icmp.get(index)).map_or(0, |old| old.largest);
+        let socket = Some(socket);
+        let shared = SharedIcmp { egress, v6, raw, socket, drops, waiting, departures, largest };
         match self.icmp.get_mut(index) {
             Some(old) => *old = shared,
             None => self.icmp.push(shared),
         }
+        self.count_sends(index);
         self.heed_patience(index);
         Ok(index)
     }
