@@ -301,7 +301,8 @@ impl Engine {
                 let flow = series.flow.map_or(0, |flow| self.driver.fetch(flow));
                 sum ^= series.seq ^ series.learner.fetch() ^ series.metrics.fetch() ^ track ^ flow;
                 sum ^= series.spec.timeout.as_secs() ^ series.dpd.len() as u64 ^ u64::from(series.member);
-                sum ^= u64::from(series.flows.doubtful()) ^ u64::from(series.address.is_some());
+                sum ^= u64::from(series.flows.doubtful());
+                sum ^= series.address.map_or(0, |address| self.budget.fetch(address));
             }
         }
         std::hint::black_box(sum);

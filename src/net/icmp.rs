@@ -112,6 +112,11 @@ pub(super) fn token_of(message: &[u8]) -> Option<u64> {
     token(&mut reader).ok()
 }
 
+/// The token of what is most probably an answer, which `headed` has an IPv4 header before it: a hint only.
+pub(super) fn routed(headed: bool, bytes: &[u8]) -> Option<u64> {
+    token_of(if headed { behind_ipv4(bytes) } else { bytes })
+}
+
 fn token(reader: &mut Reader<'_>) -> Result<u64, Error> {
     reader.array().map(u64::from_be_bytes)
 }

@@ -11,8 +11,9 @@ use std::path::Path;
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrIn, SockaddrIn6, SockaddrLike,
-    SockaddrStorage, TimestampingFlag, recvmmsg, recvmsg, sendmmsg, sendmsg, setsockopt, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrIn, SockaddrIn6,
+    SockaddrLike, SockaddrStorage, TimestampingFlag, recvmmsg, recvmsg, sendmmsg, sendmsg, setsockopt,
+    sockopt,
 };
 use rustix::net;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -334,7 +335,11 @@ impl Receiver {
         Self { bytes: Vec::new(), control: Vec::new() }
     }
 
-    fn one(&mut self, socket: impl AsFd, flags: MsgFlags) -> io::Result<(&[u8], Option<SocketAddr>, Control)> {
+    fn one(
+        &mut self,
+        socket: impl AsFd,
+        flags: MsgFlags,
+    ) -> io::Result<(&[u8], Option<SocketAddr>, Control)> {
         let (len, from, control) = {
             let mut iov = [IoSliceMut::new(&mut self.bytes)];
             let socket = socket.as_fd().as_raw_fd();
@@ -384,7 +389,8 @@ impl Batch {
     pub fn receive(&mut self, socket: &Socket, flags: MsgFlags) -> io::Result<usize> {
         self.heads.clear();
         // What the kernel writes into these it does not set back, so they are not used twice.
-        let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(Self::MOST, Some(vec![0; Self::CONTROL]));
+        let mut headers =
+            MultiHeaders::<SockaddrStorage>::preallocate(Self::MOST, Some(vec![0; Self::CONTROL]));
         let mut slices: Vec<_> =
             self.bytes.chunks_mut(Self::EACH).map(|chunk| [IoSliceMut::new(chunk)]).collect();
         for message in recvmmsg(socket.as_raw_fd(), &mut headers, slices.iter_mut(), flags, None)? {
@@ -465,15 +471,23 @@ pub(super) fn datagrams(socket: &Socket, v6: bool, all: &[(&[u8], IpAddr)]) -> i
     let slices: Vec<_> = all.iter().map(|(bytes, _)| [io::IoSlice::new(bytes)]).collect();
     let to = |peer: &IpAddr| SocketAddr::new(*peer, 0);
     if v6 {
-        send_all(socket, &slices, all.iter().map(|(_, peer)| match to(peer) {
-            SocketAddr::V6(peer) => Some(SockaddrIn6::from(peer)),
-            SocketAddr::V4(_) => None,
-        }))
+        send_all(
+            socket,
+            &slices,
+            all.iter().map(|(_, peer)| match to(peer) {
+                SocketAddr::V6(peer) => Some(SockaddrIn6::from(peer)),
+                SocketAddr::V4(_) => None,
+            }),
+        )
     } else {
-        send_all(socket, &slices, all.iter().map(|(_, peer)| match to(peer) {
-            SocketAddr::V4(peer) => Some(SockaddrIn::from(peer)),
-            SocketAddr::V6(_) => None,
-        }))
+        send_all(
+            socket,
+            &slices,
+            all.iter().map(|(_, peer)| match to(peer) {
+                SocketAddr::V4(peer) => Some(SockaddrIn::from(peer)),
+                SocketAddr::V6(_) => None,
+            }),
+        )
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct FlowState {
     pub(super) kind: Flow,
     pub(super) egress: Arc<Egress>,
     pub(super) pinned: Option<Socket>,
+    /// Our address and port of it.
+    local: Option<SocketAddr>,
     /// The socket before this one, for answers that were due on it.
     pub(super) previous: Option<Socket>,
     /// Addresses or routes have changed, or a middlebox dropped the flow: the next run binds anew.
@@ -40,6 +42,7 @@ impl Driver {
             kind,
             egress,
             pinned: None,
+            local: None,
             previous: None,
             stale: false,
             closing: false,
@@ -54,7 +57,10 @@ impl Driver {
     pub fn fetch(&self, flow: FlowId) -> u64 {
         let state = self.flows.get(flow.0 as usize).and_then(Option::as_ref);
         state.map_or(0, |state| {
-            u64::from(state.port) ^ state.runs.len() as u64 ^ u64::from(state.peer.is_ipv6()) ^ u64::from(state.closing)
+            u64::from(state.port)
+                ^ state.runs.len() as u64
+                ^ u64::from(state.peer.is_ipv6())
+                ^ u64::from(state.closing)
         })
     }
 
@@ -131,10 +137,11 @@ impl Driver {
             let socket = socket::udp(SocketAddr::new(state.peer, state.port), true, &state.egress)?;
             self.poller.add(&socket, Owner::Flow(flow.0).key(), false)?;
             state.drops = Drops::default();
+            state.local = socket::local_address(&socket);
             state.pinned = Some(socket);
+            return Ok(state.local);
         }
-        let state = self.flows.get(flow.0 as usize).and_then(Option::as_ref);
-        Ok(state.and_then(|state| state.pinned.as_ref()).and_then(socket::local_address))
+        Ok(state.local)
     }
 
     pub(super) fn closing(&self, flow: FlowId) -> bool {
