@@ -15,6 +15,8 @@ use super::{
 
 /// The most that stands before an ICMP message that arrives: an IPv4 header with options.
 const LONGEST_HEADERS: usize = 60;
+/// How often a read that failed is tried again at once.
+const READ_TRIES: usize = 3;
 
 impl Driver {
     pub(super) fn hand_out_pending(&mut self, out: &mut Vec<Happening>) {
@@ -55,7 +57,7 @@ impl Driver {
         }
         let mut batch = std::mem::replace(&mut self.batch, Batch::empty());
         let mut receiver = std::mem::replace(&mut self.receiver, Receiver::empty());
-        let mut read = 0;
+        let (mut read, mut failed, mut deaf) = (0, 0, false);
         while read < READS_PER_SHARED {
             let Some(shared) = self.icmp.get(index) else { break };
             let Some(socket) = shared.socket.as_ref() else { break };
@@ -81,13 +83,21 @@ impl Driver {
                     read += count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // An error that is queued, told once; or a fault of this host: the next turn tries again.
+                // An error that is queued, told once.
                 Err(error) if fault::may_be_queued(&error) => read += 1,
-                Err(_) => break,
+                // A fault of this host, which may be over at once; else the next turn tries again.
+                Err(_) if failed < READ_TRIES => failed += 1,
+                Err(_) => {
+                    deaf = true;
+                    break;
+                }
             }
         }
         self.receiver = receiver;
         self.batch = batch;
+        if let Some(shared) = self.icmp.get_mut(index) {
+            shared.drops.deaf = deaf;
+        }
     }
 
     /// Has what is known of these tokens come into the caches, side by side.
@@ -166,23 +176,29 @@ impl Driver {
             self.drain_flow(flow);
         }
         if ready.readable {
-            self.read_socket(flow, |state| state.pinned.as_ref(), out);
-            self.read_socket(flow, |state| state.previous.as_ref(), out);
+            self.read_socket(flow, FlowState::current, out);
+            self.read_socket(flow, FlowState::before, out);
         }
     }
 
-    fn read_socket(&mut self, flow: u32, which: fn(&FlowState) -> Option<&Socket>, out: &mut Vec<Happening>) {
+    fn read_socket(
+        &mut self,
+        flow: u32,
+        which: fn(&mut FlowState) -> Option<(&Socket, &mut Drops)>,
+        out: &mut Vec<Happening>,
+    ) {
         let mut receiver = std::mem::replace(&mut self.receiver, Receiver::empty());
-        let (mut packets, mut octets) = (0, 0);
+        let (mut packets, mut octets, mut deaf) = (0, 0, false);
         let due = self.answer_is_due(flow);
         for _ in 0..READS_PER_FLOW {
             if packets == 1 && due && !self.answer_is_due(flow) {
                 break; // it was the answer: what else is there makes the socket ready again
             }
             let Some(state) = self.flows.get_mut(flow as usize).and_then(Option::as_mut) else { break };
-            let Some(socket) = which(state) else { break };
-            let current = state.pinned.as_ref().is_some_and(|pinned| std::ptr::eq(pinned, socket));
-            let arrival = match receiver.receive(socket) {
+            let Some((socket, drops)) = which(state) else { break };
+            let result = receiver.receive(socket);
+            deaf = result.as_ref().is_err_and(fault::is_deaf);
+            let arrival = match result {
                 Ok(arrival) => arrival,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => {
@@ -191,8 +207,8 @@ impl Driver {
                     continue;
                 }
             };
-            if let Some(count) = arrival.dropped.filter(|_| current) {
-                let new = state.drops.note(count, self.clock.now());
+            if let Some(count) = arrival.dropped {
+                let new = drops.note(count, self.clock.now());
                 if new > 0 {
                     out.push(Happening::Overflow(new));
                 }
@@ -205,8 +221,10 @@ impl Driver {
         }
         self.receiver = receiver;
         let now = self.clock.now();
-        if let Some(state) = self.flows.get_mut(flow as usize).and_then(Option::as_mut) {
-            state.drops.read(packets, octets, now);
+        let state = self.flows.get_mut(flow as usize).and_then(Option::as_mut);
+        if let Some((_, drops)) = state.and_then(which) {
+            drops.read(packets, octets, now);
+            drops.deaf = deaf;
         }
     }
 
@@ -227,7 +245,7 @@ impl Driver {
     fn drain_flow(&mut self, flow: u32) {
         let now = self.errors_now();
         let Some(state) = self.flows.get(flow as usize).and_then(Option::as_ref) else { return };
-        for socket in state.pinned.iter().chain(&state.previous) {
+        for socket in state.pinned.iter().chain(state.previous.as_ref().map(|before| &before.0)) {
             queue_errors(&mut self.errors, socket, Owner::Flow(flow), now, &mut self.pending);
         }
     }
@@ -256,9 +274,11 @@ impl Driver {
         if ready.error {
             queue_errors(&mut self.errors, &socket, Owner::Run(index), now, &mut self.pending);
         }
-        let (mut packets, mut octets) = (0, 0);
+        let (mut packets, mut octets, mut deaf) = (0, 0, false);
         for _ in 0..READS_PER_FLOW {
-            let arrival = match receiver.receive(&socket) {
+            let result = receiver.receive(&socket);
+            deaf = result.as_ref().is_err_and(fault::is_deaf);
+            let arrival = match result {
                 Ok(arrival) => arrival,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => {
@@ -298,6 +318,7 @@ impl Driver {
         let now = self.clock.now();
         if let Some(drops) = self.own_drops(index) {
             drops.read(packets, octets, now);
+            drops.deaf = deaf;
         }
     }
 

@@ -24,13 +24,25 @@ pub(super) struct FlowState {
     /// Our address and port of it.
     local: Option<SocketAddr>,
     /// The socket before this one, for answers that were due on it.
-    pub(super) previous: Option<Socket>,
+    pub(super) previous: Option<Box<(Socket, Drops)>>,
     /// Addresses or routes have changed, or a middlebox dropped the flow: the next run binds anew.
     pub(super) stale: bool,
     /// The owner has let go of it; it goes when its last exchange has cleaned up at the peer.
     pub(super) closing: bool,
     pub(super) runs: SmallVec<[u32; 4]>,
     pub(super) drops: Drops,
+}
+
+impl FlowState {
+    /// Its socket, and what was dropped there.
+    pub(super) fn current(&mut self) -> Option<(&Socket, &mut Drops)> {
+        Some((self.pinned.as_ref()?, &mut self.drops))
+    }
+
+    /// The same of the socket before it.
+    pub(super) fn before(&mut self) -> Option<(&Socket, &mut Drops)> {
+        self.previous.as_deref_mut().map(|(socket, drops)| (&*socket, drops))
+    }
 }
 
 impl Driver {
@@ -125,7 +137,8 @@ impl Driver {
         }
         if state.stale {
             // Answers that are still due come to the old socket, so that is read until it is replaced.
-            state.previous = state.pinned.take();
+            let drops = std::mem::take(&mut state.drops);
+            state.previous = state.pinned.take().map(|socket| Box::new((socket, drops)));
             state.stale = false;
         }
         if state.pinned.is_none() {

@@ -184,6 +184,8 @@ impl Driver {
         if report.outcome == Outcome::Lost(Reason::NoAnswer) {
             if stalled {
                 report.outcome = Outcome::Unsent(Fault::Stalled);
+            } else if (0..2).any(|which| self.drops_of(run, which).is_some_and(|(_, drops)| drops.deaf)) {
+                report.outcome = Outcome::Unsent(Fault::Resource);
             } else if self.overflowed(run, now, out) {
                 report.outcome = Outcome::Unsent(Fault::ReceiveOverflow);
             }
@@ -209,17 +211,19 @@ impl Driver {
         out.push(Happening::Done { tag: run.tag, sent: run.sent, done: now, report });
     }
 
-    fn drops_of<'a>(&'a mut self, run: &'a mut Run) -> Option<(&'a mut Drops, &'a Socket)> {
+    /// What was dropped where a run's answer was due: a flow that was bound anew has two sockets.
+    fn drops_of<'a>(&'a mut self, run: &'a mut Run, which: usize) -> Option<(&'a Socket, &'a mut Drops)> {
         match &mut run.channel {
-            Channel::Icmp(index) => {
-                let shared = self.icmp.get_mut(*index)?;
-                Some((&mut shared.drops, shared.socket.as_ref()?))
-            }
             Channel::Pinned => {
                 let state = self.flows.get_mut(run.flow.0 as usize).and_then(Option::as_mut)?;
-                state.pinned.as_ref().map(|socket| (&mut state.drops, socket))
+                if which == 0 { state.current() } else { state.before() }
             }
-            Channel::Udp { socket, drops, .. } => Some((drops, socket)),
+            _ if which > 0 => None,
+            Channel::Icmp(index) => {
+                let shared = self.icmp.get_mut(*index)?;
+                Some((shared.socket.as_ref()?, &mut shared.drops))
+            }
+            Channel::Udp { socket, drops, .. } => Some((socket, drops)),
             Channel::Closed | Channel::Tcp { .. } => None,
         }
     }
@@ -229,7 +233,8 @@ impl Driver {
         let turn = self.woke;
         let mut table = std::mem::take(&mut self.dropped);
         let began = run.began;
-        let explained = self.drops_of(run).is_some_and(|(drops, socket)| {
+        let explained = (0..2).any(|which| {
+            let Some((socket, drops)) = self.drops_of(run, which) else { return false };
             if drops.explain(began) {
                 return true;
             }

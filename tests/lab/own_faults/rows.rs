@@ -79,6 +79,7 @@ fn straighten(bench: &Bench<'_>, kind: &str) {
 const CLEAN: fn(&Bench<'_>) = |bench| bench.relay.be(Manner::Clean);
 const MEND: fn(&Bench<'_>) = |bench| bench.mend();
 const SENDS: &str = "sendto,sendmsg,sendmmsg";
+const READS: &str = "recvfrom,recvmsg,recvmmsg";
 
 pub fn rows() -> Vec<Row> {
     use Class::{Network, Own, Peer};
@@ -264,8 +265,15 @@ pub fn rows() -> Vec<Row> {
             bench.fail("socket", "error=ENFILE");
         }),
         calls("22 each third read fails for want of memory", &[(ALL, ANSWERED)], |bench| {
-            bench.fail("recvmsg", "error=ENOMEM:when=1+3");
+            bench.fail(READS, "error=ENOMEM:when=1+3");
         }),
+        calls(
+            "22 no read succeeds for want of memory",
+            &[(ALL, &["unsent resource", "answered?"])],
+            |bench| {
+                bench.fail(READS, "error=ENOMEM");
+            },
+        ),
         calls("22 each second wait is interrupted", &[(ALL, ANSWERED)], |bench| {
             bench.fail("epoll_wait,epoll_pwait,epoll_pwait2", "error=EINTR:when=1+2");
         }),
