@@ -226,6 +226,8 @@ words! {
         No = "no",
         /// The probes come too seldom to tell.
         TooCoarse = "too_coarse",
+        /// Nothing has ever answered: nobody can have had a session.
+        NoSession = "no_session",
     }
 }
 

@@ -368,6 +368,10 @@ pub(super) const fn fate(fate: DpdFate, lang: Lang) -> &'static str {
         DpdFate::TooCoarse => {
             ("no verdict: the probes come too seldom", "判定不能: プローブの間隔が長すぎます")
         }
+        DpdFate::NoSession => (
+            "no verdict: nothing has ever answered, so nobody had a session",
+            "判定なし: 一度も応答がなく、セッションは存在しません",
+        ),
     };
     pick(lang, en, ja)
 }

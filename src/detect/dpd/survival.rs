@@ -17,7 +17,8 @@
 //! any, and in between the *expected* share is the mean over phase and branches. The first two hold for
 //! every session there can be, as far as a run of lost probes is a cut and not heavy random loss; the
 //! third takes all phases for equally likely.
-//! Invariant: the weights of all stretches, dead ones included, always sum to one.
+//! Invariants: the weights of all stretches, dead ones included, always sum to one; before the first
+//! answer there is no session that anything could tear down.
 //!
 //! An outage begins with a lost probe and ends when everyone is settled: no round is open, and no probe
 //! was lost for an idle time. Then phases are anyone's guess again. A session that died comes back with
@@ -30,9 +31,9 @@ use serde::{Deserialize, Serialize};
 use super::profiles::Profile;
 use crate::time::Timestamp;
 
-/// Above this many stretches, those between two rounds are spread out anew. Only long partial loss gets
-/// there, and phases are well mixed then.
-const STRETCHES: usize = 192;
+/// More stretches than this, once those that are one are joined, are joined with their neighbours. Only
+/// long partial loss gets there.
+const STRETCHES: usize = 48;
 /// Below this many, joining them costs more than it saves.
 const FEW: usize = 24;
 /// Stretches that lie on each other never weigh more in sum.
@@ -98,6 +99,10 @@ struct Outage {
     stretches: Vec<Stretch>,
     /// Share of sessions that are torn down and not back yet.
     down: f64,
+    /// With more stretches than this it is time to join some: twice as many as were left the last time,
+    /// so that sorting them is rare.
+    #[serde(skip)]
+    room: usize,
 }
 
 /// One profile's view of one probe stream.
@@ -181,7 +186,7 @@ impl Survival {
             && last_loss.as_nanos() <= last
             && expected.is_finite()
             && (0.0..=HEAVIEST).contains(&outage.down)
-            && outage.stretches.len() <= 2 * STRETCHES
+            && outage.stretches.len() <= MOST
             && outage.stretches.iter().all(stretch)
     }
 
@@ -208,7 +213,7 @@ impl Survival {
         Duration::from_nanos(death.saturating_sub(now.as_nanos()).min(self.patience))
     }
 
-    /// The margin when the last probe was sent; nothing before the first.
+    /// The margin when the last probe was sent; nothing before the first answer.
     #[must_use]
     pub fn margin_now(&self) -> Option<Duration> {
         self.last.map(|(at, _)| self.margin(Timestamp::from_nanos(at)))
@@ -220,21 +225,20 @@ impl Survival {
         self.outage.as_ref().map(|outage| outage.verdict)
     }
 
-    /// Takes the fate of a probe sent at `at` in; no evidence (`None`) changes nothing. Fates must come
-    /// in the order of their sending; one that does not is left out. Tells of an outage that is over.
+    /// Takes the fate of a probe sent at `at` in; no evidence (`None`) changes nothing, nor does silence
+    /// before the first answer. Fates must come in the order of their sending; one that does not is left
+    /// out. Tells of an outage that is over.
     pub fn observe(&mut self, at: Timestamp, received: Option<bool>) -> Option<Verdict> {
         let (Some(received), at) = (received, at.as_nanos()) else { return None };
+        if !received && self.last.is_none() {
+            return None; // nobody can have had a session
+        }
         let before = self.last.filter(|(before, _)| at > *before);
         if self.last.is_some() && before.is_none() {
             return None;
         }
         self.last = Some((at, received));
-        let Some((before, was)) = before else {
-            if !received {
-                self.begin(at, at);
-            }
-            return None;
-        };
+        let Some((before, was)) = before else { return None };
         if at - before > self.hole {
             // Whoever was torn down stays so until something is answered: no second teardown.
             if !received
@@ -286,7 +290,7 @@ impl Survival {
             least_margin: Duration::from_nanos(self.patience),
             complete: true,
         };
-        self.outage = Some(Box::new(Outage { verdict, stretches: vec![all], down: 0.0 }));
+        self.outage = Some(Box::new(Outage { verdict, stretches: vec![all], down: 0.0, room: FEW }));
     }
 
     fn settled(&self, outage: &Outage, at: u64) -> bool {
@@ -316,11 +320,12 @@ impl Survival {
             outage.down = 0.0;
         }
         let mut at = 0;
-        while let Some(stretch) = outage.stretches.get(at).copied() {
+        while let Some(stretch) = outage.stretches.get(at) {
             if stretch.from >= end {
                 at += 1;
                 continue;
             }
+            let stretch = *stretch;
             // Before `end`: these transmit now; the rest stays.
             let now = Stretch { to: stretch.to.min(end), ..stretch };
             if stretch.to > end {
@@ -333,15 +338,14 @@ impl Survival {
             self.transmit(outage, now, fate);
             if outage.stretches.len() > MOST {
                 merge(&mut outage.stretches);
-                self.coarsen(&mut outage.stretches);
+                coarsen(&mut outage.stretches);
                 at = 0;
             }
         }
-        if outage.stretches.len() > FEW {
+        if outage.stretches.len() > outage.room.max(FEW) {
             merge(&mut outage.stretches);
-        }
-        if outage.stretches.len() > STRETCHES {
-            self.spread(&mut outage.stretches, end);
+            coarsen(&mut outage.stretches);
+            outage.room = outage.stretches.len() * 2;
         }
         let verdict = &mut outage.verdict;
         if !verdict.sure && outage.stretches.iter().all(|stretch| stretch.again) {
@@ -378,62 +382,14 @@ impl Survival {
     fn share(&self, stretch: &Stretch) -> f64 {
         stretch.weight * stretch.to.saturating_sub(stretch.from) as f64 / self.idle as f64
     }
-
-    /// Joins neighbours until there are few again. What a joined stretch covers holds all that its parts
-    /// covered, so that `sure` and *impossible* stay true; the expected share is a little off.
-    fn coarsen(&self, stretches: &mut Vec<Stretch>) {
-        while stretches.len() > STRETCHES {
-            let before = stretches.len();
-            let mut joined: Vec<Stretch> = Vec::with_capacity(before / 2 + 1);
-            let mut open = false;
-            for next in stretches.iter() {
-                match joined.last_mut() {
-                    Some(kept) if open && kept.lost == next.lost && kept.again == next.again => {
-                        let share = self.share(kept) + self.share(next);
-                        kept.from = kept.from.min(next.from);
-                        kept.to = kept.to.max(next.to);
-                        kept.weight = self.weight(share, kept);
-                        open = false;
-                    }
-                    _ => {
-                        joined.push(*next);
-                        open = true;
-                    }
-                }
-            }
-            *stretches = joined;
-            if stretches.len() == before {
-                return; // one of each sort is left
-            }
-        }
-    }
-
-    /// The weight with which a stretch holds that share of all sessions.
-    #[expect(clippy::cast_precision_loss, reason = "a share of a whole; 53 bits of nanoseconds are plenty")]
-    fn weight(&self, share: f64, stretch: &Stretch) -> f64 {
-        share * self.idle as f64 / (stretch.to.saturating_sub(stretch.from)).max(1) as f64
-    }
-
-    /// Lays whoever is between two rounds evenly over the next idle time.
-    fn spread(&self, stretches: &mut Vec<Stretch>, now: u64) {
-        for again in [false, true] {
-            let between = |stretch: &Stretch| stretch.lost == 0 && stretch.again == again;
-            let weight: f64 =
-                stretches.iter().filter(|stretch| between(stretch)).map(|stretch| self.share(stretch)).sum();
-            stretches.retain(|stretch| !between(stretch));
-            if weight > 0.0 {
-                let to = now.saturating_add(self.idle);
-                stretches.push(Stretch { from: now, to, lost: 0, again, weight });
-            }
-        }
-    }
 }
 
 /// Joins stretches that touch, or lie on each other, and are otherwise alike.
 fn merge(stretches: &mut Vec<Stretch>) {
-    stretches.sort_unstable_by_key(|stretch| (stretch.lost, stretch.again, stretch.from, stretch.to));
+    let sort = |stretch: &Stretch| u128::from(stretch.lost) << 1 | u128::from(stretch.again);
+    stretches.sort_unstable_by_key(|stretch| (sort(stretch) << 64 | u128::from(stretch.from), stretch.to));
     stretches.dedup_by(|next, kept| {
-        let alike = next.lost == kept.lost && next.again == kept.again;
+        let alike = alike(kept, next);
         if alike && next.from == kept.from && next.to == kept.to {
             kept.weight += next.weight;
             return true;
@@ -444,4 +400,47 @@ fn merge(stretches: &mut Vec<Stretch>) {
         }
         touch
     });
+}
+
+/// How many sessions there are in a stretch; the weight is how many there are in each nanosecond.
+#[expect(clippy::cast_precision_loss, reason = "a share of a whole; 53 bits of nanoseconds are plenty")]
+fn mass(stretch: &Stretch) -> f64 {
+    stretch.weight * stretch.to.saturating_sub(stretch.from) as f64
+}
+
+/// How far how many sessions are moved when these become one.
+#[expect(clippy::cast_precision_loss, reason = "a share of a whole; 53 bits of nanoseconds are plenty")]
+fn blur(one: &Stretch, next: &Stretch) -> f64 {
+    (mass(one) + mass(next)) * one.to.max(next.to).saturating_sub(one.from.min(next.from)) as f64
+}
+
+fn alike(one: &Stretch, next: &Stretch) -> bool {
+    one.lost == next.lost && one.again == next.again
+}
+
+/// Joins neighbours until there are few again: those that weigh least and lie closest. What a joined
+/// stretch covers holds all that its parts covered, so that `sure` and *impossible* stay true; the
+/// expected share is a little off.
+#[expect(clippy::cast_precision_loss, reason = "a share of a whole; 53 bits of nanoseconds are plenty")]
+fn coarsen(stretches: &mut Vec<Stretch>) {
+    while stretches.len() > STRETCHES {
+        let pairs = stretches.iter().zip(stretches.iter().skip(1));
+        let mut blurs: Vec<f64> =
+            pairs.filter(|(one, next)| alike(one, next)).map(|(one, next)| blur(one, next)).collect();
+        if blurs.is_empty() {
+            return; // one of each sort is left
+        }
+        let middle = blurs.len() / 2;
+        let most = *blurs.select_nth_unstable_by(middle, f64::total_cmp).1;
+        stretches.dedup_by(|next, kept| {
+            let join = alike(kept, next) && blur(kept, next) <= most;
+            if join {
+                let both = mass(kept) + mass(next);
+                kept.from = kept.from.min(next.from);
+                kept.to = kept.to.max(next.to);
+                kept.weight = both / kept.to.saturating_sub(kept.from).max(1) as f64;
+            }
+            join
+        });
+    }
 }

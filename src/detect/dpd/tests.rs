@@ -90,6 +90,21 @@ fn the_margin_shrinks_with_the_silence_and_comes_back() {
     assert!(survival.expected() > 0.0);
 }
 
+/// A box that never answered has torn nobody down: nobody can have been on it.
+#[test]
+fn what_never_answered_had_no_session_to_lose() {
+    for profile in built_in() {
+        let (mut survival, told) = play(&profile, 1000, &[false; 900]);
+        assert_eq!((survival.sure(), survival.expected(), told.len()), (0, 0.0, 0), "{}", profile.name);
+        assert_eq!((survival.current(), survival.margin_now()), (None, None));
+        // It comes up, and is judged from then on.
+        for n in 901..=2000 {
+            survival.observe(Timestamp::from_secs(n), Some(n < 910));
+        }
+        assert_eq!(survival.sure(), 1, "{}", profile.name);
+    }
+}
+
 #[test]
 fn too_coarse_a_probe_is_refused_with_what_is_needed() {
     let refused = Survival::new(&asa(), millis(5000)).unwrap_err();
@@ -357,6 +372,8 @@ proptest! {
         let interval = 200;
         prop_assume!(profile.coarsest_interval() >= millis(interval));
         prop_assume!(at < fates.len());
+        let mut fates = fates;
+        fates[0] = true;
         let mut worse = fates.clone();
         worse[at] = false;
         // Until somebody is torn down; from then on it is another population.
@@ -495,7 +512,9 @@ fn samples_come_out_in_the_order_of_their_sending() {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a cost is measured in real time")]
 fn the_cost_is_small() {
-    for (what, percent) in [("healthy", 0), ("1 % loss", 1), ("30 % loss", 30), ("dead", 100)] {
+    for (what, percent) in
+        [("healthy", 0), ("1 % loss", 1), ("30 % loss", 30), ("60 % loss", 60), ("dead", 100)]
+    {
         let mut all: Vec<Survival> = USUAL
             .iter()
             .map(|name| Survival::new(&Profile::named(name).unwrap(), millis(1000)).unwrap())
@@ -508,7 +527,9 @@ fn the_cost_is_small() {
             state ^= state >> 7;
             state ^= state << 17;
             for survival in &mut all {
-                survival.observe(Timestamp::from_secs(n), Some(n == 0 || state % 100 >= percent));
+                // A little late each time, as probes are: no two boundaries fall together.
+                let sent = Timestamp::from_nanos(n * 1000 * MS + (state >> 32) % (5 * MS));
+                survival.observe(sent, Some(n == 0 || state % 100 >= percent));
             }
         }
         let each = begun.elapsed() / u32::try_from(samples).unwrap();

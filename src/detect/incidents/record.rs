@@ -15,16 +15,18 @@ use crate::sample::Carrier;
 impl Recorded {
     pub(super) fn dpd(&self, track: &Track, place: usize) -> Vec<DpdRecord> {
         let record = |(at, (profile, survival)): (usize, (&Profile, Option<&Survival>))| {
-            let Some(survival) = survival else {
-                return DpdRecord {
-                    profile: profile.name.clone(),
-                    series: Some(place),
-                    verdict: DpdFate::TooCoarse,
-                    sure: 0,
-                    expected: None,
-                    least_margin_seconds: None,
-                };
+            let unjudged = |verdict: DpdFate| DpdRecord {
+                profile: profile.name.clone(),
+                series: Some(place),
+                verdict,
+                sure: 0,
+                expected: None,
+                least_margin_seconds: None,
             };
+            let Some(survival) = survival else { return unjudged(DpdFate::TooCoarse) };
+            if survival.margin_now().is_none() {
+                return unjudged(DpdFate::NoSession);
+            }
             let (mut sure, mut expected, mut margin) =
                 self.over.get(&at).copied().unwrap_or((0, 0.0, profile.patience()));
             if let Some(now) = survival.current() {

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::dpd::Profile;
-use super::super::incident::{DpdFate, Incident, IncidentKind, IncidentState};
+use super::super::incident::{DpdFate, DpdRecord, Incident, IncidentKind, IncidentState};
 use super::super::world::{EPOCH, Fate, World, tick};
 use super::super::{Collector, Input};
 use super::*;
@@ -353,6 +353,8 @@ fn a_target_that_never_answered_is_told() {
     let [(opened, _, first), (_, _, judged), (_, _, last)] = &told[..] else { panic!() };
     assert!((60.0..100.0).contains(opened), "{opened}");
     assert!(first.never_answered && first.kind == IncidentKind::Outage);
+    let nobody = |it: &DpdRecord| it.verdict == DpdFate::NoSession && it.expected.is_none();
+    assert!(!first.dpd.is_empty() && first.dpd.iter().all(nobody), "{:#?}", first.dpd);
     assert!((first.began.as_unix_secs() - EPOCH) < 20, "{}", first.began);
     assert_eq!(judged.cause, Some(Cause::Unknown), "nobody saw it fall: {:#?}", judged.clues);
     assert!(judged.clues.iter().any(|clue| clue.text.contains("ever answered")), "{:#?}", judged.clues);
