@@ -171,6 +171,8 @@ pub struct Engine {
     pairs: Pairs,
     paths: Paths,
     held: Held,
+    /// The same of the rare forms, by name.
+    held_rare: BTreeMap<&'static str, Held>,
     nats: Nats,
 }
 
@@ -209,6 +211,7 @@ impl Engine {
             pairs: Pairs::default(),
             paths: Paths::default(),
             held: Held::default(),
+            held_rare: BTreeMap::new(),
             nats: Nats::default(),
         }
     }

@@ -120,20 +120,8 @@ enum Channel {
     Closed,
     Icmp(usize),
     Pinned,
-    /// `headed`: what arrives starts with an IPv4 header (a raw socket).
-    Udp {
-        socket: Socket,
-        port: u16,
-        connected: bool,
-        headed: bool,
-        drops: Drops,
-    },
-    Tcp {
-        socket: Socket,
-        connected: bool,
-        unsent: Vec<u8>,
-        watching: bool,
-    },
+    Udp { socket: Socket, port: u16, connected: bool, drops: Drops },
+    Tcp { socket: Socket, connected: bool, unsent: Vec<u8>, watching: bool },
 }
 
 struct Run {
@@ -150,6 +138,8 @@ struct Run {
     ended: bool,
     wait: Timestamp,
     generation: u32,
+    /// Its packets are never fragmented.
+    whole: bool,
     /// The local port that its TCP connections with a hop limit come from.
     local_port: u16,
 }
@@ -382,6 +372,7 @@ impl Driver {
             ended: false,
             wait: Timestamp::FAR,
             generation: self.generations,
+            whole: false,
             local_port: 0,
         };
         let transport = run.exchange.transport();

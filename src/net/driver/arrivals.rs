@@ -128,7 +128,9 @@ impl Driver {
 
     /// Offers an error that quotes no token to those that know their packets by the header.
     fn offer_headers(&mut self, quoted: &[u8], event: Event<'_>, at: Timestamp, out: &mut Vec<Happening>) {
-        if quoted.len() < icmp::TELLING && !self.header_readers.is_empty() {
+        if quoted.is_empty() {
+            // Our own kernel: a packet was too large for its interface, which its send has told as well.
+        } else if quoted.len() < icmp::TELLING && !self.header_readers.is_empty() {
             let readers = self.header_readers.clone();
             self.offer(&readers, event, at, out);
         } else {
@@ -203,12 +205,11 @@ impl Driver {
         }
         let mut receiver = std::mem::replace(&mut self.receiver, Receiver::empty());
         let now = self.errors_now();
-        let Channel::Udp { socket, headed, .. } = &run.channel else {
+        let Channel::Udp { socket, .. } = &run.channel else {
             self.receiver = receiver;
             self.put_back(index, run);
             return;
         };
-        let headed = *headed;
         let Ok(socket) = socket.try_clone() else {
             self.receiver = receiver;
             self.put_back(index, run);
@@ -242,14 +243,6 @@ impl Driver {
             let peer = self.peer_of(index);
             if peer != Some(from.ip()) {
                 out.push(Happening::Unmatched(Mismatch::Source));
-                continue;
-            }
-            if headed {
-                // A raw socket sees all ICMP of the peer: what is not the run's own is no stranger.
-                let mut others = Vec::new();
-                let bytes = icmp::behind_ipv4(arrival.bytes);
-                self.offer(&[index], Event::Received { from, bytes }, at, &mut others);
-                out.extend(others.into_iter().filter(|it| !matches!(it, Happening::Unmatched(_))));
                 continue;
             }
             self.offer(&[index], Event::Received { from, bytes: arrival.bytes }, at, out);

@@ -24,6 +24,7 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 impl Driver {
     pub(super) fn open_channel(&mut self, index: u32, run: &mut Run, transport: Transport, now: Timestamp) {
         self.close_channel(run);
+        run.whole = matches!(transport, Transport::Whole { .. });
         match self.channel(index, run, transport) {
             Ok(channel) => {
                 match &channel {
@@ -52,12 +53,15 @@ impl Driver {
         let (peer, egress) = (state.peer, Arc::clone(&state.egress));
         let pinned = state.pinned.is_some();
         let opened = match transport {
-            Transport::Icmp => self.shared_icmp(peer.is_ipv6(), &egress).map(Channel::Icmp),
+            // A socket of its own would need a right that is gone by now.
+            Transport::Icmp | Transport::Whole { port: 0 } => {
+                self.shared_icmp(peer.is_ipv6(), &egress).map(Channel::Icmp)
+            }
             Transport::Udp { connected: true, port } if pinned && port == state.port => Ok(Channel::Pinned),
             Transport::Udp { port, connected } => {
                 socket::udp(SocketAddr::new(peer, port), connected, &egress).and_then(|socket| {
                     self.poller.add(&socket, Owner::Run(index).key(), false)?;
-                    Ok(Channel::Udp { socket, port, connected, headed: false, drops: Drops::default() })
+                    Ok(Channel::Udp { socket, port, connected, drops: Drops::default() })
                 })
             }
             Transport::Tcp { port } => {
@@ -75,9 +79,9 @@ impl Driver {
                 })
             }
             Transport::Whole { port } => {
-                socket::whole(SocketAddr::new(peer, port), &egress).and_then(|(socket, headed)| {
+                socket::whole_udp(SocketAddr::new(peer, port), &egress).and_then(|socket| {
                     self.poller.add(&socket, Owner::Run(index).key(), false)?;
-                    Ok(Channel::Udp { socket, port, connected: true, headed, drops: Drops::default() })
+                    Ok(Channel::Udp { socket, port, connected: true, drops: Drops::default() })
                 })
             }
             Transport::None => Ok(Channel::Closed),
@@ -113,7 +117,7 @@ impl Driver {
             bytes.clear();
             let step = run.exchange.poll(now, &mut bytes);
             match step {
-                Step::Send if matches!(run.channel, Channel::Icmp(_)) => {
+                Step::Send if matches!(run.channel, Channel::Icmp(_)) && !run.whole => {
                     let (all, whose) = &mut self.outbox;
                     all.extend_from_slice(&bytes);
                     whose.push((index, run.generation, bytes.len()));
@@ -340,7 +344,8 @@ impl Driver {
             Channel::Icmp(index) => {
                 let shared = self.icmp.get(*index).ok_or(io::ErrorKind::NotFound)?;
                 let socket = shared.socket.as_ref().ok_or(GONE)?;
-                datagram(socket, bytes, Some(SocketAddr::new(peer, 0)), ttl)
+                let send = || datagram(socket, bytes, Some(SocketAddr::new(peer, 0)), ttl);
+                if run.whole { socket::in_one_piece(socket, shared.v6, send) } else { send() }
             }
             Channel::Pinned => {
                 let socket = state.pinned.as_ref().ok_or(GONE)?;
