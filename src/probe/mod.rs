@@ -391,5 +391,6 @@ kinds! {
 
 pub mod certificate;
 pub mod conversation;
+mod datagram;
 pub mod forms;
 pub mod secure;

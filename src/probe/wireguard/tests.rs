@@ -4,7 +4,8 @@
 use super::*;
 use crate::entropy::Generator;
 use crate::probe::conversation::tests::spec;
-use crate::probe::{IcmpError, Settings as All};
+use crate::probe::{Event, Handled, IcmpError, Settings as All, Step};
+use crate::time::Timestamp;
 
 const INITIATION: &str = "0100000004030201675dd574ed7789310b3d2e7681f3790b466c773b1521fecf36577958371ea52fd681fc07926e3e98\
         db1e75fbe837df55dc8c47198ec6461fe3699e6cea51df153203c8753678da5e18497696a9a29b594f5f8572e0871300\
