@@ -188,6 +188,9 @@ words! {
     pub enum Phase {
         /// From the first SYN to the connection.
         Connect = "connect",
+        /// The round trip of that connection as the kernel timed it: from the SYN that was answered to its answer.
+        /// The driver adds it.
+        TcpKernel = "tcp_kernel",
         /// From the first handshake byte to the end of the handshake.
         Handshake = "handshake",
         /// From the request to the first byte of the answer.

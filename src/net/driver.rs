@@ -21,7 +21,7 @@ use crate::agenda::Agenda;
 use crate::config::Egress;
 use crate::entropy::Entropy;
 use crate::probe::{Event, Exchange, Form, Handled, IcmpError, Mismatch, Spec, Start, Step, Transport};
-use crate::sample::{Fault, Outcome, Reason, Report, SeriesId};
+use crate::sample::{Fault, Outcome, Phase, Reason, Report, SeriesId};
 use crate::time::{Clock, Timestamp, WallTime};
 
 mod arrivals;
@@ -140,6 +140,8 @@ struct Run {
     generation: u32,
     /// Its packets are never fragmented.
     whole: bool,
+    /// The round trip of its first TCP connection, by the kernel.
+    round_trip: Option<Duration>,
     /// The local port that its TCP connections with a hop limit come from.
     local_port: u16,
 }
@@ -373,6 +375,7 @@ impl Driver {
             wait: Timestamp::FAR,
             generation: self.generations,
             whole: false,
+            round_trip: None,
             local_port: 0,
         };
         let transport = run.exchange.transport();

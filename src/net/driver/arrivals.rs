@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use socket2::Socket;
 
 use super::super::socket::flush;
-use super::super::{fault, icmp};
+use super::super::{fault, icmp, tcp_info};
 use super::{
     Channel, Clock, Driver, Drops, Duration, Event, FlowState, Handled, Happening, Mismatch, Outcome, Owner,
     POLLS, Pending, READS_PER_FLOW, READS_PER_SHARED, Ready, Receiver, Run, Timestamp, Whose,
@@ -314,6 +314,10 @@ impl Driver {
             match socket.take_error() {
                 Ok(None) if ready.writable && !ready.error => {
                     *connected = true;
+                    // Of one with a hop limit the trace tells more.
+                    if run.round_trip.is_none() && run.local_port == 0 {
+                        run.round_trip = tcp_info::round_trip(socket);
+                    }
                     let _ = flush(socket, unsent);
                     if unsent.is_empty()
                         && self.poller.modify(&*socket, Owner::Run(index).key(), false).is_ok()

@@ -12,8 +12,8 @@ use super::super::{fault, socket};
 use super::arrivals::queue_errors;
 use super::ways::GONE;
 use super::{
-    Channel, Clock, Driver, Drops, Event, Fault, Happening, Outcome, Owner, POLLS, Past, Reason, Report, Run,
-    Step, Timestamp, Transport,
+    Channel, Clock, Driver, Drops, Event, Fault, Happening, Outcome, Owner, POLLS, Past, Phase, Reason,
+    Report, Run, Step, Timestamp, Transport,
 };
 
 /// How often a send is tried again that failed for an error of an earlier packet.
@@ -204,6 +204,9 @@ impl Driver {
             && let Some(state) = self.flows.get_mut(run.flow.0 as usize).and_then(Option::as_mut)
         {
             state.stale = true;
+        }
+        if !matches!(report.outcome, Outcome::Unsent(_)) {
+            report.phases.extend(run.round_trip.map(|took| (Phase::TcpKernel, took)));
         }
         run.reported = Some(report.outcome);
         if let Channel::Icmp(shared) = run.channel {

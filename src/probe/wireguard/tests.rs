@@ -163,18 +163,19 @@ fn a_proof_is_an_answer() {
         let bytes = hex(reply);
         let sender = Reply::decode(&bytes).unwrap().receiver();
         let pending = if under_load { noise::Pending::of_mac1(hex(COOKIE_MAC1).try_into().unwrap()) } else { pending() };
-        let mut exchange = Handshake {
+        let start = Start {
+            now: T0,
+            wall: WALL,
             peer: "203.0.113.10".parse().unwrap(),
-            port: 51820,
-            keyed: true,
-            keys: keys(),
-            sender,
-            pending,
+            local: None,
             timeout: Duration::from_secs(2),
-            deadline: T0 + Duration::from_secs(2),
-            sent: Some(T0),
-            state: State::Waiting,
+            form: &KEYED[0],
+            entropy: &mut Generator::seeded(7),
         };
+        let mut exchange =
+            Datagram::new(51820, &start, Handshake { keyed: true, keys: keys(), sender, pending });
+        assert_eq!(exchange.poll(T0, &mut Vec::new()), Step::Send);
+        exchange.handle(Event::Sent, T0);
         let from = "203.0.113.10:51820".parse().unwrap();
         let event = Event::Received { from, bytes: &bytes };
         assert_eq!(exchange.handle(event, T0 + Duration::from_millis(4)), Handled::Taken);
