@@ -73,11 +73,7 @@ pub(super) fn target(
     check: &mut Check<'_>,
     path: &KeyPath,
 ) -> (Target, raw::Target) {
-    let family = match file.family {
-        None | Some(raw::Family::Any) => Family::Any,
-        Some(raw::Family::Ipv4) => Family::Ipv4,
-        Some(raw::Family::Ipv6) => Family::Ipv6,
-    };
+    let family = file.family.unwrap_or(Family::Any);
     let max_members = file.max_members.unwrap_or(MAX_MEMBERS);
     let addresses = addresses(file, family, max_members, check, path);
     let vpn = vpn(file, check, path);
@@ -89,7 +85,7 @@ pub(super) fn target(
     let (specs, mut shown) = probes(file, &vpn, host.as_deref(), around, check, path);
     pace::judge(&specs, &egress, around.budget, check, path);
     shown.address = Some(raw::OneOrMany::Many(addresses.iter().map(ToString::to_string).collect()));
-    shown.family = Some(file.family.unwrap_or(raw::Family::Any));
+    shown.family = Some(family);
     shown.max_members = Some(max_members);
     shown.vpn.clone_from(&file.vpn);
     shown.egress = Some(egress.clone());
@@ -192,14 +188,7 @@ fn address(text: &str) -> Result<Address, (&'static str, &'static str)> {
 fn vpn(file: &raw::Target, check: &mut Check<'_>, path: &KeyPath) -> Vec<Vpn> {
     let written = file.vpn.as_deref().unwrap_or_default();
     check.doubled(&path.key("vpn"), written);
-    let word = |vpn: &raw::Vpn| match vpn {
-        raw::Vpn::Ipsec => Vpn::Ipsec,
-        raw::Vpn::L2tpIpsec => Vpn::L2tpIpsec,
-        raw::Vpn::SslVpn => Vpn::SslVpn,
-        raw::Vpn::Openvpn => Vpn::Openvpn,
-        raw::Vpn::Wireguard => Vpn::Wireguard,
-    };
-    written.iter().map(word).collect()
+    written.to_vec()
 }
 
 fn egress(file: &raw::Target, around: &Around<'_>, check: &mut Check<'_>, path: &KeyPath) -> Vec<String> {

@@ -33,9 +33,15 @@ impl Engine {
         let Some(series) = self.series.get_mut(tag.series.0 as usize).and_then(Option::as_deref_mut) else {
             return;
         };
-        report.outcome = series.learner.judge(tag.form, report.outcome);
+        let before = report.outcome;
+        report.outcome = series.learner.judge(tag.form, before);
         let beside = tag.form.rare && !series.learner.stateful();
         if beside {
+            let held = self.held_rare.entry(tag.form.name).or_default();
+            held.hear_rare(tag.series, tag.form.name, &series.target.name, &series.egress_name, before);
+            if let Outcome::Unsent(fault) = before {
+                series.metrics.not_sent(fault);
+            }
             // Beside the recurring form only what was said counts: its silence may be a limit we met,
             // and its time has the peer's public-key work in it.
             if report.outcome.received() != Some(true) {

@@ -173,6 +173,8 @@ pub struct Engine {
     pairs: Pairs,
     paths: Paths,
     held: Held,
+    /// The same of the rare forms, by name.
+    held_rare: BTreeMap<&'static str, Held>,
     nats: Nats,
     /// Slots that are due; empty between turns.
     due: Vec<Slot>,
@@ -213,6 +215,7 @@ impl Engine {
             pairs: Pairs::default(),
             paths: Paths::default(),
             held: Held::default(),
+            held_rare: BTreeMap::new(),
             nats: Nats::default(),
             due: Vec::new(),
         }

@@ -238,6 +238,7 @@ impl Engine {
         self.schedule.remove(id);
         self.rare.remove(id);
         self.held.forget(id);
+        self.held_rare.values_mut().for_each(|held| held.forget(id));
         self.nats.remove(id, &mut self.driver, out);
         self.free.push(id.0);
         if let Some(ids) = self.by_target.get_mut(&key.target) {

@@ -21,7 +21,7 @@ use crate::agenda::Agenda;
 use crate::config::Egress;
 use crate::entropy::Entropy;
 use crate::probe::{Event, Exchange, Form, Handled, IcmpError, Mismatch, Spec, Start, Step, Transport};
-use crate::sample::{Fault, Outcome, Reason, Report, SeriesId};
+use crate::sample::{Fault, Outcome, Phase, Reason, Report, SeriesId};
 use crate::time::{Clock, Timestamp, WallTime};
 
 mod arrivals;
@@ -121,20 +121,8 @@ enum Channel {
     Closed,
     Icmp(usize),
     Pinned,
-    /// `headed`: what arrives starts with an IPv4 header (a raw socket).
-    Udp {
-        socket: Socket,
-        port: u16,
-        connected: bool,
-        headed: bool,
-        drops: Drops,
-    },
-    Tcp {
-        socket: Socket,
-        connected: bool,
-        unsent: Vec<u8>,
-        watching: bool,
-    },
+    Udp { socket: Socket, port: u16, connected: bool, drops: Drops },
+    Tcp { socket: Socket, connected: bool, unsent: Vec<u8>, watching: bool },
 }
 
 struct Run {
@@ -151,6 +139,10 @@ struct Run {
     ended: bool,
     wait: Timestamp,
     generation: u32,
+    /// Its packets are never fragmented.
+    whole: bool,
+    /// The round trip of its first TCP connection, by the kernel.
+    round_trip: Option<Duration>,
     /// The local port that its TCP connections with a hop limit come from.
     local_port: u16,
 }
@@ -386,6 +378,8 @@ impl Driver {
             ended: false,
             wait: Timestamp::FAR,
             generation: self.generations,
+            whole: false,
+            round_trip: None,
             local_port: 0,
         };
         let transport = run.exchange.transport();

@@ -102,30 +102,37 @@ pub(super) fn icmp(v6: bool, raw: bool, egress: &Egress) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// A socket out of `egress` connected to `peer` whose packets are never fragmented, whatever the kernel has
-/// learnt of the path: UDP, or ICMP if the port is 0. Whether what it receives has an IPv4 header.
-pub(super) fn whole(peer: SocketAddr, egress: &Egress) -> io::Result<(Socket, bool)> {
-    let domain = Domain::for_address(peer);
-    let v6 = peer.is_ipv6();
-    let (socket, raw) = if peer.port() == 0 {
-        let protocol = if v6 { Protocol::ICMPV6 } else { Protocol::ICMPV4 };
-        // The datagram socket gets only what is its own.
-        match new(egress, domain, Type::DGRAM.nonblocking(), protocol) {
-            Ok(socket) => (socket, false),
-            Err(_) => (new(egress, domain, Type::RAW.nonblocking(), protocol)?, true),
-        }
-    } else {
-        (new(egress, domain, Type::DGRAM.nonblocking(), Protocol::UDP)?, false)
-    };
-    prepare(&socket, peer.ip(), egress, RECEIVE_BUFFER)?;
-    report_errors(&socket, v6)?;
-    if v6 {
+/// A UDP socket out of `egress` connected to `peer` whose packets are never fragmented, whatever the kernel has
+/// learnt of the path.
+pub(super) fn whole_udp(peer: SocketAddr, egress: &Egress) -> io::Result<Socket> {
+    let socket = udp(peer, true, egress)?;
+    if peer.is_ipv6() {
         net::sockopt::set_ipv6_mtu_discover(&socket, net::sockopt::Ipv6PathMtuDiscovery::PROBE)?;
     } else {
         net::sockopt::set_ip_mtu_discover(&socket, net::sockopt::Ipv4PathMtuDiscovery::PROBE)?;
     }
-    aim(&socket, peer)?;
-    Ok((socket, raw && !v6))
+    Ok(socket)
+}
+
+/// Does one `send` on a socket that others use, too, of a packet that is never fragmented, whatever the kernel
+/// has learnt of the path.
+pub(super) fn in_one_piece(
+    socket: &Socket,
+    v6: bool,
+    send: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
+    if v6 {
+        let usual = net::sockopt::ipv6_mtu_discover(socket)?;
+        net::sockopt::set_ipv6_mtu_discover(socket, net::sockopt::Ipv6PathMtuDiscovery::PROBE)?;
+        let sent = send();
+        net::sockopt::set_ipv6_mtu_discover(socket, usual)?;
+        return sent;
+    }
+    let usual = net::sockopt::ip_mtu_discover(socket)?;
+    net::sockopt::set_ip_mtu_discover(socket, net::sockopt::Ipv4PathMtuDiscovery::PROBE)?;
+    let sent = send();
+    net::sockopt::set_ip_mtu_discover(socket, usual)?;
+    sent
 }
 
 /// Which address of ours packets to `peer` would leave from.

@@ -52,8 +52,8 @@ pub enum Transport {
         /// The hop limit.
         ttl: u8,
     },
-    /// A UDP flow of its own to this port, or ICMP echo if that is 0, whose packets are never fragmented,
-    /// whatever the kernel has learnt of the path.
+    /// A UDP flow of its own to this port, or ICMP echo through the shared sockets if that is 0; its packets
+    /// are never fragmented, whatever the kernel has learnt of the path.
     Whole {
         /// The peer's port.
         port: u16,
@@ -392,5 +392,6 @@ kinds! {
 
 pub mod certificate;
 pub mod conversation;
+mod datagram;
 pub mod forms;
 pub mod secure;

@@ -146,6 +146,11 @@ impl SeriesMetrics {
         Arc::clone(&self.dpd.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Counts an exchange that came to nothing by a fault of ours.
+    pub fn not_sent(&self, fault: Fault) {
+        self.unsent.add(fault as u16);
+    }
+
     /// Counts a sample. Whether it found out something that the one before of its form did not.
     pub fn record(&self, sample: &Sample) -> bool {
         let report = &sample.report;
@@ -153,7 +158,7 @@ impl SeriesMetrics {
             add(&self.probes);
         }
         if let Outcome::Unsent(fault) = report.outcome {
-            self.unsent.add(fault as u16);
+            self.not_sent(fault);
             if fault == Fault::Budget {
                 add(&self.deferred);
             }

@@ -7,7 +7,7 @@ use nix::sys::socket::MsgFlags;
 use socket2::Socket;
 
 use super::super::socket::{Arrival, Batch, flush};
-use super::super::{fault, icmp};
+use super::super::{fault, icmp, tcp_info};
 use super::{
     Channel, Clock, Driver, Drops, Duration, Event, FlowState, Handled, Happening, Mismatch, Outcome, Owner,
     POLLS, Pending, READS_PER_FLOW, READS_PER_SHARED, Ready, Receiver, Run, Timestamp, Whose,
@@ -62,7 +62,7 @@ impl Driver {
             let Some(shared) = self.icmp.get(index) else { break };
             let Some(socket) = shared.socket.as_ref() else { break };
             let headed = shared.raw && !shared.v6;
-            let result = if shared.largest + LONGEST_HEADERS <= Batch::EACH {
+            let result = if shared.long_until < self.woke {
                 batch.receive(socket, MsgFlags::empty())
             } else {
                 receiver.receive(socket).map(|arrival| {
@@ -163,7 +163,9 @@ impl Driver {
 
     /// Offers an error that quotes no token to those that know their packets by the header.
     fn offer_headers(&mut self, quoted: &[u8], event: Event<'_>, at: Timestamp, out: &mut Vec<Happening>) {
-        if quoted.len() < icmp::TELLING && !self.header_readers.is_empty() {
+        if quoted.is_empty() {
+            // Our own kernel: a packet was too large for its interface, which its send has told as well.
+        } else if quoted.len() < icmp::TELLING && !self.header_readers.is_empty() {
             let readers = self.header_readers.clone();
             self.offer(&readers, event, at, out);
         } else {
@@ -258,12 +260,11 @@ impl Driver {
         }
         let mut receiver = std::mem::replace(&mut self.receiver, Receiver::empty());
         let now = self.errors_now();
-        let Channel::Udp { socket, headed, .. } = &run.channel else {
+        let Channel::Udp { socket, .. } = &run.channel else {
             self.receiver = receiver;
             self.put_back(index, run);
             return;
         };
-        let headed = *headed;
         let Ok(socket) = socket.try_clone() else {
             self.receiver = receiver;
             self.put_back(index, run);
@@ -299,14 +300,6 @@ impl Driver {
             let peer = self.peer_of(index);
             if peer != Some(from.ip()) {
                 out.push(Happening::Unmatched(Mismatch::Source));
-                continue;
-            }
-            if headed {
-                // A raw socket sees all ICMP of the peer: what is not the run's own is no stranger.
-                let mut others = Vec::new();
-                let bytes = icmp::behind_ipv4(arrival.bytes);
-                self.offer(&[index], Event::Received { from, bytes }, at, &mut others);
-                out.extend(others.into_iter().filter(|it| !matches!(it, Happening::Unmatched(_))));
                 continue;
             }
             self.offer(&[index], Event::Received { from, bytes: arrival.bytes }, at, out);
@@ -379,6 +372,10 @@ impl Driver {
             match socket.take_error() {
                 Ok(None) if ready.writable && !ready.error => {
                     *connected = true;
+                    // Of one with a hop limit the trace tells more.
+                    if run.round_trip.is_none() && run.local_port == 0 {
+                        run.round_trip = tcp_info::round_trip(socket);
+                    }
                     let _ = flush(socket, unsent);
                     if unsent.is_empty()
                         && self.poller.modify(&*socket, Owner::Run(index).key(), false).is_ok()

@@ -156,7 +156,7 @@ mod tests {
         departures.sent(Some((1, 1)));
         departures.sent(Some((2, 2)));
         assert_eq!((departures.take(u32::MAX), departures.take(0)), (Some((1, 1)), Some((2, 2))));
-        for index in 0..MOST as u32 + 5 {
+        for index in (0..).take(MOST + 5) {
             departures.sent(Some((index, 0)));
         }
         assert_eq!(departures.sent.len(), MOST);

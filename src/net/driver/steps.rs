@@ -11,10 +11,11 @@ use socket2::Socket;
 use super::super::socket::{Batch, datagram, flush};
 use super::super::{fault, socket};
 use super::arrivals::queue_errors;
+use super::shared::SharedIcmp;
 use super::ways::GONE;
 use super::{
-    Channel, Clock, Driver, Drops, Event, Fault, Happening, Outcome, Owner, POLLS, Past, Reason, Report, Run,
-    Step, Timestamp, Transport,
+    Channel, Clock, Driver, Drops, Event, Fault, Happening, Outcome, Owner, POLLS, Past, Phase, Reason,
+    Report, Run, Step, Timestamp, Transport,
 };
 
 /// How often a send is tried again that failed for an error of an earlier packet.
@@ -25,6 +26,7 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 impl Driver {
     pub(super) fn open_channel(&mut self, index: u32, run: &mut Run, transport: Transport, now: Timestamp) {
         self.close_channel(run);
+        run.whole = matches!(transport, Transport::Whole { .. });
         match self.channel(index, run, transport) {
             Ok(channel) => {
                 match &channel {
@@ -53,12 +55,15 @@ impl Driver {
         let (peer, egress) = (state.peer, Arc::clone(&state.egress));
         let pinned = state.pinned.is_some();
         let opened = match transport {
-            Transport::Icmp => self.shared_icmp(peer.is_ipv6(), &egress).map(Channel::Icmp),
+            // A socket of its own would need a right that is gone by now.
+            Transport::Icmp | Transport::Whole { port: 0 } => {
+                self.shared_icmp(peer.is_ipv6(), &egress).map(Channel::Icmp)
+            }
             Transport::Udp { connected: true, port } if pinned && port == state.port => Ok(Channel::Pinned),
             Transport::Udp { port, connected } => {
                 socket::udp(SocketAddr::new(peer, port), connected, &egress).and_then(|socket| {
                     self.poller.add(&socket, Owner::Run(index).key(), false)?;
-                    Ok(Channel::Udp { socket, port, connected, headed: false, drops: Drops::default() })
+                    Ok(Channel::Udp { socket, port, connected, drops: Drops::default() })
                 })
             }
             Transport::Tcp { port } => {
@@ -76,9 +81,9 @@ impl Driver {
                 })
             }
             Transport::Whole { port } => {
-                socket::whole(SocketAddr::new(peer, port), &egress).and_then(|(socket, headed)| {
+                socket::whole_udp(SocketAddr::new(peer, port), &egress).and_then(|socket| {
                     self.poller.add(&socket, Owner::Run(index).key(), false)?;
-                    Ok(Channel::Udp { socket, port, connected: true, headed, drops: Drops::default() })
+                    Ok(Channel::Udp { socket, port, connected: true, drops: Drops::default() })
                 })
             }
             Transport::None => Ok(Channel::Closed),
@@ -114,7 +119,7 @@ impl Driver {
             bytes.clear();
             let step = run.exchange.poll(now, &mut bytes);
             match step {
-                Step::Send if matches!(run.channel, Channel::Icmp(_)) => {
+                Step::Send if matches!(run.channel, Channel::Icmp(_)) && !run.whole => {
                     let (all, whose) = &mut self.outbox;
                     all.extend_from_slice(&bytes);
                     whose.push((index, run.generation, bytes.len()));
@@ -203,6 +208,9 @@ impl Driver {
             && let Some(state) = self.flows.get_mut(run.flow.0 as usize).and_then(Option::as_mut)
         {
             state.stale = true;
+        }
+        if !matches!(report.outcome, Outcome::Unsent(_)) {
+            report.phases.extend(run.round_trip.map(|took| (Phase::TcpKernel, took)));
         }
         run.reported = Some(report.outcome);
         if let Channel::Icmp(shared) = run.channel {
@@ -321,7 +329,7 @@ impl Driver {
         out: &mut Vec<Happening>,
     ) -> usize {
         let shared_of = |run: &Run| match run.channel {
-            Channel::Icmp(shared) if !run.ended => Some(shared),
+            Channel::Icmp(shared) if !run.ended && !run.whole => Some(shared),
             _ => None,
         };
         let (mut packets, mut rest, mut shared) = (SmallVec::<[_; Batch::MOST]>::new(), bytes, None);
@@ -333,6 +341,9 @@ impl Driver {
                 break;
             };
             let Some((packet, after)) = rest.split_at_checked(*length) else { break };
+            if SharedIcmp::is_long(*length) {
+                break;
+            }
             if *shared.get_or_insert(own) != own {
                 break;
             }
@@ -348,9 +359,8 @@ impl Driver {
         let sent = socket::datagrams(socket, v6, &packets).unwrap_or(0);
         let took = self.clock.now().since(before);
         if let Some(shared) = self.icmp.get_mut(index) {
-            for (index, generation, length) in whose.iter().take(sent) {
+            for (index, generation, _) in whose.iter().take(sent) {
                 shared.departures.sent(Some((*index, *generation)));
-                shared.largest = shared.largest.max(*length);
             }
             if sent < packets.len() {
                 shared.departures.failed();
@@ -420,13 +430,19 @@ impl Driver {
             Channel::Icmp(shared) => {
                 let shared = self.icmp.get_mut(*shared).ok_or(io::ErrorKind::NotFound)?;
                 let socket = shared.socket.as_ref().ok_or(GONE)?;
-                let result = datagram(socket, bytes, Some(SocketAddr::new(peer, 0)), ttl);
+                let send = || datagram(socket, bytes, Some(SocketAddr::new(peer, 0)), ttl);
+                let result = if run.whole { socket::in_one_piece(socket, shared.v6, send) } else { send() };
                 match result {
-                    // Who sends with a hop limit counts its packets itself.
-                    Ok(()) => shared.departures.sent(ttl.is_none().then_some((index, run.generation))),
+                    // A trace times its packets itself, and a search for the MTU none.
+                    Ok(()) => {
+                        let plain = ttl.is_none() && !run.whole;
+                        shared.departures.sent(plain.then_some((index, run.generation)));
+                    }
                     Err(_) => shared.departures.failed(),
                 }
-                shared.largest = shared.largest.max(bytes.len());
+                if SharedIcmp::is_long(bytes.len()) {
+                    shared.long_until = shared.long_until.max(self.clock.now() + run.timeout);
+                }
                 result
             }
             Channel::Pinned => {
