@@ -13,8 +13,6 @@ use super::{
     POLLS, Pending, READS_PER_FLOW, READS_PER_SHARED, Ready, Receiver, Run, Timestamp, Whose,
 };
 
-/// The most that stands before an ICMP message that arrives: an IPv4 header with options.
-const LONGEST_HEADERS: usize = 60;
 /// How often a read that failed is tried again at once.
 const READ_TRIES: usize = 3;
 
