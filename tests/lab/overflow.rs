@@ -147,15 +147,16 @@ fn what_the_kernel_drops_is_ours() {
     let probes = metrics.get("vpnprobe_probes_total", &[]);
     let excused = metrics.sum("vpnprobe_probe_unsent_total", &["fault=\"receive_overflow\""]).unwrap_or(0.0);
     let stalled = metrics.sum("vpnprobe_probe_unsent_total", &["fault=\"stalled\""]).unwrap_or(0.0);
-    let failures = metrics.get("vpnprobe_probe_failures_total", &[]);
+    // Not what these peers answer to the rare forms, which no IKE daemon would: that came.
+    let lost = metrics.sum("vpnprobe_probe_failures_total", &["reason=\"no_answer\""]).unwrap_or(0.0);
     let slow = peers.slow.load(Ordering::Relaxed);
     println!(
         "{probes} probes, {} floods: the kernel dropped {dropped}, {counted} are counted; {excused} answers were \
-         dropped, {stalled} came while we were starved, {slow} may have come from a peer that was starved, and {failures} were lost",
+         dropped, {stalled} came while we were starved, {slow} may have come from a peer that was starved, and {lost} were lost",
         peers.floods.load(Ordering::Relaxed)
     );
     assert_eq!(counted, dropped, "not all that the kernel dropped is counted");
     assert!(dropped > 1000.0, "the floods overflow nothing");
-    assert!(failures <= f64::from(u32::try_from(slow).unwrap()), "{failures} blamed on the network");
+    assert!(lost <= f64::from(u32::try_from(slow).unwrap()), "{lost} blamed on the network");
     daemon.stop();
 }

@@ -70,18 +70,18 @@ fn together<'a>(faults: &'a [&'a Row]) -> impl Iterator<Item = &'a str> {
     ours.chain(traced).chain((lost && refused).then_some("lost no_answer"))
 }
 
-/// How often a probe may have changed. One that hears nothing, or a no, for long enough falls and comes back;
-/// where a fault of ours hid that, perhaps not.
+/// How often a probe may have changed. One that hears nothing, or a no, for long enough falls and comes back. A
+/// fault of ours may hide that; it may also hide that a fresh flow is answered where the kept one is not.
 fn changes(faults: &[&Row], probe: &str) -> &'static [f64] {
     let lasts = faults.iter().map(|row| row.lasts).max().unwrap();
-    let silences = |row: &&Row| words(row, probe).iter().all(|it| !it.ends_with('?') && *it != "answered");
     let (own, others): (Vec<&Row>, Vec<&Row>) = faults.iter().partition(|row| row.class == Class::Own);
-    if lasts < Thresholds::BLIP.down || !others.iter().any(silences) {
-        &[0.0]
-    } else if own.is_empty() {
-        &[2.0]
-    } else {
-        &[0.0, 2.0]
+    let bad = |word: &&str| !word.ends_with('?') && *word != "answered";
+    let silent = others.iter().any(|row| words(row, probe).iter().all(bad));
+    let hurt = others.iter().any(|row| words(row, probe).iter().any(bad));
+    match (lasts >= Thresholds::BLIP.down, own.is_empty()) {
+        (true, true) if silent => &[2.0],
+        (true, false) if hurt => &[0.0, 2.0],
+        _ => &[0.0],
     }
 }
 

@@ -244,9 +244,10 @@ impl Driver {
 
     fn drain_flow(&mut self, flow: u32) {
         let now = self.errors_now();
-        let Some(state) = self.flows.get(flow as usize).and_then(Option::as_ref) else { return };
-        for socket in state.pinned.iter().chain(state.previous.as_ref().map(|before| &before.0)) {
-            queue_errors(&mut self.errors, socket, Owner::Flow(flow), now, &mut self.pending);
+        for which in [FlowState::current, FlowState::before] {
+            let state = self.flows.get_mut(flow as usize).and_then(Option::as_mut);
+            let Some((socket, drops)) = state.and_then(which) else { continue };
+            drops.deaf = queue_errors(&mut self.errors, socket, Owner::Flow(flow), now, &mut self.pending);
         }
     }
 
@@ -553,13 +554,15 @@ pub(super) fn believe(stamp: Option<i64>, offset: i64, now: Timestamp) -> Option
     if at > now + Duration::from_micros(100) { None } else { Some(at.min(now)) }
 }
 
+/// Takes the ICMP errors that are queued at a socket; whether a fault of this host left some there.
 pub(super) fn queue_errors(
     receiver: &mut Receiver,
     socket: &Socket,
     owner: Owner,
     (now, offset): (Timestamp, Option<i64>),
     pending: &mut Vec<Pending>,
-) {
+) -> bool {
+    let mut deaf = false;
     for _ in 0..READS_PER_FLOW {
         match receiver.queued_error(socket) {
             Ok(Some(queued)) => pending.push(Pending {
@@ -570,9 +573,13 @@ pub(super) fn queue_errors(
                 at: offset.and_then(|offset| believe(queued.stamp, offset, now)).unwrap_or(now),
             }),
             Ok(None) => {}
-            Err(_) => break,
+            Err(error) => {
+                deaf = fault::is_deaf(&error);
+                break;
+            }
         }
     }
     // An error whose queue entry was dropped for want of room would keep the socket ready for ever.
     let _ = socket.take_error();
+    deaf
 }
