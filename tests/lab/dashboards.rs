@@ -235,7 +235,9 @@ fn every_query_gives_data_with_and_without_native_histograms() {
     until("the path has changed", 30, || trace() && changes().is_some_and(|changes| changes > 0.0));
     // So is a NAT that forgets, and gives other ports from now on.
     lab.script("exec r1 nft flush chain ip stun out");
-    lab.script("exec r1 nft add rule ip stun out oifname wan udp dport 3478 snat to 198.51.100.1:50000-50999");
+    lab.script(
+        "exec r1 nft add rule ip stun out oifname wan udp dport 3478 snat to 198.51.100.1:50000-50999",
+    );
     lab.script("exec r1 conntrack -F");
     let mapped = || daemon.metrics().sum("vpnprobe_nat_mapping_changes_total", &["target=\"hq\""]);
     until("the NAT has forgotten", 10, || mapped().is_some_and(|changes| changes > 0.0));
