@@ -84,9 +84,14 @@ impl Engine {
         let telling = |series: &Series| series.spec.kind.carrier != Carrier::Icmp;
         let any = of_target().any(|(_, series)| telling(series));
         let counted = of_target().filter(|(_, series)| !any || telling(series));
-        let states = counted.filter_map(|(id, _)| Some(self.collector.track(id)?.watch().state().0));
-        let state = combine(states);
-        self.registry.target(&target.name).set_state(state);
+        let states = counted.filter_map(|(id, _)| Some(self.collector.track(id)?.watch().state()));
+        // It became what it is now with the last change of any of them.
+        let mut since = Timestamp::ZERO;
+        let state = combine(states.map(|(state, then)| {
+            since = since.max(then);
+            state
+        }));
+        self.registry.target(&target.name).set_state(state, since);
     }
 
     /// Hands over all that is known; `ended` if nothing more will be.

@@ -52,17 +52,17 @@ td.n { text-align: right; font-variant-numeric: tabular-nums; }
 {% endif %}
 {% if status.targets.is_empty() %}<p>No target is configured.</p>{% endif %}
 {% for target in status.targets %}
-<h2>{{ target.target }}: <span class="{{ target.state }}">{{ target.state }}</span></h2>
+<h2>{{ target.target }}: <span class="{{ target.state }}">{{ target.state }}</span>{% if let Some(since) = target.state_since %} since {{ since }}{% endif %}</h2>
 {% for member in target.members %}
 <p>Member {{ member.member }}: {% if let Some(address) = member.address %}{{ address }}{% else %}address not known yet{% endif %}
 {%- if let Some(vendor) = member.vendor %}, {{ vendor }}{% endif %}
 {%- if let Some(versions) = member.versions %}, {{ versions }}{% endif %}</p>
 {% endfor %}
 <table>
-<tr><th>Probe</th><th>Member</th><th>Egress</th><th>State</th><th>Last outcome</th><th>Round trip</th><th>Last attempt</th><th>Sent</th></tr>
+<tr><th>Probe</th><th>Member</th><th>Egress</th><th>State</th><th>Since</th><th>Last outcome</th><th>Round trip</th><th>Last attempt</th><th>Sent</th></tr>
 {% for probe in target.probes %}
 <tr><td>{{ probe.probe }}</td><td class="n">{{ probe.member }}</td><td>{{ probe.egress }}</td>
-<td class="{{ Self::state(probe) }}">{{ Self::state(probe) }}</td><td>{{ Self::outcome(probe) }}</td>
+<td class="{{ probe.state }}">{{ probe.state }}</td><td>{% if let Some(since) = probe.state_since %}{{ since }}{% endif %}</td><td>{{ Self::outcome(probe) }}</td>
 <td class="n">{{ Self::rtt(probe) }}</td><td class="n">{{ Self::age(probe) }}</td><td class="n">{{ probe.probes }}</td></tr>
 {% endfor %}
 </table>
@@ -89,14 +89,6 @@ impl<'a> Page<'a> {
 
     fn cause(incident: &Summary) -> &'static str {
         incident.cause.map_or("not judged yet", Cause::as_str)
-    }
-
-    fn state(probe: &ProbeStatus) -> &'static str {
-        match probe.up {
-            Some(true) => "up",
-            Some(false) => "down",
-            None => "unknown",
-        }
     }
 
     fn outcome(probe: &ProbeStatus) -> String {

@@ -40,6 +40,8 @@ pub struct TargetStatus {
     pub target: String,
     /// The state of all its probes together.
     pub state: State,
+    /// Since when; null while it is unknown.
+    pub state_since: Option<String>,
     /// Its members, by slot.
     pub members: Vec<MemberStatus>,
     /// Its probes, by member, name and egress.
@@ -90,6 +92,10 @@ pub struct ProbeStatus {
     pub address: Option<IpAddr>,
     /// The way out.
     pub egress: String,
+    /// Its state, after hysteresis.
+    pub state: State,
+    /// Since when; null while it is unknown.
+    pub state_since: Option<String>,
     /// Whether the service is up, after hysteresis; null while unknown.
     pub up: Option<bool>,
     /// The last outcome; null before the first.
@@ -142,6 +148,7 @@ impl Status {
             TargetStatus {
                 target: target.name().to_owned(),
                 state: target.state(),
+                state_since: target.since().map(|since| ago(since, now, at)),
                 probes: mine.iter().map(|series| ProbeStatus::read(series, &members, now, at)).collect(),
                 members: members.into_iter().map(MemberStatus::from).collect(),
                 steps: ladder.iter().flat_map(|it| &it.steps).map(StepStatus::from).collect(),
@@ -162,6 +169,11 @@ impl Status {
                 .collect(),
         }
     }
+}
+
+/// A monotonic time as people read it; the clocks say `wall` at `at`.
+fn ago(then: Timestamp, wall: WallTime, at: Timestamp) -> String {
+    wall.before(at.since(then)).to_string()
 }
 
 #[expect(clippy::ref_option, reason = "the signature that serde gives")]
@@ -195,12 +207,15 @@ impl ProbeStatus {
         let address = members.iter().find(|(slot, _)| *slot == key.member).and_then(|(_, info)| info.address);
         let attempt = series.last_attempt();
         let age = |at: WallTime| now.as_unix_nanos().saturating_sub(at.as_unix_nanos()).max(0) as f64 / 1e9;
+        let (state, since) = series.detected().state();
         Self {
             probe: key.probe.clone(),
             kind: series.kind().name,
             member: key.member,
             address,
             egress: key.egress.clone(),
+            state,
+            state_since: since.map(|since| ago(since, now, at)),
             up: series.up(),
             outcome: outcome.map(Outcome::as_str),
             reason: outcome.and_then(Outcome::reason),

@@ -85,8 +85,8 @@ fn fill(registry: &Registry) {
     let bound = |secs| Some(Duration::from_secs(secs));
     nat.set_lifetime(Lifetime { at_least: bound(27), at_most: bound(31) }, None);
 
-    registry.target("hq").set_state(State::Up);
-    registry.target("osaka").set_state(State::Degraded);
+    registry.target("hq").set_state(State::Up, Timestamp::from_secs(7));
+    registry.target("osaka").set_state(State::Degraded, Timestamp::from_secs(7));
     let vendor = Some(Text::from("a \"box\" \\ 1\nEND # HELP"));
     let address = Some("2001:db8::1".parse().unwrap());
     registry.target_info(

@@ -125,6 +125,12 @@ fn the_running_daemon_is_asked() {
     let ike = probes.iter().find(|probe| probe["probe"] == "ike").unwrap();
     assert!(ike["recent"]["sent"].as_u64().unwrap() > 0, "{ike:#}");
     assert_eq!(ike["recent"]["interval_seconds"], 1.0);
+    // The state, and since when it holds: before now.
+    for it in [&status["targets"][0], ike] {
+        assert_eq!(it["state"], "up", "{it:#}");
+        let (since, now) = (it["state_since"].as_str().unwrap(), status["time"].as_str().unwrap());
+        assert!(since < now && since.len() == now.len(), "{since} {now}");
+    }
     assert_eq!(demo.status("?target=nobody")["targets"], serde_json::json!([]));
     assert_eq!(demo.status("")["targets"].as_array().unwrap().len(), 1);
 }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use vpnprobe::journal::{Files, Reader};
 use vpnprobe::net::clock::SystemClock;
 use vpnprobe::store::{Snapshot, state};
-use vpnprobe::time::{Clock as _, Timestamp};
+use vpnprobe::time::{Clock as _, Timestamp, WallTime};
 
 /// An IKE responder that answers, or is silent. What it says to a message of a major version it does not
 /// know was captured from strongSwan 5.9.8; the initiator's SPI is put in.
@@ -204,12 +204,27 @@ fn an_outage_over_restarts_is_one_incident() {
     // With the incident comes the state, some seconds later.
     let old = |state: &Snapshot| state.monotonic.since(Timestamp::ZERO) > Duration::from_secs(20);
     until("the state", || state_of(&bench.state()).filter(old));
+    let since = |daemon: &Daemon| {
+        let (_, status) = daemon.get("/api/v1/status?target=hq");
+        let status: Value = serde_json::from_str(&status).unwrap();
+        let time = |it: &Value| serde_json::from_value(it["state_since"].clone()).unwrap();
+        let since = |it: &Value| (it["state"].clone(), time(it));
+        [since(&status["targets"][0]), since(&status["targets"][0]["probes"][0])]
+    };
+    let fell: [(Value, WallTime); 2] = since(&daemon);
     daemon.end(Signal::SIGKILL);
     assert_eq!(bench.listed().len(), 1);
 
     let daemon = Daemon::start(&bench.config());
     let up = until("a state", || daemon.metric("vpnprobe_probe_up{"));
     assert!(up < 0.5, "it is down still, not anew");
+    for ((state, at), (before, then)) in since(&daemon).iter().zip(&fell) {
+        let apart = (at.as_unix_seconds_f64() - then.as_unix_seconds_f64()).abs();
+        assert!(
+            state == "down" && before == "down" && apart < 0.5,
+            "{state} since {at}, was {before} since {then}"
+        );
+    }
     let again = until("the incident", || outage(&daemon));
     assert_eq!((&again["id"], &again["began"]), (&first["id"], &first["began"]));
     daemon.signal(Signal::SIGSTOP);

@@ -3,11 +3,12 @@
 //! Invariant: it follows the last sample that is evidence; time alone changes nothing.
 
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::families::{Collected, Family};
 use super::histogram::{Bounds, Histogram};
+use crate::detect::liveness::State;
 use crate::detect::{Transition, Watch};
 use crate::time::Timestamp;
 
@@ -29,6 +30,9 @@ pub struct Detected {
     loss_run: Histogram,
     outage: Histogram,
     flaps: AtomicU64,
+    /// The state after hysteresis, and since when it holds, in nanoseconds.
+    state: AtomicU8,
+    since: AtomicU64,
     /// Bits of doubles; jitter is not a number while it is unknown.
     jitter: AtomicU64,
     flap_penalty: AtomicU64,
@@ -48,6 +52,8 @@ impl Detected {
             loss_run: Histogram::new(&LOSS_RUN),
             outage: Histogram::new(&OUTAGE),
             flaps: AtomicU64::new(0),
+            state: AtomicU8::new(State::Unknown as u8),
+            since: AtomicU64::new(0),
             jitter: AtomicU64::new(f64::NAN.to_bits()),
             flap_penalty: AtomicU64::new(0),
             flap_percent: AtomicU64::new(0),
@@ -62,6 +68,9 @@ impl Detected {
 
     /// Takes over what the detectors know at `at`.
     pub(super) fn watched(&self, watch: &Watch, at: Timestamp) {
+        let (state, since) = watch.state();
+        self.state.store(state as u8, Relaxed);
+        self.since.store(since.as_nanos(), Relaxed);
         self.jitter.store(watch.jitter().unwrap_or(f64::NAN).to_bits(), Relaxed);
         self.flap_penalty.store(watch.flap().penalty(at).to_bits(), Relaxed);
         self.flap_percent.store(watch.percent_state_change().to_bits(), Relaxed);
@@ -86,6 +95,13 @@ impl Detected {
             | Transition::FlappingBegan { .. }
             | Transition::FlappingEnded { .. } => {}
         }
+    }
+
+    /// The state after hysteresis, and since when it holds; nothing while it is unknown.
+    pub fn state(&self) -> (State, Option<Timestamp>) {
+        let state = State::ALL.get(usize::from(self.state.load(Relaxed))).copied().unwrap_or(State::Unknown);
+        let since = Timestamp::from_nanos(self.since.load(Relaxed));
+        (state, (state != State::Unknown).then_some(since))
     }
 
     /// The jitter in seconds; nothing before two answers in a row.

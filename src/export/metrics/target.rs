@@ -10,6 +10,7 @@ use crate::detect::liveness::State;
 use crate::diagnose::{Observed, Status, Step, StepReason};
 use crate::route::Ways;
 use crate::sample::Text;
+use crate::time::Timestamp;
 
 /// What is known about a member. Remote text is escaped and capped by [`Text`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -73,6 +74,8 @@ pub type SeenInside = (u64, Arc<Vec<Observed>>);
 pub struct TargetMetrics {
     name: String,
     state: AtomicU8,
+    /// Since when, in nanoseconds.
+    since: AtomicU64,
     ladder: Mutex<Option<Arc<Ladder>>>,
     inside: Mutex<Option<SeenInside>>,
     /// By cause, in the order of [`Cause::ALL`].
@@ -96,7 +99,8 @@ impl TargetMetrics {
         let state = AtomicU8::new(State::Unknown as u8);
         let incidents = [const { AtomicU64::new(0) }; Cause::ALL.len()];
         let (name, ladder, inside) = (name.to_owned(), Mutex::default(), Mutex::default());
-        Self { name, state, ladder, inside, incidents, members: Mutex::default() }
+        let since = AtomicU64::new(0);
+        Self { name, state, since, ladder, inside, incidents, members: Mutex::default() }
     }
 
     /// Its name.
@@ -104,9 +108,16 @@ impl TargetMetrics {
         &self.name
     }
 
-    /// Sets its state.
-    pub fn set_state(&self, state: State) {
-        self.state.store(state as u8, Relaxed);
+    /// Sets its state; one that is another than before holds since `since`.
+    pub fn set_state(&self, state: State, since: Timestamp) {
+        if self.state.swap(state as u8, Relaxed) != state as u8 {
+            self.since.store(since.as_nanos(), Relaxed);
+        }
+    }
+
+    /// Since when it is in that state; nothing while that is unknown.
+    pub fn since(&self) -> Option<Timestamp> {
+        (self.state() != State::Unknown).then(|| Timestamp::from_nanos(self.since.load(Relaxed)))
     }
 
     /// Its state.

@@ -107,6 +107,12 @@ fn series_are_there_from_the_start_and_the_unknown_is_not_said() {
     }
     assert_eq!(value(&page, "vpnprobe_target_state", "state=\"unknown\""), Some(1.0));
     assert_eq!(value(&page, "vpnprobe_target_state", "state=\"down\""), Some(0.0));
+    let target = registry.target("hq");
+    assert_eq!(target.since(), None, "nobody knows since when nothing is known");
+    for (state, at) in [(State::Down, 100), (State::Down, 200), (State::Up, 300), (State::Up, 400)] {
+        target.set_state(state, Timestamp::from_secs(at));
+    }
+    assert_eq!(target.since(), Some(Timestamp::from_secs(300)), "as long as it stays what it is");
 }
 
 #[test]
