@@ -222,6 +222,12 @@ impl Budget {
         Ok(())
     }
 
+    /// Reads the account of an address, which the next draw will need. The number says nothing.
+    #[must_use]
+    pub fn fetch(&self, address: IpAddr) -> u64 {
+        self.accounts.get(&address).map_or(0, |account| account.packets.as_nanos())
+    }
+
     /// The peer objected to state we opened (a cookie, silence, "full"): twice the pause, to ten minutes.
     pub fn back_off(&mut self, address: IpAddr, form: &Form) {
         self.gates(address, form, |gate| gate.objections = (gate.objections + 1).min(MOST_OBJECTIONS));

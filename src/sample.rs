@@ -24,6 +24,28 @@ macro_rules! words {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         $vis enum $name { $($(#[$doc])* $variant,)+ }
 
+        $crate::spelt! { $name { $($variant = $word,)+ } }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let word = <String as serde::Deserialize>::deserialize(deserializer)?;
+                let unknown = |()| serde::de::Error::custom(format!("unknown word {word:?}"));
+                word.parse().map_err(unknown)
+            }
+        }
+    };
+}
+
+/// The spelling of an enumeration, both ways.
+#[macro_export]
+macro_rules! spelt {
+    ($name:ident { $($variant:ident = $word:literal,)+ }) => {
         impl $name {
             /// All of them, in their order.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
@@ -46,20 +68,6 @@ macro_rules! words {
 
             fn from_str(word: &str) -> Result<Self, ()> {
                 match word { $($word => Ok(Self::$variant),)+ _ => Err(()) }
-            }
-        }
-
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.as_str())
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let word = <String as serde::Deserialize>::deserialize(deserializer)?;
-                let unknown = |()| serde::de::Error::custom(format!("unknown word {word:?}"));
-                word.parse().map_err(unknown)
             }
         }
     };
@@ -180,6 +188,9 @@ words! {
     pub enum Phase {
         /// From the first SYN to the connection.
         Connect = "connect",
+        /// The round trip of that connection as the kernel timed it: from the SYN that was answered to its answer.
+        /// The driver adds it.
+        TcpKernel = "tcp_kernel",
         /// From the first handshake byte to the end of the handshake.
         Handshake = "handshake",
         /// From the request to the first byte of the answer.

@@ -52,8 +52,22 @@ payload() { # the same files in both, but where the distributions differ
     ! grep -vE '^([0-9,acd]+|---|[<>] /usr/(lib/systemd/system|share/(doc|lintian|bash-completion|zsh|fish|man))/.*|[<>] /lib/systemd/system/.*)$' "$work/diff"
 }
 
+inside_() { # each crate that is built in, with its checksum and licence, and no place of this machine
+    cargo tree --locked --offline -e normal --prefix none -p vpnprobe | python3 -c '
+import gzip, json, sys
+text = gzip.open("target/packages/share/vpnprobe.cdx.json.gz", "rt").read()
+sbom = json.loads(text)
+assert (sbom["bomFormat"], sbom["specVersion"]) == ("CycloneDX", "1.5") and sys.argv[1] not in text
+has = {(it["name"], it["version"]) for it in sbom["components"] if it["hashes"] and it["licenses"]}
+crates = {tuple(line.replace(" v", " ").split()[:2]) for line in sys.stdin} - {("vpnprobe", sbom["metadata"]["component"]["version"])}
+missing = crates - has
+print(len(crates), "crates,", len(has), "in the list; missing:", *missing)
+sys.exit(bool(missing))' "$PWD"
+}
+
 each lintian lint
 each rpm-payload payload
+each sbom inside_
 rpm -qlp "$rpm"
 
 # --- a fresh Debian -------------------------------------------------------------------------------------

@@ -99,6 +99,9 @@ lib.dashboard(
         lib.timeline('First hop', 'What the first router is: it tells which way packets go. `tunnel` is through the tunnel.', 24, [
           q('vpnprobe_path_first_hop{%s} == 1' % lib.target, '{{class}} {{member}} {{egress}} {{instance}}'),
         ], { mappings: [lib.value(1, 'first hop', 'blue')], thresholds: ['blue'] }),
+        lib.lines('Mappings that a NAT changed', 'How often a NAT on the way gave the kept flow of a `stun` probe another address or port: what a VPN peer sends to the old one is lost.', 24, [
+          q('sum by (probe, member, egress, instance) (increase(vpnprobe_nat_mapping_changes_total{%s}[$__rate_interval]))' % lib.target, '{{probe}} {{member}} {{egress}} {{instance}}'),
+        ], lib.stacked),
         lib.lines('Two ways, compared', 'Exchanges of one instant over the two ways of a pair, by where they worked: `only_a` is "works directly, fails through the tunnel" where b is the tunnel.', 12, [
           q('sum by (pair, probe, result) (increase(vpnprobe_pair_results_total{%s}[$__rate_interval]))' % lib.target, '{{pair}} {{probe}} {{result}}'),
         ], lib.stacked),

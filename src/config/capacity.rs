@@ -7,8 +7,8 @@ use std::str::FromStr;
 
 use super::check::Check;
 use super::problem::KeyPath;
+pub use super::raw::{Cipher, Tunnel, TunnelProtocol as Protocol};
 use super::{Vpn, raw};
-use crate::words;
 
 /// A rate in bits per second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -76,40 +76,6 @@ impl FromStr for Rate {
     }
 }
 
-words! {
-    /// What goes through a VPN.
-    pub enum Tunnel {
-        /// Everything, Teams too.
-        Full = "full",
-        /// Only what is inside.
-        Split = "split",
-    }
-}
-
-words! {
-    /// What carries people's packets through a VPN.
-    pub enum Protocol {
-        /// ESP in tunnel mode.
-        Ipsec = "ipsec",
-        /// The same inside UDP 4500.
-        IpsecNatt = "ipsec_natt",
-        /// L2TP in ESP in transport mode, inside UDP 4500.
-        L2tpIpsec = "l2tp_ipsec",
-        /// OpenVPN over UDP.
-        OpenvpnUdp = "openvpn_udp",
-        /// OpenVPN over TCP.
-        OpenvpnTcp = "openvpn_tcp",
-        /// TLS 1.2 over TCP, framed as AnyConnect does.
-        Tls = "tls",
-        /// DTLS 1.2, framed as AnyConnect does.
-        Dtls = "dtls",
-        /// PPP over TLS.
-        Sstp = "sstp",
-        /// WireGuard.
-        Wireguard = "wireguard",
-    }
-}
-
 impl Protocol {
     /// Whether there is a choice of ciphers that changes the size of packets, and what it is unless said.
     #[must_use]
@@ -125,16 +91,6 @@ impl Protocol {
     #[must_use]
     pub const fn over_tcp(self) -> bool {
         matches!(self, Self::OpenvpnTcp | Self::Tls | Self::Sstp)
-    }
-}
-
-words! {
-    /// How packets are encrypted.
-    pub enum Cipher {
-        /// AES-CBC with an HMAC.
-        Cbc = "cbc",
-        /// AES-GCM.
-        Gcm = "gcm",
     }
 }
 
@@ -172,15 +128,12 @@ pub(super) fn capacity(
     let path = path.key("capacity");
     let down = line(("down", file.down.as_ref()), ("down_used", file.down_used.as_ref()), check, &path);
     let up = line(("up", file.up.as_ref()), ("up_used", file.up_used.as_ref()), check, &path);
-    let tunnel = match file.tunnel {
-        None | Some(raw::Tunnel::Full) => Tunnel::Full,
-        Some(raw::Tunnel::Split) => Tunnel::Split,
-    };
+    let tunnel = file.tunnel.unwrap_or(Tunnel::Full);
     if file.hairpin.is_some() && tunnel == Tunnel::Split {
         let hint = "people reach Teams past the site then";
         check.wrong_key(&path.key("hairpin"), "means nothing with tunnel: split", hint);
     }
-    let protocol = file.protocol.map(protocol).or_else(|| usual(vpn));
+    let protocol = file.protocol.or_else(|| usual(vpn));
     if protocol.is_none() && tunnel == Tunnel::Full && !check.left_out(&path.key("protocol")) {
         check.wrong_key(
             &path,
@@ -193,11 +146,7 @@ pub(super) fn capacity(
         let hint = "its packets have one size; remove it";
         check.wrong_key(&path.key("cipher"), format!("means nothing with protocol {protocol}"), hint);
     }
-    let cipher = usual_cipher.map(|usual| match file.cipher {
-        Some(raw::Cipher::Cbc) => Cipher::Cbc,
-        Some(raw::Cipher::Gcm) => Cipher::Gcm,
-        None => usual,
-    });
+    let cipher = usual_cipher.map(|usual| file.cipher.unwrap_or(usual));
     let reserved = file.reserved_sessions.unwrap_or(0);
     let least = [("max_sessions", file.max_sessions), ("licences", file.licences)];
     let least = least.into_iter().filter_map(|(key, most)| Some((most?, key))).min();
@@ -224,12 +173,9 @@ pub(super) fn capacity(
     }
     let shown = raw::Capacity {
         hairpin: (tunnel == Tunnel::Full).then(|| file.hairpin.unwrap_or(true)),
-        tunnel: Some(file.tunnel.unwrap_or(raw::Tunnel::Full)),
-        protocol: protocol.map(shown),
-        cipher: cipher.map(|cipher| match cipher {
-            Cipher::Cbc => raw::Cipher::Cbc,
-            Cipher::Gcm => raw::Cipher::Gcm,
-        }),
+        tunnel: Some(tunnel),
+        protocol,
+        cipher,
         ..file.clone()
     };
     let capacity = Capacity {
@@ -299,34 +245,6 @@ fn usual(vpn: &[Vpn]) -> Option<Protocol> {
     ]
     .into_iter()
     .find_map(|(served, protocol)| vpn.contains(&served).then_some(protocol))
-}
-
-const fn protocol(written: raw::TunnelProtocol) -> Protocol {
-    match written {
-        raw::TunnelProtocol::Ipsec => Protocol::Ipsec,
-        raw::TunnelProtocol::IpsecNatt => Protocol::IpsecNatt,
-        raw::TunnelProtocol::L2tpIpsec => Protocol::L2tpIpsec,
-        raw::TunnelProtocol::OpenvpnUdp => Protocol::OpenvpnUdp,
-        raw::TunnelProtocol::OpenvpnTcp => Protocol::OpenvpnTcp,
-        raw::TunnelProtocol::Tls => Protocol::Tls,
-        raw::TunnelProtocol::Dtls => Protocol::Dtls,
-        raw::TunnelProtocol::Sstp => Protocol::Sstp,
-        raw::TunnelProtocol::Wireguard => Protocol::Wireguard,
-    }
-}
-
-const fn shown(protocol: Protocol) -> raw::TunnelProtocol {
-    match protocol {
-        Protocol::Ipsec => raw::TunnelProtocol::Ipsec,
-        Protocol::IpsecNatt => raw::TunnelProtocol::IpsecNatt,
-        Protocol::L2tpIpsec => raw::TunnelProtocol::L2tpIpsec,
-        Protocol::OpenvpnUdp => raw::TunnelProtocol::OpenvpnUdp,
-        Protocol::OpenvpnTcp => raw::TunnelProtocol::OpenvpnTcp,
-        Protocol::Tls => raw::TunnelProtocol::Tls,
-        Protocol::Dtls => raw::TunnelProtocol::Dtls,
-        Protocol::Sstp => raw::TunnelProtocol::Sstp,
-        Protocol::Wireguard => raw::TunnelProtocol::Wireguard,
-    }
 }
 
 #[cfg(test)]

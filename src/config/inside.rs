@@ -179,10 +179,7 @@ pub(super) fn inside(
             }
         }
     }
-    let tunnel = file.tunnel.map(|tunnel| match tunnel {
-        raw::Tunnel::Full => Tunnel::Full,
-        raw::Tunnel::Split => Tunnel::Split,
-    });
+    let tunnel = file.tunnel;
     let prefixes = prefixes(file.prefixes.as_deref().unwrap_or_default(), check, &path.key("prefixes"));
     let dns = dns(file.dns.as_deref().unwrap_or_default(), check, &path.key("dns"));
     let names = names(file.names.as_deref().unwrap_or_default(), check, &path.key("names"));

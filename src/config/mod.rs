@@ -40,13 +40,13 @@ use crate::budget::Limits;
 use crate::detect::flap::Damping;
 use crate::probe::{Kind, Spec};
 use crate::session::Plan;
-use crate::words;
 
 pub use capacity::{Capacity, Cipher, Protocol, Rate, Tunnel};
 pub use dpd::{Dpd, Timers, dpd_profiles, dpd_timers};
 pub use inside::Inside;
 pub use layers::{PREFIX, environment};
 pub use problem::{KeyPath, Place, Problem, Problems, Step};
+pub use raw::{Family, Vpn};
 pub use webfile::{ClientAuth, WebFile, WebTls};
 
 /// A whole, checked configuration.
@@ -111,11 +111,11 @@ pub struct Target {
     /// Its probes, each with a name of its own.
     pub probes: Vec<Spec>,
     /// What is behind its tunnel, as declared.
-    pub inside: Option<Inside>,
+    pub inside: Option<Box<Inside>>,
     /// The real session that is kept with its first member, if one is.
     pub session: Option<Arc<Plan>>,
     /// What it and its line can carry, as declared.
-    pub capacity: Option<Capacity>,
+    pub capacity: Option<Box<Capacity>>,
     /// Whose dead peer detection is replayed on which of them; none if no probe speaks a VPN's protocol
     /// over UDP and none was named.
     pub dpd: Option<Dpd>,
@@ -128,34 +128,6 @@ pub enum Address {
     Ip(IpAddr),
     /// A name; every address behind it is a member.
     Name(String),
-}
-
-words! {
-    /// Which address families of a name are probed.
-    pub enum Family {
-        /// Both, each address a member of its own.
-        Any = "any",
-        /// IPv4 only.
-        Ipv4 = "ipv4",
-        /// IPv6 only.
-        Ipv6 = "ipv6",
-    }
-}
-
-words! {
-    /// A VPN that a target serves; each stands for the probes of its ports.
-    pub enum Vpn {
-        /// IKE on UDP 500 and 4500.
-        Ipsec = "ipsec",
-        /// IKE on UDP 500 and 4500, L2TP on UDP 1701 inside it.
-        L2tpIpsec = "l2tp-ipsec",
-        /// TLS on TCP 443.
-        SslVpn = "ssl-vpn",
-        /// OpenVPN on UDP and TCP 1194.
-        Openvpn = "openvpn",
-        /// WireGuard on UDP 51820.
-        Wireguard = "wireguard",
-    }
 }
 
 /// The kinds of probe that are for hosts behind a concentrator, or mean nothing without settings: a host of

@@ -155,7 +155,7 @@ fn proposals<P: FromStr<Err: Display>>(
 
 fn ike(from: &Written<'_>, check: &mut Check<'_>, settings: &mut Settings) -> raw::Ike {
     let (written, path) = pick!(from, ike.proposals);
-    settings.ike.proposals = proposals(written, &path, check);
+    settings.ike.proposals = proposals(written, &path, check).into();
     raw::Ike { proposals: written.cloned() }
 }
 

@@ -73,13 +73,10 @@ pub(super) fn target(
     check: &mut Check<'_>,
     path: &KeyPath,
 ) -> (Target, raw::Target) {
-    let family = match file.family {
-        None | Some(raw::Family::Any) => Family::Any,
-        Some(raw::Family::Ipv4) => Family::Ipv4,
-        Some(raw::Family::Ipv6) => Family::Ipv6,
-    };
+    let family = file.family.unwrap_or(Family::Any);
     let max_members = file.max_members.unwrap_or(MAX_MEMBERS);
-    let addresses = addresses(file, family, max_members, check, path);
+    let mut addresses = addresses(file, family, max_members, check, path);
+    addresses.shrink_to_fit();
     let vpn = vpn(file, check, path);
     let egress = egress(file, around, check, path);
     let host = addresses.iter().find_map(|address| match address {
@@ -89,7 +86,7 @@ pub(super) fn target(
     let (specs, mut shown) = probes(file, &vpn, host.as_deref(), around, check, path);
     pace::judge(&specs, &egress, around.budget, check, path);
     shown.address = Some(raw::OneOrMany::Many(addresses.iter().map(ToString::to_string).collect()));
-    shown.family = Some(file.family.unwrap_or(raw::Family::Any));
+    shown.family = Some(family);
     shown.max_members = Some(max_members);
     shown.vpn.clone_from(&file.vpn);
     shown.egress = Some(egress.clone());
@@ -103,6 +100,7 @@ pub(super) fn target(
     shown.capacity = shown_capacity;
     let (inside, shown_inside) = inside::inside(file.inside.as_ref(), around.egress, check, path);
     shown.inside = shown_inside;
+    let (inside, capacity) = (inside.map(Box::new), capacity.map(Box::new));
     let name = name.to_owned();
     let target =
         Target { name, addresses, family, max_members, vpn, egress, probes, inside, session, capacity, dpd };
@@ -192,14 +190,7 @@ fn address(text: &str) -> Result<Address, (&'static str, &'static str)> {
 fn vpn(file: &raw::Target, check: &mut Check<'_>, path: &KeyPath) -> Vec<Vpn> {
     let written = file.vpn.as_deref().unwrap_or_default();
     check.doubled(&path.key("vpn"), written);
-    let word = |vpn: &raw::Vpn| match vpn {
-        raw::Vpn::Ipsec => Vpn::Ipsec,
-        raw::Vpn::L2tpIpsec => Vpn::L2tpIpsec,
-        raw::Vpn::SslVpn => Vpn::SslVpn,
-        raw::Vpn::Openvpn => Vpn::Openvpn,
-        raw::Vpn::Wireguard => Vpn::Wireguard,
-    };
-    written.iter().map(word).collect()
+    written.to_vec()
 }
 
 fn egress(file: &raw::Target, around: &Around<'_>, check: &mut Check<'_>, path: &KeyPath) -> Vec<String> {

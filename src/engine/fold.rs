@@ -33,9 +33,15 @@ impl Engine {
         let Some(series) = self.series.get_mut(tag.series.0 as usize).and_then(Option::as_deref_mut) else {
             return;
         };
-        report.outcome = series.learner.judge(tag.form, report.outcome);
+        let before = report.outcome;
+        report.outcome = series.learner.judge(tag.form, before);
         let beside = tag.form.rare && !series.learner.stateful();
         if beside {
+            let held = self.held_rare.entry(tag.form.name).or_default();
+            held.hear_rare(tag.series, tag.form.name, &series.target.name, &series.egress_name, before);
+            if let Outcome::Unsent(fault) = before {
+                series.metrics.not_sent(fault);
+            }
             // Beside the recurring form only what was said counts: its silence may be a limit we met,
             // and its time has the peer's public-key work in it.
             if report.outcome.received() != Some(true) {
@@ -53,7 +59,7 @@ impl Engine {
             done,
             report,
         };
-        series.metrics.record(&sample);
+        let news = series.metrics.record(&sample);
         self.held.hear(tag.series, &series.egress_name, &series.egress, address, sample.report.outcome);
         let mut telling = true;
         if series.spec.kind.flow == Flow::PinnedUdp
@@ -68,10 +74,14 @@ impl Engine {
                 let wall = self.driver.clock().wall();
                 self.nats.hear(tag.series, &series.metrics, mapped, (tag.due, wall));
             }
-            let (target, kind) = (&series.target.name, series.spec.kind.name);
-            let news = self.told.hear(target, series.member, series.address, kind, &findings.details);
-            if let Some(info) = news {
-                self.registry.target_info(target, series.member, Some(info));
+            // What another box in the slot says is news, also if the one before said the same.
+            if news || series.heard != series.address {
+                series.heard = series.address;
+                let (target, kind) = (&series.target.name, series.spec.kind.name);
+                let told = self.told.hear(target, series.member, series.address, kind, &findings.details);
+                if let Some(info) = told {
+                    self.registry.target_info(target, series.member, Some(info));
+                }
             }
         }
         if beside {

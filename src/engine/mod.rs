@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use crate::budget::Budget;
 use crate::config::{Config, Egress, Target};
-use crate::detect::Found;
+use crate::detect::{Found, Track};
 use crate::export::metrics::{DpdMetrics, Registry, SeriesKey, SeriesMetrics};
 use crate::journal::{Intake, Recorder};
 use crate::net::{Driver, FlowId, Happening, Tag, Waker};
@@ -132,6 +132,8 @@ struct Series {
     flows: Flows,
     /// The fresh flow of the slot that runs now.
     fresh: Option<FlowId>,
+    /// The box whose findings were heard last.
+    heard: Option<IpAddr>,
     metrics: Arc<SeriesMetrics>,
     /// Those of its profiles of dead peer detection, in their places.
     dpd: Arc<[DpdMetrics]>,
@@ -171,7 +173,11 @@ pub struct Engine {
     pairs: Pairs,
     paths: Paths,
     held: Held,
+    /// The same of the rare forms, by name.
+    held_rare: BTreeMap<&'static str, Held>,
     nats: Nats,
+    /// Slots that are due; empty between turns.
+    due: Vec<Slot>,
 }
 
 impl Engine {
@@ -209,7 +215,9 @@ impl Engine {
             pairs: Pairs::default(),
             paths: Paths::default(),
             held: Held::default(),
+            held_rare: BTreeMap::new(),
             nats: Nats::default(),
+            due: Vec::new(),
         }
     }
 
@@ -253,9 +261,7 @@ impl Engine {
                 self.command(command, &mut happenings);
             }
             let now = self.driver.clock().now();
-            while let Some(slot) = self.schedule.pop(now) {
-                self.slot(slot, &mut happenings);
-            }
+            self.begin_due(now, &mut happenings);
             self.run_rare(now, &mut happenings);
             self.run_trials(now, &mut happenings);
             self.sessions.compare(now);
@@ -277,6 +283,34 @@ impl Engine {
             self.take(&mut happenings);
             self.handle.turned.store(self.driver.clock().now().as_nanos(), Ordering::Relaxed);
         }
+    }
+
+    /// Begins all slots that are due.
+    fn begin_due(&mut self, now: Timestamp, out: &mut Vec<Happening>) {
+        let mut due = std::mem::take(&mut self.due);
+        due.extend(std::iter::from_fn(|| self.schedule.pop(now)));
+        self.fetch(due.iter().map(|slot| slot.series));
+        for slot in due.drain(..) {
+            self.slot(slot, out);
+        }
+        self.due = due;
+    }
+
+    /// Has what these series keep come into the caches, side by side: of ten thousand series nothing is
+    /// there, and one piece after the other would be waited for.
+    fn fetch(&self, series: impl Iterator<Item = SeriesId>) {
+        let mut sum = 0;
+        for id in series {
+            if let Some(series) = self.series.get(id.0 as usize).and_then(Option::as_deref) {
+                let track = self.collector.track(id).map_or(0, Track::fetch);
+                let flow = series.flow.map_or(0, |flow| self.driver.fetch(flow));
+                sum ^= series.seq ^ series.learner.fetch() ^ series.metrics.fetch() ^ track ^ flow;
+                sum ^= series.spec.timeout.as_secs() ^ series.dpd.len() as u64 ^ u64::from(series.member);
+                sum ^= u64::from(series.flows.doubtful());
+                sum ^= series.address.map_or(0, |address| self.budget.fetch(address));
+            }
+        }
+        std::hint::black_box(sum);
     }
 
     fn command(&mut self, command: Command, out: &mut Vec<Happening>) {
@@ -345,6 +379,10 @@ impl Engine {
 
     fn take(&mut self, happenings: &mut Vec<Happening>) {
         let mut more = Vec::new();
+        self.fetch(happenings.iter().filter_map(|happening| match happening {
+            Happening::Done { tag, .. } => Some(tag.series),
+            _ => None,
+        }));
         for happening in happenings.drain(..) {
             match happening {
                 Happening::Done { tag, .. } if Sessions::owns(tag.series) => {

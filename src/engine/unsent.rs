@@ -42,6 +42,35 @@ impl Held {
         }
     }
 
+    /// The same for a rare form, of which there is no other sign: whatever the fault is.
+    pub fn hear_rare(
+        &mut self,
+        series: SeriesId,
+        form: &'static str,
+        target: &str,
+        name: &str,
+        outcome: Outcome,
+    ) {
+        match outcome {
+            Outcome::Unsent(fault) => {
+                if self.begins(series, name, fault) {
+                    tracing::warn!(
+                        target,
+                        fault = fault.as_str(),
+                        "egress.{name}: {form} came to nothing by a fault of this host; \
+                         it is tried again each full_interval, and its results stay what they were"
+                    );
+                }
+            }
+            _ if self.0.is_empty() => {}
+            _ => {
+                if self.ends(series, name) {
+                    tracing::info!("egress.{name}: {form} is done again");
+                }
+            }
+        }
+    }
+
     /// Forgets a series.
     pub fn forget(&mut self, series: SeriesId) {
         self.0.retain(|_, held| {

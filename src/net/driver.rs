@@ -16,15 +16,16 @@ use super::clock::SystemClock;
 use super::drops::{Drops, Table};
 use super::fault;
 use super::poller::{Poller, Ready, Waker};
-use super::socket::{self, Receiver};
+use super::socket::{self, Batch, Receiver};
 use crate::agenda::Agenda;
 use crate::config::Egress;
 use crate::entropy::Entropy;
 use crate::probe::{Event, Exchange, Form, Handled, IcmpError, Mismatch, Spec, Start, Step, Transport};
-use crate::sample::{Fault, Outcome, Reason, Report, SeriesId};
+use crate::sample::{Fault, Outcome, Phase, Reason, Report, SeriesId};
 use crate::time::{Clock, Timestamp, WallTime};
 
 mod arrivals;
+mod departures;
 mod flows;
 mod past;
 mod patience;
@@ -120,20 +121,8 @@ enum Channel {
     Closed,
     Icmp(usize),
     Pinned,
-    /// `headed`: what arrives starts with an IPv4 header (a raw socket).
-    Udp {
-        socket: Socket,
-        port: u16,
-        connected: bool,
-        headed: bool,
-        drops: Drops,
-    },
-    Tcp {
-        socket: Socket,
-        connected: bool,
-        unsent: Vec<u8>,
-        watching: bool,
-    },
+    Udp { socket: Socket, port: u16, connected: bool, drops: Drops },
+    Tcp { socket: Socket, connected: bool, unsent: Vec<u8>, watching: bool },
 }
 
 struct Run {
@@ -150,6 +139,10 @@ struct Run {
     ended: bool,
     wait: Timestamp,
     generation: u32,
+    /// Its packets are never fragmented.
+    whole: bool,
+    /// The round trip of its first TCP connection, by the kernel.
+    round_trip: Option<Duration>,
     /// The local port that its TCP connections with a hop limit come from.
     local_port: u16,
 }
@@ -199,6 +192,8 @@ pub struct Driver {
     receiver: Receiver,
     /// A second set of buffers for error queues, which are read while a packet is being handled.
     errors: Receiver,
+    /// Room for what the shared sockets bring at once.
+    batch: Batch,
     flows: Vec<Option<FlowState>>,
     free_flows: Vec<u32>,
     runs: Vec<Option<Box<Run>>>,
@@ -224,7 +219,7 @@ pub struct Driver {
     pending: Vec<Pending>,
     out: Vec<u8>,
     /// Packets for the shared sockets, one behind the other, and whose they are (index, generation, length): they
-    /// leave together when all that is due has been begun.
+    /// leave with one call when all that is due has been begun.
     outbox: (Vec<u8>, Vec<(u32, u32, usize)>),
     tick: Duration,
     patience: Patience,
@@ -253,6 +248,7 @@ impl Driver {
             poller: Poller::new()?,
             receiver: Receiver::new(),
             errors: Receiver::new(),
+            batch: Batch::new(),
             flows: Vec::new(),
             free_flows: Vec::new(),
             runs: Vec::new(),
@@ -382,6 +378,8 @@ impl Driver {
             ended: false,
             wait: Timestamp::FAR,
             generation: self.generations,
+            whole: false,
+            round_trip: None,
             local_port: 0,
         };
         let transport = run.exchange.transport();

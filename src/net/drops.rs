@@ -30,6 +30,8 @@ pub(super) struct Drops {
     told: Option<Timestamp>,
     /// When so much was read at once that the buffer may have been full.
     pressed: Option<Timestamp>,
+    /// The last read failed for a fault of this host: what arrived may still lie there.
+    pub deaf: bool,
 }
 
 impl Drops {

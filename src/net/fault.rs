@@ -75,6 +75,11 @@ pub(super) fn may_be_queued(error: &io::Error) -> bool {
     )
 }
 
+/// Whether a read failed for a fault of this host, so that what arrived may still lie in the socket.
+pub(super) fn is_deaf(error: &io::Error) -> bool {
+    error.kind() != io::ErrorKind::WouldBlock && !may_be_queued(error)
+}
+
 fn errno(error: &io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(0))
 }

@@ -67,11 +67,9 @@ pub(super) fn read(v6: bool, bytes: &[u8]) -> Result<Packet<'_>, Error> {
     let quoted = reader.rest();
     let mut inner = Reader::new("icmp", quoted);
     inner.take(8)?;
-    // IPv4 has the next hop's size in the low half of the word, IPv6 in the whole.
-    let mtu = if v6 { info } else { info & 0xffff };
     Ok(Packet::Error {
         token: token(&mut inner)?,
-        error: icmp_error(v6, kind, code, mtu),
+        error: icmp_error(v6, kind, code, next_hop(v6, info)),
         destination,
         quoted,
     })
@@ -87,22 +85,20 @@ pub(super) fn headers(v6: bool, bytes: &[u8]) -> Option<(IcmpError, &[u8])> {
         skip_ipv4(&mut outer).ok()?;
     }
     let (kind, code) = (outer.u8().ok()?, outer.u8().ok()?);
-    outer.take(6).ok()?;
+    outer.u16().ok()?; // checksum: the kernel has checked it
+    let info = outer.u32().ok()?;
     if kind == if v6 { 129 } else { 0 } {
         return None;
     }
     if v6 { skip_ipv6(&mut outer) } else { skip_ipv4(&mut outer) }.ok()?;
     let quoted = outer.rest();
-    (8..TELLING).contains(&quoted.len()).then(|| (icmp_error(v6, kind, code, 0), quoted))
+    (8..TELLING).contains(&quoted.len()).then(|| (icmp_error(v6, kind, code, next_hop(v6, info)), quoted))
 }
 
-/// What follows the IPv4 header of a packet; nothing if that is no whole one.
-pub(super) fn behind_ipv4(bytes: &[u8]) -> &[u8] {
-    let mut reader = Reader::new("icmp", bytes);
-    match skip_ipv4(&mut reader) {
-        Ok(_) => reader.rest(),
-        Err(_) => &[],
-    }
+/// The size that the next hop takes, in the second word of an error: for IPv6 the whole word, for IPv4 its
+/// low half (RFC 1191).
+const fn next_hop(v6: bool, info: u32) -> u32 {
+    if v6 { info } else { info & 0xffff }
 }
 
 /// The token of an ICMP message that starts with its header.
@@ -110,6 +106,15 @@ pub(super) fn token_of(message: &[u8]) -> Option<u64> {
     let mut reader = Reader::new("icmp", message);
     reader.take(8).ok()?;
     token(&mut reader).ok()
+}
+
+/// The token of what is most probably an answer, which `headed` has an IPv4 header before it: a hint only.
+pub(super) fn routed(headed: bool, bytes: &[u8]) -> Option<u64> {
+    let mut reader = Reader::new("icmp", bytes);
+    if headed {
+        skip_ipv4(&mut reader).ok()?;
+    }
+    token_of(reader.rest())
 }
 
 fn token(reader: &mut Reader<'_>) -> Result<u64, Error> {
@@ -150,6 +155,25 @@ mod tests {
         assert_eq!(quoted.len(), 16);
         for len in 0..packet.len() {
             assert!(super::read(false, &packet[..len]).is_err(), "{len} bytes");
+        }
+    }
+
+    /// RFC 1191, 4, and RFC 4443, 3.2: where the size of the next hop stands; 64 bits are quoted (RFC 792).
+    #[test]
+    fn the_least_quote_of_a_packet_that_is_too_big_has_the_size() {
+        let mut packet = vec![0x45, 0, 0, 0x38, 0, 0, 0, 0, 0x40, 1, 0, 0, 192, 0, 2, 1, 192, 0, 2, 10];
+        packet.extend([3, 4, 0, 0, 0xff, 0xff, 0x05, 0xae]);
+        packet.extend([0x45, 0, 5, 0xdc, 0, 0, 0x40, 0, 0x3f, 1, 0, 0, 192, 0, 2, 10, 203, 0, 113, 10]);
+        let header = [8, 0, 0xab, 0xcd, 0x12, 0x34, 0, 1];
+        packet.extend(header);
+        assert_eq!(headers(false, &packet), Some((IcmpError::TooBig(1454), &header[..])));
+        let mut packet = vec![2, 0, 0, 0, 0, 0, 0x05, 0xae];
+        packet.extend([0x60, 0, 0, 0, 5, 0xb4, 58, 63]);
+        packet.extend([0x20; 32]);
+        packet.extend(header);
+        assert_eq!(headers(true, &packet), Some((IcmpError::TooBig(1454), &header[..])));
+        for len in 0..packet.len() {
+            assert_eq!(headers(true, &packet[..len]), None, "{len} bytes");
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod rights;
 pub mod route;
 pub mod sandbox;
 mod socket;
+mod tcp_info;
 pub mod way;
 
 pub use driver::{Driver, FlowId, Happening, IcmpAccess, Tag};
@@ -36,7 +37,7 @@ pub mod fuzz {
 
     /// The token of a packet of a raw ICMP socket, and what it says or quotes.
     pub fn icmp(v6: bool, bytes: &[u8]) -> Option<(u64, &[u8])> {
-        let _ = (icmp::headers(v6, bytes), icmp::behind_ipv4(bytes), icmp::token_of(bytes));
+        let _ = (icmp::headers(v6, bytes), icmp::token_of(bytes));
         match icmp::read(v6, bytes).ok()? {
             Packet::Reply { token, message } => Some((token, message)),
             Packet::Error { token, quoted, .. } => Some((token, quoted)),

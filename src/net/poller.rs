@@ -64,12 +64,6 @@ impl Poller {
         Ok(epoll::modify(&self.epoll, socket, epoll::EventData::new_u64(key), flags(writable))?)
     }
 
-    /// Watches a socket for errors only, until it is modified again.
-    pub fn mute(&self, socket: impl AsFd, key: u64) -> io::Result<()> {
-        let none = epoll::EventFlags::empty(); // errors are always told
-        Ok(epoll::modify(&self.epoll, socket, epoll::EventData::new_u64(key), none)?)
-    }
-
     /// Watches a socket no longer.
     pub fn remove(&self, socket: impl AsFd) {
         let _ = epoll::delete(&self.epoll, socket);

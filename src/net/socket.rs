@@ -11,7 +11,9 @@ use std::path::Path;
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrIn, SockaddrIn6,
+    SockaddrLike, SockaddrStorage, TimestampingFlag, recvmmsg, recvmsg, sendmmsg, sendmsg, setsockopt,
+    sockopt,
 };
 use rustix::net;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -100,30 +102,37 @@ pub(super) fn icmp(v6: bool, raw: bool, egress: &Egress) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// A socket out of `egress` connected to `peer` whose packets are never fragmented, whatever the kernel has
-/// learnt of the path: UDP, or ICMP if the port is 0. Whether what it receives has an IPv4 header.
-pub(super) fn whole(peer: SocketAddr, egress: &Egress) -> io::Result<(Socket, bool)> {
-    let domain = Domain::for_address(peer);
-    let v6 = peer.is_ipv6();
-    let (socket, raw) = if peer.port() == 0 {
-        let protocol = if v6 { Protocol::ICMPV6 } else { Protocol::ICMPV4 };
-        // The datagram socket gets only what is its own.
-        match new(egress, domain, Type::DGRAM.nonblocking(), protocol) {
-            Ok(socket) => (socket, false),
-            Err(_) => (new(egress, domain, Type::RAW.nonblocking(), protocol)?, true),
-        }
-    } else {
-        (new(egress, domain, Type::DGRAM.nonblocking(), Protocol::UDP)?, false)
-    };
-    prepare(&socket, peer.ip(), egress, RECEIVE_BUFFER)?;
-    report_errors(&socket, v6)?;
-    if v6 {
+/// A UDP socket out of `egress` connected to `peer` whose packets are never fragmented, whatever the kernel has
+/// learnt of the path.
+pub(super) fn whole_udp(peer: SocketAddr, egress: &Egress) -> io::Result<Socket> {
+    let socket = udp(peer, true, egress)?;
+    if peer.is_ipv6() {
         net::sockopt::set_ipv6_mtu_discover(&socket, net::sockopt::Ipv6PathMtuDiscovery::PROBE)?;
     } else {
         net::sockopt::set_ip_mtu_discover(&socket, net::sockopt::Ipv4PathMtuDiscovery::PROBE)?;
     }
-    aim(&socket, peer)?;
-    Ok((socket, raw && !v6))
+    Ok(socket)
+}
+
+/// Does one `send` on a socket that others use, too, of a packet that is never fragmented, whatever the kernel
+/// has learnt of the path.
+pub(super) fn in_one_piece(
+    socket: &Socket,
+    v6: bool,
+    send: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
+    if v6 {
+        let usual = net::sockopt::ipv6_mtu_discover(socket)?;
+        net::sockopt::set_ipv6_mtu_discover(socket, net::sockopt::Ipv6PathMtuDiscovery::PROBE)?;
+        let sent = send();
+        net::sockopt::set_ipv6_mtu_discover(socket, usual)?;
+        return sent;
+    }
+    let usual = net::sockopt::ip_mtu_discover(socket)?;
+    net::sockopt::set_ip_mtu_discover(socket, net::sockopt::Ipv4PathMtuDiscovery::PROBE)?;
+    let sent = send();
+    net::sockopt::set_ip_mtu_discover(socket, usual)?;
+    sent
 }
 
 /// Which address of ours packets to `peer` would leave from.
@@ -271,6 +280,52 @@ pub(super) struct QueuedError<'a> {
     pub stamp: Option<i64>,
 }
 
+/// What came with a packet.
+#[derive(Debug, Clone, Copy, Default)]
+struct Control {
+    stamp: Option<i64>,
+    dropped: Option<u32>,
+    error: Option<(IcmpError, Option<IpAddr>)>,
+    /// It is no packet, but says when one of ours left: which of the socket's.
+    left: Option<u32>,
+}
+
+impl Control {
+    fn of<S>(message: &RecvMsg<'_, '_, S>) -> io::Result<Self> {
+        let mut all = Self::default();
+        for control in message.cmsgs()? {
+            match control {
+                ControlMessageOwned::ScmTimestampns(at) => all.stamp = Some(nanos(at)),
+                ControlMessageOwned::ScmTimestampsns(at) => {
+                    all.stamp = Some(nanos(at.system)).filter(|at| *at > 0);
+                }
+                ControlMessageOwned::RxqOvfl(count) => all.dropped = Some(count),
+                ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _)
+                    if error.ee_origin == ORIGIN_TIMESTAMPING =>
+                {
+                    all.left = Some(error.ee_data);
+                }
+                // The packet did not even leave: it is larger than the interface takes.
+                ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _)
+                    if error.ee_origin == ORIGIN_LOCAL && error.ee_errno == EMSGSIZE =>
+                {
+                    all.error = Some((IcmpError::TooBig(error.ee_info), None));
+                }
+                ControlMessageOwned::Ipv4RecvErr(error, offender) if error.ee_origin == ORIGIN_ICMP => {
+                    let from = offender.map(|a| IpAddr::V4(Ipv4Addr::from(u32::from_be(a.sin_addr.s_addr))));
+                    all.error = Some((icmp_error(false, error.ee_type, error.ee_code, error.ee_info), from));
+                }
+                ControlMessageOwned::Ipv6RecvErr(error, offender) if error.ee_origin == ORIGIN_ICMP6 => {
+                    let from = offender.map(|a| IpAddr::V6(Ipv6Addr::from(a.sin6_addr.s6_addr)));
+                    all.error = Some((icmp_error(true, error.ee_type, error.ee_code, error.ee_info), from));
+                }
+                _ => {}
+            }
+        }
+        Ok(all)
+    }
+}
+
 /// Buffers for receiving, used again for each packet.
 pub(super) struct Receiver {
     bytes: Vec<u8>,
@@ -287,71 +342,93 @@ impl Receiver {
         Self { bytes: Vec::new(), control: Vec::new() }
     }
 
+    fn one(
+        &mut self,
+        socket: impl AsFd,
+        flags: MsgFlags,
+    ) -> io::Result<(&[u8], Option<SocketAddr>, Control)> {
+        let (len, from, control) = {
+            let mut iov = [IoSliceMut::new(&mut self.bytes)];
+            let socket = socket.as_fd().as_raw_fd();
+            let message = recvmsg::<SockaddrStorage>(socket, &mut iov, Some(&mut self.control), flags)?;
+            (message.bytes, message.address.as_ref().and_then(address), Control::of(&message)?)
+        };
+        Ok((self.bytes.get(..len).unwrap_or_default(), from, control))
+    }
+
     /// The next packet or piece of a stream; `WouldBlock` if there is none.
     pub fn receive(&mut self, socket: impl AsFd) -> io::Result<Arrival<'_>> {
-        let (len, from, mut stamp, mut dropped) = {
-            let mut iov = [IoSliceMut::new(&mut self.bytes)];
-            let message = recvmsg::<SockaddrStorage>(
-                socket.as_fd().as_raw_fd(),
-                &mut iov,
-                Some(&mut self.control),
-                MsgFlags::empty(),
-            )?;
-            let (mut stamp, mut dropped) = (None, None);
-            for control in message.cmsgs()? {
-                match control {
-                    ControlMessageOwned::ScmTimestampns(at) => stamp = Some(nanos(at)),
-                    ControlMessageOwned::RxqOvfl(count) => dropped = Some(count),
-                    _ => {}
-                }
-            }
-            (message.bytes, message.address.as_ref().and_then(address), stamp, dropped)
-        };
-        Ok(Arrival {
-            bytes: self.bytes.get(..len).unwrap_or_default(),
-            from,
-            stamp: stamp.take(),
-            dropped: dropped.take(),
-        })
+        let (bytes, from, Control { stamp, dropped, .. }) = self.one(socket, MsgFlags::empty())?;
+        Ok(Arrival { bytes, from, stamp, dropped })
     }
 
     /// The next ICMP error of the socket's error queue; nothing if it is empty or the entry is no ICMP error.
     pub fn queued_error(&mut self, socket: impl AsFd) -> io::Result<Option<QueuedError<'_>>> {
-        let (len, found, stamp) = {
-            let mut iov = [IoSliceMut::new(&mut self.bytes)];
-            let message = recvmsg::<SockaddrStorage>(
-                socket.as_fd().as_raw_fd(),
-                &mut iov,
-                Some(&mut self.control),
-                MsgFlags::MSG_ERRQUEUE,
-            )?;
-            let (mut found, mut stamp) = (None, None);
-            for control in message.cmsgs()? {
-                match control {
-                    ControlMessageOwned::ScmTimestampns(at) => stamp = Some(nanos(at)),
-                    // The packet did not even leave: it is larger than the interface takes.
-                    ControlMessageOwned::Ipv4RecvErr(error, _)
-                    | ControlMessageOwned::Ipv6RecvErr(error, _)
-                        if error.ee_origin == ORIGIN_LOCAL && error.ee_errno == EMSGSIZE =>
-                    {
-                        found = Some((IcmpError::TooBig(error.ee_info), None));
-                    }
-                    ControlMessageOwned::Ipv4RecvErr(error, offender) if error.ee_origin == ORIGIN_ICMP => {
-                        let from =
-                            offender.map(|a| IpAddr::V4(Ipv4Addr::from(u32::from_be(a.sin_addr.s_addr))));
-                        found = Some((icmp_error(false, error.ee_type, error.ee_code, error.ee_info), from));
-                    }
-                    ControlMessageOwned::Ipv6RecvErr(error, offender) if error.ee_origin == ORIGIN_ICMP6 => {
-                        let from = offender.map(|a| IpAddr::V6(Ipv6Addr::from(a.sin6_addr.s6_addr)));
-                        found = Some((icmp_error(true, error.ee_type, error.ee_code, error.ee_info), from));
-                    }
-                    _ => {}
-                }
-            }
-            (message.bytes, found, stamp)
-        };
-        let quoted = self.bytes.get(..len).unwrap_or_default();
-        Ok(found.map(|(error, offender)| QueuedError { error, offender, quoted, stamp }))
+        let (quoted, _, Control { stamp, error, .. }) = self.one(socket, MsgFlags::MSG_ERRQUEUE)?;
+        Ok(error.map(|(error, offender)| QueuedError { error, offender, quoted, stamp }))
+    }
+}
+
+/// Packets, or entries of an error queue, taken from one socket with one call.
+pub(super) struct Batch {
+    bytes: Vec<u8>,
+    heads: Vec<(usize, Option<SocketAddr>, Control)>,
+}
+
+impl Batch {
+    /// The most that is taken at once.
+    pub const MOST: usize = 64;
+    /// Room for each; what is longer is cut off.
+    pub const EACH: usize = 2048;
+    /// Room for what the kernel says of each: times, who sent an error, what was dropped.
+    const CONTROL: usize = 192;
+
+    pub fn new() -> Self {
+        Self { bytes: vec![0; Self::MOST * Self::EACH], heads: Vec::with_capacity(Self::MOST) }
+    }
+
+    /// A batch without room, to stand in while the real one is in use.
+    pub const fn empty() -> Self {
+        Self { bytes: Vec::new(), heads: Vec::new() }
+    }
+
+    /// Takes what is there, and says how many that is; `WouldBlock` if there is nothing.
+    pub fn receive(&mut self, socket: &Socket, flags: MsgFlags) -> io::Result<usize> {
+        self.heads.clear();
+        // What the kernel writes into these it does not set back, so they are not used twice.
+        let mut headers =
+            MultiHeaders::<SockaddrStorage>::preallocate(Self::MOST, Some(vec![0; Self::CONTROL]));
+        let mut slices: Vec<_> =
+            self.bytes.chunks_mut(Self::EACH).map(|chunk| [IoSliceMut::new(chunk)]).collect();
+        for message in recvmmsg(socket.as_raw_fd(), &mut headers, slices.iter_mut(), flags, None)? {
+            let control = Control::of(&message)?;
+            self.heads.push((message.bytes, message.address.as_ref().and_then(address), control));
+        }
+        Ok(self.heads.len())
+    }
+
+    /// The packets that were taken.
+    pub fn arrivals(&self) -> impl Iterator<Item = Arrival<'_>> {
+        self.heads.iter().zip(self.bytes.chunks(Self::EACH)).map(|((len, from, control), bytes)| Arrival {
+            bytes: bytes.get(..*len).unwrap_or(bytes),
+            from: *from,
+            stamp: control.stamp,
+            dropped: control.dropped,
+        })
+    }
+
+    /// The ICMP errors that were taken from an error queue.
+    pub fn errors(&self) -> impl Iterator<Item = QueuedError<'_>> {
+        self.heads.iter().zip(self.bytes.chunks(Self::EACH)).filter_map(|((len, _, control), bytes)| {
+            let (error, offender) = control.error?;
+            let quoted = bytes.get(..*len).unwrap_or(bytes);
+            Some(QueuedError { error, offender, quoted, stamp: control.stamp })
+        })
+    }
+
+    /// Which of the socket's packets left when, from an error queue.
+    pub fn departures(&self) -> impl Iterator<Item = (u32, i64)> {
+        self.heads.iter().filter_map(|(_, _, control)| Some((control.left?, control.stamp?)))
     }
 }
 
@@ -359,6 +436,7 @@ const ORIGIN_LOCAL: u8 = 1; // SO_EE_ORIGIN_LOCAL
 const EMSGSIZE: u32 = nix::errno::Errno::EMSGSIZE as u32;
 const ORIGIN_ICMP: u8 = 2; // SO_EE_ORIGIN_ICMP
 const ORIGIN_ICMP6: u8 = 3; // SO_EE_ORIGIN_ICMP6
+const ORIGIN_TIMESTAMPING: u8 = 4; // SO_EE_ORIGIN_TIMESTAMPING
 
 fn nanos(at: nix::sys::time::TimeSpec) -> i64 {
     at.tv_sec().saturating_mul(1_000_000_000).saturating_add(at.tv_nsec())
@@ -393,6 +471,55 @@ pub(super) fn datagram(
     let to = to.map(SockaddrStorage::from);
     sendmsg(socket.as_raw_fd(), &[io::IoSlice::new(bytes)], &[control], MsgFlags::empty(), to.as_ref())?;
     Ok(())
+}
+
+/// Sends datagrams, as many as the kernel takes with one call: of none the error of the first.
+pub(super) fn datagrams(socket: &Socket, v6: bool, all: &[(&[u8], IpAddr)]) -> io::Result<usize> {
+    let slices: Vec<_> = all.iter().map(|(bytes, _)| [io::IoSlice::new(bytes)]).collect();
+    let to = |peer: &IpAddr| SocketAddr::new(*peer, 0);
+    if v6 {
+        send_all(
+            socket,
+            &slices,
+            all.iter().map(|(_, peer)| match to(peer) {
+                SocketAddr::V6(peer) => Some(SockaddrIn6::from(peer)),
+                SocketAddr::V4(_) => None,
+            }),
+        )
+    } else {
+        send_all(
+            socket,
+            &slices,
+            all.iter().map(|(_, peer)| match to(peer) {
+                SocketAddr::V4(peer) => Some(SockaddrIn::from(peer)),
+                SocketAddr::V6(_) => None,
+            }),
+        )
+    }
+}
+
+fn send_all<S: SockaddrLike + Copy>(
+    socket: &Socket,
+    slices: &[[io::IoSlice<'_>; 1]],
+    to: impl Iterator<Item = Option<S>>,
+) -> io::Result<usize> {
+    let to: Vec<_> = to.collect();
+    let mut headers = MultiHeaders::preallocate(slices.len(), None);
+    Ok(sendmmsg(socket.as_raw_fd(), &mut headers, slices, &to, [], MsgFlags::empty())?.count())
+}
+
+/// Has the kernel tell when each packet left, by the number of the packet since this call, from 0 on. In
+/// place of what it said before.
+pub(super) fn stamp_sends(socket: &Socket) -> io::Result<()> {
+    setsockopt(socket, sockopt::ReceiveTimestampns, &false)?;
+    // The count begins anew only with the option.
+    setsockopt(socket, sockopt::Timestamping, &TimestampingFlag::empty())?;
+    let flags = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE
+        | TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE
+        | TimestampingFlag::SOF_TIMESTAMPING_TX_SOFTWARE
+        | TimestampingFlag::SOF_TIMESTAMPING_OPT_ID
+        | TimestampingFlag::SOF_TIMESTAMPING_OPT_TSONLY;
+    Ok(setsockopt(socket, sockopt::Timestamping, &flags)?)
 }
 
 /// Sends what a stream's socket takes of `unsent`.

@@ -295,6 +295,7 @@ struct Leaf {
     not_after: String,
     /// Whose `not_after` that is, if not the leaf's.
     expires_first: Option<Text>,
+    /// Whole days that are left, towards zero: -1 from a day after the end on.
     days_left: i64,
     self_signed: bool,
     rsa_bits: Option<usize>,
@@ -378,7 +379,7 @@ fn judge(chain: &Chain, roots: &Roots, name: Option<&str>, wall: WallTime) -> Ju
         not_after: rfc3339(until),
         expires_first: (first.der != path.leaf.der)
             .then(|| Text::from(first.parsed.subject().to_string().as_str())),
-        days_left: until.timestamp().saturating_sub(now).div_euclid(86_400),
+        days_left: until.timestamp().saturating_sub(now) / 86_400,
         self_signed: path.leaf.is_self_issued(),
         rsa_bits: match leaf.public_key().parsed() {
             Ok(PublicKey::RSA(key)) => Some(key.key_size()),

@@ -99,7 +99,7 @@ pub static INFO: KindInfo = KindInfo {
         Reason::DnsRefused,
         Reason::ProtocolError,
     ],
-    phases: &[Phase::Connect, Phase::FirstByte],
+    phases: &[Phase::Connect, Phase::TcpKernel, Phase::FirstByte],
     begin,
 };
 

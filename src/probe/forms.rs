@@ -13,6 +13,8 @@
 //! Invariant: with one form only, or with a first form that opens state itself, there is nothing to
 //! learn and every silence is loss.
 
+use smallvec::{SmallVec, smallvec};
+
 use super::Form;
 use crate::sample::{Fault, Outcome, Reason};
 
@@ -32,7 +34,7 @@ struct Memory {
 #[derive(Debug, Clone)]
 pub struct Learner {
     forms: &'static [Form],
-    memory: Vec<Memory>,
+    memory: SmallVec<[Memory; 2]>,
     current: usize,
 }
 
@@ -43,7 +45,13 @@ impl Learner {
         // A rare form that opens nothing is no other way to do the same: it finds out something else.
         let apart = forms.iter().position(|form| form.rare && form.stateless()).unwrap_or(forms.len());
         let forms = forms.get(..apart).unwrap_or(forms);
-        Self { forms, memory: vec![Memory::default(); forms.len()], current: 0 }
+        Self { forms, memory: smallvec![Memory::default(); forms.len()], current: 0 }
+    }
+
+    /// Reads what the next slot will need. The number says nothing.
+    #[must_use]
+    pub fn fetch(&self) -> u64 {
+        self.memory(0).silent.into()
     }
 
     /// Whether there is anything to learn: a gentle first form, and another.

@@ -88,7 +88,7 @@ pub static INFO: KindInfo = KindInfo {
         Reason::HttpStatus,
         Reason::ProtocolError,
     ],
-    phases: &[Phase::Connect, Phase::Handshake, Phase::FirstByte],
+    phases: &[Phase::Connect, Phase::TcpKernel, Phase::Handshake, Phase::FirstByte],
     begin,
 };
 

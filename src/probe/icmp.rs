@@ -230,8 +230,9 @@ impl Exchange for Ping {
     fn handle(&mut self, event: Event<'_>, at: Timestamp) -> Handled {
         match event {
             Event::Sent => {
-                let sent = *self.sent.get_or_insert(at);
-                self.deadline = sent + self.timeout;
+                if self.sent.replace(at).is_none() {
+                    self.deadline = at + self.timeout;
+                }
                 Handled::Taken
             }
             Event::Received { from, bytes } => self.reply(from.ip(), bytes, at),

@@ -52,8 +52,8 @@ pub enum Transport {
         /// The hop limit.
         ttl: u8,
     },
-    /// A UDP flow of its own to this port, or ICMP echo if that is 0, whose packets are never fragmented,
-    /// whatever the kernel has learnt of the path.
+    /// A UDP flow of its own to this port, or ICMP echo through the shared sockets if that is 0; its packets
+    /// are never fragmented, whatever the kernel has learnt of the path.
     Whole {
         /// The peer's port.
         port: u16,
@@ -100,7 +100,8 @@ pub enum IcmpError {
 /// What happened to an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// What the last [`Step::Send`] asked for has left, at the event's time.
+    /// What the last [`Step::Send`] asked for has left, at the event's time. Over [`Transport::Icmp`] it may
+    /// be told again, when the kernel says better when that was.
     Sent,
     /// The TCP connection is open.
     Connected,
@@ -391,5 +392,6 @@ kinds! {
 
 pub mod certificate;
 pub mod conversation;
+mod datagram;
 pub mod forms;
 pub mod secure;

@@ -134,7 +134,7 @@ pub static INFO_TCP: KindInfo = KindInfo {
         Reason::ProtocolError,
         Reason::KeyRequired,
     ],
-    phases: &[Phase::Connect, Phase::FirstByte],
+    phases: &[Phase::Connect, Phase::TcpKernel, Phase::FirstByte],
     begin: |spec, start| Box::new(Run::begin(spec, start, true)),
 };
 

@@ -68,7 +68,7 @@ pub static INFO: KindInfo = KindInfo {
         Reason::TlsLegacy,
         Reason::ProtocolError,
     ],
-    phases: &[Phase::Connect, Phase::Handshake, Phase::FirstByte],
+    phases: &[Phase::Connect, Phase::TcpKernel, Phase::Handshake, Phase::FirstByte],
     begin,
 };
 

@@ -102,7 +102,7 @@ pub static INFO: KindInfo = KindInfo {
         Reason::ProtocolError,
         Reason::KeyRequired,
     ],
-    phases: &[Phase::Connect, Phase::Handshake, Phase::FirstByte],
+    phases: &[Phase::Connect, Phase::TcpKernel, Phase::Handshake, Phase::FirstByte],
     begin,
 };
 

@@ -34,7 +34,7 @@ pub static INFO: KindInfo = KindInfo {
         Reason::AdminProhibited,
         Reason::ConnectionRefused,
     ],
-    phases: &[Phase::Connect],
+    phases: &[Phase::Connect, Phase::TcpKernel],
     begin,
 };
 

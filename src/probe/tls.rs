@@ -58,7 +58,7 @@ pub static INFO: KindInfo = KindInfo {
         Reason::TlsLegacy,
         Reason::ProtocolError,
     ],
-    phases: &[Phase::Connect, Phase::Handshake],
+    phases: &[Phase::Connect, Phase::TcpKernel, Phase::Handshake],
     begin,
 };
 

@@ -16,7 +16,6 @@
 mod noise;
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -24,10 +23,11 @@ use base64::engine::general_purpose::STANDARD;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
-use super::{Charge, Event, Exchange, Flow, Form, Handled, KindInfo, Mismatch, Spec, Start, Step, Transport, icmp};
+use super::datagram::{Datagram, Question};
+use super::{Charge, Exchange, Flow, Form, KindInfo, Mismatch, Spec, Start};
 use crate::entropy::Draw as _;
 use crate::sample::{Carrier, Fault, Outcome, Reason, Report};
-use crate::time::{Timestamp, WallTime};
+use crate::time::WallTime;
 use crate::wire::wireguard::Reply;
 
 /// What `wireguard` needs to know.
@@ -122,69 +122,37 @@ fn begin(spec: &Spec, start: Start<'_>) -> Box<dyn Exchange> {
     let (keyed, keys) = (settings.is_keyed(), settings.keys.clone().unwrap_or_else(strangers));
     let sender = start.entropy.u32();
     let pending = noise::initiate(&keys, start.entropy.array(), sender, &tai64n(start.wall));
-    Box::new(Handshake {
-        peer: start.peer,
-        port: spec.port,
-        keyed,
-        keys,
-        sender,
-        pending,
-        timeout: start.timeout,
-        deadline: start.now + start.timeout,
-        sent: None,
-        state: State::Begun,
-    })
-}
-
-enum State {
-    Begun,
-    Waiting,
-    Decided(Report),
-    Ended,
+    Box::new(Datagram::new(spec.port, &start, Handshake { keyed, keys, sender, pending }))
 }
 
 struct Handshake {
-    peer: IpAddr,
-    port: u16,
     keyed: bool,
     keys: noise::Keys,
     /// Our name for the session.
     sender: u32,
     pending: noise::Pending,
-    timeout: Duration,
-    deadline: Timestamp,
-    sent: Option<Timestamp>,
-    state: State,
 }
 
-impl Handshake {
-    fn decide(&mut self, report: Report) {
-        if matches!(self.state, State::Begun | State::Waiting) {
-            self.state = State::Decided(report);
-        }
+impl Question for Handshake {
+    fn request(&self) -> &[u8] {
+        &self.pending.message
     }
 
-    fn receive(&mut self, from: SocketAddr, bytes: &[u8], at: Timestamp) -> Handled {
-        if from.ip() != self.peer {
-            return Handled::NotMine(Mismatch::Source);
-        }
-        let Ok(reply) = Reply::decode(bytes) else {
+    fn answer(&self, bytes: &[u8]) -> Result<Report, Mismatch> {
+        let reply = Reply::decode(bytes).map_err(|_| {
             // What the peer sends inside the session it has opened now, or its own initiation.
             let known = matches!(bytes.first_chunk(), Some([1 | 4, 0, 0, 0]));
-            return Handled::NotMine(if known { Mismatch::Unexpected } else { Mismatch::Malformed });
-        };
+            if known { Mismatch::Unexpected } else { Mismatch::Malformed }
+        })?;
         if reply.receiver() != self.sender || !noise::proves(&self.pending, &self.keys, &reply) {
-            return Handled::NotMine(Mismatch::Token);
+            return Err(Mismatch::Token);
         }
-        if matches!(self.state, State::Waiting) {
-            let mut report = Report::timed(Outcome::OK, at.since(self.sent.unwrap_or(at)));
-            if matches!(reply, Reply::Cookie { .. }) {
-                report.findings().under_load = true;
-                report.findings().details.flag("under_load", true);
-            }
-            self.decide(report);
+        let mut report = Report::new(Outcome::OK);
+        if matches!(reply, Reply::Cookie { .. }) {
+            report.findings().under_load = true;
+            report.findings().details.flag("under_load", true);
         }
-        Handled::Taken
+        Ok(report)
     }
 
     fn silence(&self) -> Report {
@@ -194,52 +162,6 @@ impl Handshake {
         let mut report = Report::new(Outcome::Unsent(Fault::ExpectedSilence));
         report.findings().details.flag("key_required", true);
         report
-    }
-}
-
-impl Exchange for Handshake {
-    fn transport(&self) -> Transport {
-        Transport::Udp { port: self.port, connected: true }
-    }
-
-    fn poll(&mut self, now: Timestamp, out: &mut Vec<u8>) -> Step {
-        match std::mem::replace(&mut self.state, State::Ended) {
-            State::Begun => {
-                self.state = State::Waiting;
-                self.deadline = now + self.timeout;
-                out.extend(&self.pending.message);
-                Step::Send
-            }
-            State::Waiting if now < self.deadline => {
-                self.state = State::Waiting;
-                Step::Wait(self.deadline)
-            }
-            State::Waiting => Step::Report(self.silence()),
-            State::Decided(report) => Step::Report(report),
-            State::Ended => Step::End,
-        }
-    }
-
-    fn handle(&mut self, event: Event<'_>, at: Timestamp) -> Handled {
-        match event {
-            Event::Sent => {
-                self.deadline = *self.sent.get_or_insert(at) + self.timeout;
-            }
-            Event::Received { from, bytes } => return self.receive(from, bytes, at),
-            Event::Icmp { from, error, quoted } => {
-                let shared = quoted.len().min(self.pending.message.len());
-                // The flow is pinned: an error may be about an earlier sample's datagram.
-                if quoted.get(..shared) != self.pending.message.get(..shared) {
-                    return Handled::NotMine(Mismatch::Token);
-                }
-                if let Some(report) = icmp::refusal(from, error) {
-                    self.decide(report);
-                }
-            }
-            Event::Failed(fault) => self.decide(Report::new(Outcome::Unsent(fault))),
-            Event::Connected | Event::Closed | Event::Reset => {}
-        }
-        Handled::Taken
     }
 }
 

@@ -42,6 +42,7 @@ targets:
       tls: {interval: 1s}
       old: {kind: tls, port: 8443, interval: 1s}
       l2tp: {interval: 1s}
+      stun: {}
       trace: {interval: 10s, full_interval: 20s, trace: {over: ike}}
   oneway:
     address: 203.0.113.12
@@ -168,7 +169,7 @@ fn up(daemon: &Daemon<'_>, target: &str, state: &str) -> bool {
 
 #[test]
 fn every_query_gives_data_with_and_without_native_histograms() {
-    let lab = Lab::with(&["strongswan", "openvpn tcp plain", "nginx"]);
+    let lab = Lab::with(&["strongswan", "openvpn tcp plain", "nginx", "coturn"]);
     lab.script("resolver 203.0.113.10"); // where nobody serves DNS
     for words in [
         "table inet silent",
@@ -180,6 +181,13 @@ fn every_query_gives_data_with_and_without_native_histograms() {
         lab.script(&format!("exec conc nft add {words}"));
     }
     lab.script("exec client ip addr add 192.0.2.11/24 dev eth0");
+    for words in [
+        "table ip stun",
+        "chain ip stun out { type nat hook postrouting priority srcnat ; }",
+        "rule ip stun out oifname wan udp dport 3478 snat to 198.51.100.1:40000-40999",
+    ] {
+        lab.script(&format!("exec r1 nft add {words}"));
+    }
     psk(&lab);
     let mut daemon = lab.serve(CONFIG);
     daemon.ready();
@@ -225,6 +233,14 @@ fn every_query_gives_data_with_and_without_native_histograms() {
     lab.script("exec r1 ip route replace 192.0.2.0/24 dev lan scope link src 192.0.2.77");
     let changes = || daemon.metrics().sum("vpnprobe_path_changes_total", &["target=\"hq\""]);
     until("the path has changed", 30, || trace() && changes().is_some_and(|changes| changes > 0.0));
+    // So is a NAT that forgets, and gives other ports from now on.
+    lab.script("exec r1 nft flush chain ip stun out");
+    lab.script(
+        "exec r1 nft add rule ip stun out oifname wan udp dport 3478 snat to 198.51.100.1:50000-50999",
+    );
+    lab.script("exec r1 conntrack -F");
+    let mapped = || daemon.metrics().sum("vpnprobe_nat_mapping_changes_total", &["target=\"hq\""]);
+    until("the NAT has forgotten", 10, || mapped().is_some_and(|changes| changes > 0.0));
     until("the MTU is known", 60, || daemon.metrics().sum("vpnprobe_path_mtu_bytes", &[]).is_some());
     sleep(3);
     // And then the line goes.

@@ -174,3 +174,48 @@ fn round_trips_are_those_of_the_wire() {
         assert!(at(50) < 1_000_000, "{probe}: half of them are {} ns longer than on the wire", at(50));
     }
 }
+
+/// What the kernel says of a connection is the round trip, also where the SYN had to be repeated.
+#[test]
+fn the_kernel_times_a_connection() {
+    let lab = Lab::wired(2);
+    lab.script("wire 12.5 0");
+    warm(&lab);
+    let _tcp = listener(&lab, 443);
+    let mut daemon = lab.serve(&format!(
+        "targets:\n  hq:\n    address: {}\n    probes: {{tcp: {{interval: 5s, timeout: 4s}}, \
+         second: {{kind: tcp, port: 443, interval: 5s, timeout: 4s}}, icmp: {{enabled: false}}}}\n",
+        CONC[0]
+    ));
+    daemon.ready();
+    let mean = |probes: &str, phase: &str, since: (f64, f64)| {
+        let (metrics, label) = (daemon.metrics(), format!("phase=\"{phase}\""));
+        let value =
+            |name: &str| metrics.get(&format!("vpnprobe_probe_phase_seconds_{name}"), &[&label, probes]);
+        let (sum, count) = (value("sum"), value("count"));
+        (1e3 * (sum - since.0) / (count - since.1), (sum, count))
+    };
+    let some = |since: f64| {
+        crate::harness::until("connections", 30, || mean("hq", "connect", (0.0, 0.0)).1.1 >= since + 4.0);
+    };
+    some(0.0);
+    let (connect, before) = mean("hq", "connect", (0.0, 0.0));
+    let (kernel, kernel_before) = mean("hq", "tcp_kernel", (0.0, 0.0));
+    assert_eq!(before.1, kernel_before.1, "each connection has one");
+    println!("25 ms on the way: {connect:.3} ms to connect, {kernel:.3} ms by the kernel");
+    assert!(kernel >= 25.0 && kernel <= connect, "{kernel} {connect}");
+    // The first SYN of each connection is lost.
+    for words in [
+        "add table inet lossy",
+        "add chain inet lossy input { type filter hook input priority 0 ; }",
+        "add rule inet lossy input tcp dport 443 tcp flags & (syn|ack) == syn numgen inc mod 2 == 0 drop",
+    ] {
+        lab.script(&format!("exec conc nft {words}"));
+    }
+    some(before.1 + 1.0);
+    let (connect, _) = mean("hq", "connect", before);
+    let (kernel, _) = mean("hq", "tcp_kernel", kernel_before);
+    println!("with SYNs repeated: {connect:.0} ms to connect, {kernel:.0} ms by the kernel");
+    assert!(connect > 300.0 && (25.0..100.0).contains(&kernel), "{kernel} {connect}");
+    daemon.stop();
+}

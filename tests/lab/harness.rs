@@ -105,8 +105,10 @@ impl Lab {
 
     /// Writes a configuration; `STATE` in it becomes the lab's folder.
     pub fn config(&self, file: &str, yaml: &str) -> PathBuf {
-        let path = self.path(file);
-        std::fs::write(&path, yaml.replace("STATE", &self.state.display().to_string())).unwrap();
+        let (path, new) = (self.path(file), self.path(&format!("{file}.new")));
+        std::fs::write(&new, yaml.replace("STATE", &self.state.display().to_string())).unwrap();
+        // At once: who reads it while it is written would find no targets, or half of them.
+        std::fs::rename(&new, &path).unwrap();
         path
     }
 

@@ -9,6 +9,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::time::Instant;
+
+use vpnprobe::detect::liveness::Thresholds;
 
 use crate::harness::{Lab, long, until};
 
@@ -20,6 +23,8 @@ use bench::{Bench, INTERVAL, PROBES, TIMEOUT, between, now};
 use rows::{Class, Row, rows};
 
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/own-fault-table.md");
+
+const FLAPS: &str = "vpnprobe_flaps_total";
 
 /// Faults of the list that other tests make, with the file and the test.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
@@ -49,6 +54,35 @@ fn field() -> Lab {
 fn words<'a>(row: &'a Row, probe: &str) -> &'a [&'a str] {
     let named = row.says.iter().find(|(name, _)| *name == probe);
     named.or_else(|| row.says.iter().find(|(name, _)| *name == "*")).unwrap().1
+}
+
+/// What any probe may say besides where faults meet.
+fn together<'a>(faults: &'a [&'a Row]) -> impl Iterator<Item = &'a str> {
+    let any = |row: &'a Row| row.says.iter().flat_map(|(_, words)| *words).map(|it| it.trim_end_matches('?'));
+    // One of ours that only some feel may be felt by others: without a route a socket is opened anew, for which
+    // there may be no descriptor.
+    let ours = faults.iter().filter(|row| row.class == Class::Own).flat_map(move |row| any(row));
+    // Each call of a thread that is traced takes long, and longer on a busy machine.
+    let traced = faults.iter().filter(|row| row.holds.contains(&"calls")).map(|_| "unsent stalled");
+    // An error that refuses is lost where echoes are.
+    let lost = faults.iter().any(|row| words(row, "icmp").contains(&"lost no_answer"));
+    let refused = faults.iter().any(|row| any(row).any(|word| word.starts_with("refused ")));
+    ours.chain(traced).chain((lost && refused).then_some("lost no_answer"))
+}
+
+/// How often a probe may have changed. One that hears nothing, or a no, for long enough falls and comes back. A
+/// fault of ours may hide that; it may also hide that a fresh flow is answered where the kept one is not.
+fn changes(faults: &[&Row], probe: &str) -> &'static [f64] {
+    let lasts = faults.iter().map(|row| row.lasts).max().unwrap();
+    let (own, others): (Vec<&Row>, Vec<&Row>) = faults.iter().partition(|row| row.class == Class::Own);
+    let bad = |word: &&str| !word.ends_with('?') && *word != "answered";
+    let silent = others.iter().any(|row| words(row, probe).iter().all(bad));
+    let hurt = others.iter().any(|row| words(row, probe).iter().any(bad));
+    match (lasts >= Thresholds::BLIP.down, own.is_empty()) {
+        (true, true) if silent => &[2.0],
+        (true, false) if hurt => &[0.0, 2.0],
+        _ => &[0.0],
+    }
 }
 
 /// Makes the faults, waits, and takes them away; what is wrong with what was said.
@@ -92,6 +126,7 @@ fn run(bench: &Bench<'_>, faults: &[&Row]) -> Result<(), String> {
         let mut may: BTreeSet<String> = faults.iter().flat_map(|row| words(row, probe)).map(known).collect();
         if faults.len() > 1 {
             may.insert("answered".to_owned());
+            may.extend(together(faults).map(str::to_owned));
         }
         let foreign: Vec<_> = said.iter().filter(|word| !may.contains(**word)).collect();
         if !foreign.is_empty() {
@@ -116,9 +151,20 @@ fn run(bench: &Bench<'_>, faults: &[&Row]) -> Result<(), String> {
             }
         }
     }
-    for name in
-        ["vpnprobe_outage_duration_seconds_count", "vpnprobe_flaps_total", "vpnprobe_dpd_timeouts_total"]
-    {
+    for probe in PROBES {
+        let label = format!("probe=\"{probe}\"");
+        let changed = || bench.daemon.metrics().get(FLAPS, &[&label]) - before.get(FLAPS, &[&label]);
+        let may = changes(faults, probe);
+        // That it came back is told after as long again.
+        let told = Instant::now() + 2 * Thresholds::BLIP.up;
+        while !may.contains(&changed()) && Instant::now() < told {
+            std::thread::sleep(INTERVAL);
+        }
+        if !may.contains(&changed()) {
+            writeln!(wrong, "  {probe} changed {} times, not {may:?}", changed()).unwrap();
+        }
+    }
+    for name in ["vpnprobe_outage_duration_seconds_count", "vpnprobe_dpd_timeouts_total"] {
         if metrics.get(name, &[]) > before.get(name, &[]) {
             writeln!(wrong, "  {name} is {}", metrics.get(name, &[])).unwrap();
         }

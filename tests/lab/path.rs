@@ -342,6 +342,50 @@ fn the_mtu_is_found_told_or_not() {
     assert_eq!(seen["black_hole"], false);
 }
 
+/// Traces over ICMP enough that the first search of the MTU comes soon: each has its own within a minute.
+pub fn many_traces(interval: &str) -> String {
+    (0..8).map(|number| format!("t{number}: {{kind: trace, interval: {interval}}}, ")).collect()
+}
+
+/// The daemon over ICMP, once its rights are gone: by its raw sockets, and by ping sockets if it had no right.
+#[test]
+fn the_mtu_is_found_without_any_right() {
+    let lab = Lab::chain(3);
+    shrink(&lab, 2, 1454);
+    let config = format!(
+        "defaults: {{full_interval: 60s}}\ntargets:\n  hq:\n    address: [{}, \"{}\"]\n    probes: {{{}\
+         large: {{kind: icmp, interval: 500ms, timeout: 400ms}}}}\n    icmp: {{size: 1472}}\n",
+        CONC[0],
+        CONC[1],
+        many_traces("60s")
+    );
+    for through in [&[][..], &["setpriv", "--bounding-set=-all", "--inh-caps=-all"]] {
+        ping_sockets(&lab);
+        let mut daemon = lab.serve_as("client", through, &config);
+        daemon.ready();
+        let log = daemon.log();
+        assert!(log.contains("all capabilities are given back"), "{log}");
+        assert!(log.contains(if through.is_empty() { "raw sockets" } else { "datagram sockets" }), "{log}");
+        for member in ["member=\"1\"", "member=\"2\""] {
+            crate::harness::until("the MTU is known", 70, || {
+                daemon.metrics().sum("vpnprobe_path_mtu_bytes", &[member]).is_some_and(|sum| sum >= 1454.0)
+            });
+        }
+        let metrics = daemon.metrics();
+        for line in metrics.0.lines().filter(|line| line.starts_with("vpnprobe_path_mtu_bytes")) {
+            assert!(line.ends_with(" 1454") || line.ends_with(" 0") || line.ends_with(" NaN"), "{line}");
+        }
+        assert_eq!(metrics.sum("vpnprobe_probe_unsent_total", &[]), Some(0.0), "{}", daemon.log());
+        // Those who share the sockets send what is fragmented, as before.
+        let large = |metrics: &crate::harness::Metrics| {
+            metrics.get("vpnprobe_probe_rtt_seconds_count", &["probe=\"large\""])
+        };
+        let before = large(&metrics);
+        crate::harness::until("large echoes are answered", 10, || large(&daemon.metrics()) >= before + 4.0);
+        daemon.stop();
+    }
+}
+
 #[test]
 fn the_daemon_follows_the_path() {
     let lab = Lab::chain(ROUTERS);

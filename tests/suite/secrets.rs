@@ -260,8 +260,16 @@ fn no_secret_is_told() {
         cage.look_at(&[&["ready", "--people", "3"][..], &login].concat());
         // Reloads of what is right, and of what is not.
         let reload = || {
+            let told = |log: &str| log.matches("reloaded: ").count() + log.matches("tc.key").count();
+            let before = told(&daemon.log());
             nix::sys::signal::kill(daemon.pid(), nix::sys::signal::Signal::SIGHUP).unwrap();
-            std::thread::sleep(Duration::from_millis(300));
+            // A loaded machine may need long.
+            for _ in 0..100 {
+                std::thread::sleep(Duration::from_millis(300));
+                if told(&daemon.log()) > before {
+                    break;
+                }
+            }
         };
         let right = fs::read(cage.at("tc.key")).unwrap();
         reload();

@@ -238,7 +238,7 @@ impl Survival {
             return None;
         }
         self.last = Some((at, received));
-        let Some((before, was)) = before else { return None };
+        let (before, was) = before?;
         if at - before > self.hole {
             // Whoever was torn down stays so until something is answered: no second teardown.
             if !received

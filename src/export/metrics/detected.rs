@@ -61,6 +61,11 @@ impl Detected {
         }
     }
 
+    /// Reads a little of all that a sample will change. The number says nothing.
+    pub(super) fn fetch(&self) -> u64 {
+        self.jitter.load(Relaxed) ^ self.stable_in.load(Relaxed)
+    }
+
     /// Takes over what the detectors know at `at`.
     pub(super) fn watched(&self, watch: &Watch, at: Timestamp) {
         let (state, since) = watch.state();

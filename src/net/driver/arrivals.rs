@@ -3,14 +3,18 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+use nix::sys::socket::MsgFlags;
 use socket2::Socket;
 
-use super::super::socket::flush;
-use super::super::{fault, icmp};
+use super::super::socket::{Arrival, Batch, flush};
+use super::super::{fault, icmp, tcp_info};
 use super::{
     Channel, Clock, Driver, Drops, Duration, Event, FlowState, Handled, Happening, Mismatch, Outcome, Owner,
     POLLS, Pending, READS_PER_FLOW, READS_PER_SHARED, Ready, Receiver, Run, Timestamp, Whose,
 };
+
+/// How often a read that failed is tried again at once.
+const READ_TRIES: usize = 3;
 
 impl Driver {
     pub(super) fn hand_out_pending(&mut self, out: &mut Vec<Happening>) {
@@ -36,99 +40,130 @@ impl Driver {
     }
 
     pub(super) fn read_icmp(&mut self, index: usize, ready: Ready, out: &mut Vec<Happening>) {
+        // First, so that answers are timed by when their requests left.
+        if ready.error || self.icmp.get(index).is_some_and(|shared| shared.departures.are_due()) {
+            self.read_departures(index);
+        }
         if ready.error
             && let Some(socket) = self.icmp.get(index).and_then(|shared| shared.socket.as_ref())
         {
-            let now = self.errors_now();
-            let before = self.pending.len();
-            queue_errors(&mut self.errors, socket, Owner::Icmp(index), now, &mut self.pending);
-            if self.icmp.get(index).is_some_and(|shared| shared.raw) {
-                // The same errors come as packets, with more of what they quote.
-                self.pending.truncate(before);
-            }
+            // An error whose queue entry was dropped for want of room would keep the socket ready for ever.
+            let _ = socket.take_error();
         }
         if !ready.readable {
             return;
         }
+        let mut batch = std::mem::replace(&mut self.batch, Batch::empty());
         let mut receiver = std::mem::replace(&mut self.receiver, Receiver::empty());
-        let mut taken = false;
-        for _ in 0..READS_PER_SHARED {
-            let Some(shared) = self.icmp.get_mut(index) else { break };
-            if taken && shared.waiting == 0 {
-                break; // nothing more is due; what is there all the same makes the socket ready again
-            }
-            taken = false;
-            let (v6, raw) = (shared.v6, shared.raw);
+        let (mut read, mut failed, mut deaf) = (0, 0, false);
+        while read < READS_PER_SHARED {
+            let Some(shared) = self.icmp.get(index) else { break };
             let Some(socket) = shared.socket.as_ref() else { break };
-            let arrival = match receiver.receive(socket) {
-                Ok(arrival) => arrival,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // An error that is queued, told once; or a fault of this host: the next turn tries again.
-                Err(error) if fault::may_be_queued(&error) => continue,
-                Err(_) => break,
+            let headed = shared.raw && !shared.v6;
+            let result = if shared.long_until < self.woke {
+                batch.receive(socket, MsgFlags::empty())
+            } else {
+                receiver.receive(socket).map(|arrival| {
+                    self.arrived(index, &arrival, out);
+                    0
+                })
             };
-            if let Some(count) = arrival.dropped {
-                let new = shared.drops.note(count, self.clock.now());
-                if new > 0 {
-                    out.push(Happening::Overflow(new));
-                }
-            }
-            let at = self.stamp(arrival.stamp, out);
-            let Some(from) = arrival.from else { continue };
-            if !raw {
-                let owner = icmp::token_of(arrival.bytes).and_then(|token| self.tokens.get(&token).copied());
-                match owner {
-                    Some(Whose::Run(run)) => {
-                        taken = true;
-                        self.offer(&[run], Event::Received { from, bytes: arrival.bytes }, at, out);
+            match result {
+                Ok(0) => read += 1,
+                Ok(count) => {
+                    self.fetch_arrivals(
+                        batch.arrivals().filter_map(|arrival| icmp::routed(headed, arrival.bytes)),
+                    );
+                    batch.arrivals().for_each(|arrival| self.arrived(index, &arrival, out));
+                    if count < Batch::MOST {
+                        break;
                     }
-                    Some(Whose::Past(past)) => self.again(past, from.ip(), out),
-                    None => out.push(Happening::Unmatched(Mismatch::Token)),
+                    read += count;
                 }
-                continue;
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // An error that is queued, told once.
+                Err(error) if fault::may_be_queued(&error) => read += 1,
+                // A fault of this host, which may be over at once; else the next turn tries again.
+                Err(_) if failed < READ_TRIES => failed += 1,
+                Err(_) => {
+                    deaf = true;
+                    break;
+                }
             }
+        }
+        self.receiver = receiver;
+        self.batch = batch;
+        if let Some(shared) = self.icmp.get_mut(index) {
+            shared.drops.deaf = deaf;
+        }
+    }
+
+    /// Has what is known of these tokens come into the caches, side by side.
+    fn fetch_arrivals(&self, tokens: impl Iterator<Item = u64>) {
+        let mut sum = 0;
+        for token in tokens {
+            if let Some(Whose::Run(index)) = self.tokens.get(&token)
+                && let Some(run) = self.run_ref(*index)
+            {
+                sum ^= run.began.as_nanos() ^ run.tag.seq ^ self.fetch(run.flow);
+            }
+        }
+        std::hint::black_box(sum);
+    }
+
+    /// Hands out what arrived on a shared socket.
+    fn arrived(&mut self, index: usize, arrival: &Arrival<'_>, out: &mut Vec<Happening>) {
+        let Some(shared) = self.icmp.get_mut(index) else { return };
+        let (v6, raw) = (shared.v6, shared.raw);
+        if let Some(count) = arrival.dropped {
+            let new = shared.drops.note(count, self.clock.now());
+            if new > 0 {
+                out.push(Happening::Overflow(new));
+            }
+        }
+        let at = self.stamp(arrival.stamp, out);
+        let Some(from) = arrival.from else { return };
+        let (token, event) = if raw {
             let Ok(packet) = icmp::read(v6, arrival.bytes) else {
                 if let Some((error, quoted)) = icmp::headers(v6, arrival.bytes) {
                     let event = Event::Icmp { from: Some(from.ip()), error, quoted };
                     self.offer_headers(quoted, event, at, out);
-                    continue;
+                } else {
+                    // Answers to other programs on this host may be shorter than a token of ours.
+                    out.push(Happening::Unmatched(Mismatch::Malformed));
                 }
-                // Answers to other programs on this host may be shorter than a token of ours.
-                out.push(Happening::Unmatched(Mismatch::Malformed));
-                continue;
+                return;
             };
-            let (token, event) = match packet {
-                icmp::Packet::Reply { token, message } => (token, Event::Received { from, bytes: message }),
+            match packet {
+                icmp::Packet::Reply { token, message } => {
+                    (Some(token), Event::Received { from, bytes: message })
+                }
                 icmp::Packet::Error { token, error, destination, quoted } => {
                     // The quoted packet must have gone to the peer of the run it claims to be about.
                     let ours = self.tokens.get(&token).and_then(|whose| self.peer_of_token(*whose))
                         == Some(destination);
-                    if !ours {
-                        out.push(Happening::Unmatched(Mismatch::Token));
-                        continue;
-                    }
-                    (token, Event::Icmp { from: Some(from.ip()), error, quoted })
+                    (ours.then_some(token), Event::Icmp { from: Some(from.ip()), error, quoted })
                 }
-            };
-            match self.tokens.get(&token).copied() {
-                Some(Whose::Run(run)) => {
-                    taken = true;
-                    self.offer(&[run], event, at, out);
-                }
-                Some(Whose::Past(past)) => {
-                    if matches!(event, Event::Received { .. }) {
-                        self.again(past, from.ip(), out);
-                    }
-                }
-                None => out.push(Happening::Unmatched(Mismatch::Token)),
             }
+        } else {
+            (icmp::token_of(arrival.bytes), Event::Received { from, bytes: arrival.bytes })
+        };
+        match token.and_then(|token| self.tokens.get(&token).copied()) {
+            Some(Whose::Run(run)) => self.offer(&[run], event, at, out),
+            Some(Whose::Past(past)) => {
+                if matches!(event, Event::Received { .. }) {
+                    self.again(past, from.ip(), out);
+                }
+            }
+            None => out.push(Happening::Unmatched(Mismatch::Token)),
         }
-        self.receiver = receiver;
     }
 
     /// Offers an error that quotes no token to those that know their packets by the header.
     fn offer_headers(&mut self, quoted: &[u8], event: Event<'_>, at: Timestamp, out: &mut Vec<Happening>) {
-        if quoted.len() < icmp::TELLING && !self.header_readers.is_empty() {
+        if quoted.is_empty() {
+            // Our own kernel: a packet was too large for its interface, which its send has told as well.
+        } else if quoted.len() < icmp::TELLING && !self.header_readers.is_empty() {
             let readers = self.header_readers.clone();
             self.offer(&readers, event, at, out);
         } else {
@@ -141,19 +176,29 @@ impl Driver {
             self.drain_flow(flow);
         }
         if ready.readable {
-            self.read_socket(flow, |state| state.pinned.as_ref(), out);
-            self.read_socket(flow, |state| state.previous.as_ref(), out);
+            self.read_socket(flow, FlowState::current, out);
+            self.read_socket(flow, FlowState::before, out);
         }
     }
 
-    fn read_socket(&mut self, flow: u32, which: fn(&FlowState) -> Option<&Socket>, out: &mut Vec<Happening>) {
+    fn read_socket(
+        &mut self,
+        flow: u32,
+        which: fn(&mut FlowState) -> Option<(&Socket, &mut Drops)>,
+        out: &mut Vec<Happening>,
+    ) {
         let mut receiver = std::mem::replace(&mut self.receiver, Receiver::empty());
-        let (mut packets, mut octets) = (0, 0);
+        let (mut packets, mut octets, mut deaf) = (0, 0, false);
+        let due = self.answer_is_due(flow);
         for _ in 0..READS_PER_FLOW {
+            if packets == 1 && due && !self.answer_is_due(flow) {
+                break; // it was the answer: what else is there makes the socket ready again
+            }
             let Some(state) = self.flows.get_mut(flow as usize).and_then(Option::as_mut) else { break };
-            let Some(socket) = which(state) else { break };
-            let current = state.pinned.as_ref().is_some_and(|pinned| std::ptr::eq(pinned, socket));
-            let arrival = match receiver.receive(socket) {
+            let Some((socket, drops)) = which(state) else { break };
+            let result = receiver.receive(socket);
+            deaf = result.as_ref().is_err_and(fault::is_deaf);
+            let arrival = match result {
                 Ok(arrival) => arrival,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => {
@@ -162,8 +207,8 @@ impl Driver {
                     continue;
                 }
             };
-            if let Some(count) = arrival.dropped.filter(|_| current) {
-                let new = state.drops.note(count, self.clock.now());
+            if let Some(count) = arrival.dropped {
+                let new = drops.note(count, self.clock.now());
                 if new > 0 {
                     out.push(Happening::Overflow(new));
                 }
@@ -176,9 +221,19 @@ impl Driver {
         }
         self.receiver = receiver;
         let now = self.clock.now();
-        if let Some(state) = self.flows.get_mut(flow as usize).and_then(Option::as_mut) {
-            state.drops.read(packets, octets, now);
+        let state = self.flows.get_mut(flow as usize).and_then(Option::as_mut);
+        if let Some((_, drops)) = state.and_then(which) {
+            drops.read(packets, octets, now);
+            drops.deaf = deaf;
         }
+    }
+
+    /// Whether a run of a flow still wants something.
+    fn answer_is_due(&self, flow: u32) -> bool {
+        let state = self.flows.get(flow as usize).and_then(Option::as_ref);
+        state.is_some_and(|state| {
+            state.runs.iter().any(|run| self.run_ref(*run).is_some_and(|run| !run.ended))
+        })
     }
 
     /// The time now, and what turns a kernel's stamp into ours while that can be believed.
@@ -189,9 +244,10 @@ impl Driver {
 
     fn drain_flow(&mut self, flow: u32) {
         let now = self.errors_now();
-        let Some(state) = self.flows.get(flow as usize).and_then(Option::as_ref) else { return };
-        for socket in state.pinned.iter().chain(&state.previous) {
-            queue_errors(&mut self.errors, socket, Owner::Flow(flow), now, &mut self.pending);
+        for which in [FlowState::current, FlowState::before] {
+            let state = self.flows.get_mut(flow as usize).and_then(Option::as_mut);
+            let Some((socket, drops)) = state.and_then(which) else { continue };
+            drops.deaf = queue_errors(&mut self.errors, socket, Owner::Flow(flow), now, &mut self.pending);
         }
     }
 
@@ -203,12 +259,11 @@ impl Driver {
         }
         let mut receiver = std::mem::replace(&mut self.receiver, Receiver::empty());
         let now = self.errors_now();
-        let Channel::Udp { socket, headed, .. } = &run.channel else {
+        let Channel::Udp { socket, .. } = &run.channel else {
             self.receiver = receiver;
             self.put_back(index, run);
             return;
         };
-        let headed = *headed;
         let Ok(socket) = socket.try_clone() else {
             self.receiver = receiver;
             self.put_back(index, run);
@@ -219,9 +274,11 @@ impl Driver {
         if ready.error {
             queue_errors(&mut self.errors, &socket, Owner::Run(index), now, &mut self.pending);
         }
-        let (mut packets, mut octets) = (0, 0);
+        let (mut packets, mut octets, mut deaf) = (0, 0, false);
         for _ in 0..READS_PER_FLOW {
-            let arrival = match receiver.receive(&socket) {
+            let result = receiver.receive(&socket);
+            deaf = result.as_ref().is_err_and(fault::is_deaf);
+            let arrival = match result {
                 Ok(arrival) => arrival,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => {
@@ -244,14 +301,6 @@ impl Driver {
                 out.push(Happening::Unmatched(Mismatch::Source));
                 continue;
             }
-            if headed {
-                // A raw socket sees all ICMP of the peer: what is not the run's own is no stranger.
-                let mut others = Vec::new();
-                let bytes = icmp::behind_ipv4(arrival.bytes);
-                self.offer(&[index], Event::Received { from, bytes }, at, &mut others);
-                out.extend(others.into_iter().filter(|it| !matches!(it, Happening::Unmatched(_))));
-                continue;
-            }
             self.offer(&[index], Event::Received { from, bytes: arrival.bytes }, at, out);
         }
         if let Some(beside) = beside {
@@ -261,6 +310,7 @@ impl Driver {
         let now = self.clock.now();
         if let Some(drops) = self.own_drops(index) {
             drops.read(packets, octets, now);
+            drops.deaf = deaf;
         }
     }
 
@@ -321,6 +371,10 @@ impl Driver {
             match socket.take_error() {
                 Ok(None) if ready.writable && !ready.error => {
                     *connected = true;
+                    // Of one with a hop limit the trace tells more.
+                    if run.round_trip.is_none() && run.local_port == 0 {
+                        run.round_trip = tcp_info::round_trip(socket);
+                    }
                     let _ = flush(socket, unsent);
                     if unsent.is_empty()
                         && self.poller.modify(&*socket, Owner::Run(index).key(), false).is_ok()
@@ -494,19 +548,21 @@ fn monotonic(stamp: Option<i64>, offset: i64) -> Option<Timestamp> {
 }
 
 /// A kernel stamp as monotonic time, unless it lies in the future or too far in the past to be true.
-fn believe(stamp: Option<i64>, offset: i64, now: Timestamp) -> Option<Timestamp> {
+pub(super) fn believe(stamp: Option<i64>, offset: i64, now: Timestamp) -> Option<Timestamp> {
     let at = monotonic(stamp, offset)?;
     // The two clocks are read one after the other: a few microseconds of future are rounding.
     if at > now + Duration::from_micros(100) { None } else { Some(at.min(now)) }
 }
 
+/// Takes the ICMP errors that are queued at a socket; whether a fault of this host left some there.
 pub(super) fn queue_errors(
     receiver: &mut Receiver,
     socket: &Socket,
     owner: Owner,
     (now, offset): (Timestamp, Option<i64>),
     pending: &mut Vec<Pending>,
-) {
+) -> bool {
+    let mut deaf = false;
     for _ in 0..READS_PER_FLOW {
         match receiver.queued_error(socket) {
             Ok(Some(queued)) => pending.push(Pending {
@@ -517,9 +573,13 @@ pub(super) fn queue_errors(
                 at: offset.and_then(|offset| believe(queued.stamp, offset, now)).unwrap_or(now),
             }),
             Ok(None) => {}
-            Err(_) => break,
+            Err(error) => {
+                deaf = fault::is_deaf(&error);
+                break;
+            }
         }
     }
     // An error whose queue entry was dropped for want of room would keep the socket ready for ever.
     let _ = socket.take_error();
+    deaf
 }

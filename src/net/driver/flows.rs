@@ -6,6 +6,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use socket2::Socket;
 
 use super::super::drops::Drops;
@@ -20,14 +21,28 @@ pub(super) struct FlowState {
     pub(super) kind: Flow,
     pub(super) egress: Arc<Egress>,
     pub(super) pinned: Option<Socket>,
+    /// Our address and port of it.
+    local: Option<SocketAddr>,
     /// The socket before this one, for answers that were due on it.
-    pub(super) previous: Option<Socket>,
+    pub(super) previous: Option<Box<(Socket, Drops)>>,
     /// Addresses or routes have changed, or a middlebox dropped the flow: the next run binds anew.
     pub(super) stale: bool,
     /// The owner has let go of it; it goes when its last exchange has cleaned up at the peer.
     pub(super) closing: bool,
-    pub(super) runs: Vec<u32>,
+    pub(super) runs: SmallVec<[u32; 4]>,
     pub(super) drops: Drops,
+}
+
+impl FlowState {
+    /// Its socket, and what was dropped there.
+    pub(super) fn current(&mut self) -> Option<(&Socket, &mut Drops)> {
+        Some((self.pinned.as_ref()?, &mut self.drops))
+    }
+
+    /// The same of the socket before it.
+    pub(super) fn before(&mut self) -> Option<(&Socket, &mut Drops)> {
+        self.previous.as_deref_mut().map(|(socket, drops)| (&*socket, drops))
+    }
 }
 
 impl Driver {
@@ -39,14 +54,26 @@ impl Driver {
             kind,
             egress,
             pinned: None,
+            local: None,
             previous: None,
             stale: false,
             closing: false,
-            runs: Vec::new(),
+            runs: SmallVec::new(),
             drops: Drops::default(),
         };
         let index = insert(&mut self.flows, &mut self.free_flows, state);
         FlowId(index)
+    }
+
+    /// Reads a little of what a flow keeps. The number says nothing.
+    pub fn fetch(&self, flow: FlowId) -> u64 {
+        let state = self.flows.get(flow.0 as usize).and_then(Option::as_ref);
+        state.map_or(0, |state| {
+            u64::from(state.port)
+                ^ state.runs.len() as u64
+                ^ u64::from(state.peer.is_ipv6())
+                ^ u64::from(state.closing)
+        })
     }
 
     /// Lets go of a flow: runs without a result end as cancelled, but go on as far as they have
@@ -110,7 +137,8 @@ impl Driver {
         }
         if state.stale {
             // Answers that are still due come to the old socket, so that is read until it is replaced.
-            state.previous = state.pinned.take();
+            let drops = std::mem::take(&mut state.drops);
+            state.previous = state.pinned.take().map(|socket| Box::new((socket, drops)));
             state.stale = false;
         }
         if state.pinned.is_none() {
@@ -122,10 +150,11 @@ impl Driver {
             let socket = socket::udp(SocketAddr::new(state.peer, state.port), true, &state.egress)?;
             self.poller.add(&socket, Owner::Flow(flow.0).key(), false)?;
             state.drops = Drops::default();
+            state.local = socket::local_address(&socket);
             state.pinned = Some(socket);
+            return Ok(state.local);
         }
-        let state = self.flows.get(flow.0 as usize).and_then(Option::as_ref);
-        Ok(state.and_then(|state| state.pinned.as_ref()).and_then(socket::local_address))
+        Ok(state.local)
     }
 
     pub(super) fn closing(&self, flow: FlowId) -> bool {

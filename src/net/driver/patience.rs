@@ -1,9 +1,10 @@
-//! Answers that may lie a while: read when something else is to be done anyway, not each with a wake-up of
-//! its own, which costs ten times what the reading does. The kernel's stamps keep their times exact meanwhile.
+//! Answers that may lie a while: read a few at once, when something else is to be done anyway, not each with
+//! a wake-up of its own, which costs ten times what the reading does. The kernel's stamps keep their times
+//! exact meanwhile.
 //!
 //! ```text
-//!   send ─── answer arrives, and lies ─── next send is due: read, then send
-//!     └──────────── patience ────────────┘ at the latest
+//!   send ─ answer arrives, and lies ─ send ─ send ─ a deadline, or patience is over: read all
+//!     └──────────────────────── patience ────────────────────────┘ at the latest
 //! ```
 //!
 //! Invariant: a deadline is looked at only after all that has arrived was read; whoever cannot wait (a trace
@@ -12,6 +13,9 @@
 use std::time::Duration;
 
 use super::{Driver, Happening, Owner, Ready, Timestamp};
+
+/// So many answers are worth a read of their own.
+const MANY: usize = 32;
 
 /// How long answers on the shared sockets may lie, and whether they do.
 #[derive(Debug, Clone, Copy)]
@@ -60,17 +64,23 @@ impl Driver {
     pub(super) fn heed_patience(&self, index: usize) {
         let Some(socket) = self.icmp.get(index).and_then(|shared| shared.socket.as_ref()) else { return };
         let key = Owner::Icmp(index).key();
-        // What cannot be muted wakes us, and that is all.
-        let _ = if self.patience.muted {
-            self.poller.mute(socket, key)
-        } else {
-            self.poller.modify(socket, key, false)
-        };
+        if self.patience.muted {
+            // Not even the times of sends, which lie in the error queue, are to wake us.
+            self.poller.remove(socket);
+        } else if self.poller.modify(socket, key, false).is_err() {
+            // What is not watched is read at the next send, at the latest.
+            let _ = self.poller.add(socket, key, false);
+        }
     }
 
-    /// Reads what lies on muted sockets.
+    /// Reads what lies on muted sockets, when it has lain long enough or something is to be judged by it.
     pub(super) fn read_muted(&mut self, stepped: bool, out: &mut Vec<Happening>) {
-        if !self.patience.muted {
+        let waiting: usize = self.icmp.iter().map(|shared| shared.waiting).sum();
+        // Whoever is awake in the second half of the time reads, so that nobody wakes for that alone.
+        let lies = self.patience.look_at > self.woke + self.patience.allowed / 2
+            && waiting < MANY
+            && self.next_timer().is_none_or(|deadline| deadline > self.woke);
+        if !self.patience.muted || lies && !stepped {
             return;
         }
         self.patience.unsure = stepped;

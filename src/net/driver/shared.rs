@@ -8,8 +8,9 @@ use std::sync::Arc;
 use socket2::Socket;
 
 use super::super::drops::Drops;
-use super::super::socket;
-use super::{Driver, Owner};
+use super::super::socket::{self, Batch};
+use super::departures::Departures;
+use super::{Driver, Owner, Timestamp};
 use crate::config::Egress;
 
 /// What ICMP this process may speak.
@@ -23,6 +24,9 @@ pub enum IcmpAccess {
     Denied,
 }
 
+/// The most that stands before an ICMP message that arrives: an IPv4 header with options.
+const LONGEST_HEADERS: usize = 60;
+
 pub(super) struct SharedIcmp {
     pub(super) egress: Arc<Egress>,
     pub(super) v6: bool,
@@ -32,6 +36,17 @@ pub(super) struct SharedIcmp {
     pub(super) drops: Drops,
     /// Runs that still want an answer.
     pub(super) waiting: usize,
+    /// When its packets left.
+    pub(super) departures: Departures,
+    /// Until when answers may come that are too long for a batch.
+    pub(super) long_until: Timestamp,
+}
+
+impl SharedIcmp {
+    /// Whether the answer to a message of this length, which is as long, is too long for a batch.
+    pub(super) const fn is_long(length: usize) -> bool {
+        length + LONGEST_HEADERS > Batch::EACH
+    }
 }
 
 impl Driver {
@@ -65,11 +80,16 @@ impl Driver {
         let (egress, drops) = (Arc::clone(egress), Drops::default());
         // Those that wait at the one that is gone are still to be told.
         let waiting = known.and_then(|index| self.icmp.get(index)).map_or(0, |old| old.waiting);
-        let shared = SharedIcmp { egress, v6, raw, socket: Some(socket), drops, waiting };
+        let departures = Departures::unknown();
+        let long_until =
+            known.and_then(|index| self.icmp.get(index)).map_or(Timestamp::ZERO, |old| old.long_until);
+        let socket = Some(socket);
+        let shared = SharedIcmp { egress, v6, raw, socket, drops, waiting, departures, long_until };
         match self.icmp.get_mut(index) {
             Some(old) => *old = shared,
             None => self.icmp.push(shared),
         }
+        self.count_sends(index);
         self.heed_patience(index);
         Ok(index)
     }

@@ -5,15 +5,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use socket2::Socket;
 
-use super::super::socket::{datagram, flush};
+use super::super::socket::{Batch, datagram, flush};
 use super::super::{fault, socket};
 use super::arrivals::queue_errors;
+use super::shared::SharedIcmp;
 use super::ways::GONE;
 use super::{
-    Channel, Clock, Driver, Drops, Event, Fault, Happening, Outcome, Owner, POLLS, Past, Reason, Report, Run,
-    Step, Timestamp, Transport,
+    Channel, Clock, Driver, Drops, Event, Fault, Happening, Outcome, Owner, POLLS, Past, Phase, Reason,
+    Report, Run, Step, Timestamp, Transport,
 };
 
 /// How often a send is tried again that failed for an error of an earlier packet.
@@ -24,6 +26,7 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 impl Driver {
     pub(super) fn open_channel(&mut self, index: u32, run: &mut Run, transport: Transport, now: Timestamp) {
         self.close_channel(run);
+        run.whole = matches!(transport, Transport::Whole { .. });
         match self.channel(index, run, transport) {
             Ok(channel) => {
                 match &channel {
@@ -52,12 +55,15 @@ impl Driver {
         let (peer, egress) = (state.peer, Arc::clone(&state.egress));
         let pinned = state.pinned.is_some();
         let opened = match transport {
-            Transport::Icmp => self.shared_icmp(peer.is_ipv6(), &egress).map(Channel::Icmp),
+            // A socket of its own would need a right that is gone by now.
+            Transport::Icmp | Transport::Whole { port: 0 } => {
+                self.shared_icmp(peer.is_ipv6(), &egress).map(Channel::Icmp)
+            }
             Transport::Udp { connected: true, port } if pinned && port == state.port => Ok(Channel::Pinned),
             Transport::Udp { port, connected } => {
                 socket::udp(SocketAddr::new(peer, port), connected, &egress).and_then(|socket| {
                     self.poller.add(&socket, Owner::Run(index).key(), false)?;
-                    Ok(Channel::Udp { socket, port, connected, headed: false, drops: Drops::default() })
+                    Ok(Channel::Udp { socket, port, connected, drops: Drops::default() })
                 })
             }
             Transport::Tcp { port } => {
@@ -75,9 +81,9 @@ impl Driver {
                 })
             }
             Transport::Whole { port } => {
-                socket::whole(SocketAddr::new(peer, port), &egress).and_then(|(socket, headed)| {
+                socket::whole_udp(SocketAddr::new(peer, port), &egress).and_then(|socket| {
                     self.poller.add(&socket, Owner::Run(index).key(), false)?;
-                    Ok(Channel::Udp { socket, port, connected: true, headed, drops: Drops::default() })
+                    Ok(Channel::Udp { socket, port, connected: true, drops: Drops::default() })
                 })
             }
             Transport::None => Ok(Channel::Closed),
@@ -113,7 +119,7 @@ impl Driver {
             bytes.clear();
             let step = run.exchange.poll(now, &mut bytes);
             match step {
-                Step::Send if matches!(run.channel, Channel::Icmp(_)) => {
+                Step::Send if matches!(run.channel, Channel::Icmp(_)) && !run.whole => {
                     let (all, whose) = &mut self.outbox;
                     all.extend_from_slice(&bytes);
                     whose.push((index, run.generation, bytes.len()));
@@ -183,6 +189,8 @@ impl Driver {
         if report.outcome == Outcome::Lost(Reason::NoAnswer) {
             if stalled {
                 report.outcome = Outcome::Unsent(Fault::Stalled);
+            } else if (0..2).any(|which| self.drops_of(run, which).is_some_and(|(_, drops)| drops.deaf)) {
+                report.outcome = Outcome::Unsent(Fault::Resource);
             } else if self.overflowed(run, now, out) {
                 report.outcome = Outcome::Unsent(Fault::ReceiveOverflow);
             }
@@ -201,6 +209,9 @@ impl Driver {
         {
             state.stale = true;
         }
+        if !matches!(report.outcome, Outcome::Unsent(_)) {
+            report.phases.extend(run.round_trip.map(|took| (Phase::TcpKernel, took)));
+        }
         run.reported = Some(report.outcome);
         if let Channel::Icmp(shared) = run.channel {
             self.waits(shared, false);
@@ -208,17 +219,19 @@ impl Driver {
         out.push(Happening::Done { tag: run.tag, sent: run.sent, done: now, report });
     }
 
-    fn drops_of<'a>(&'a mut self, run: &'a mut Run) -> Option<(&'a mut Drops, &'a Socket)> {
+    /// What was dropped where a run's answer was due: a flow that was bound anew has two sockets.
+    fn drops_of<'a>(&'a mut self, run: &'a mut Run, which: usize) -> Option<(&'a Socket, &'a mut Drops)> {
         match &mut run.channel {
-            Channel::Icmp(index) => {
-                let shared = self.icmp.get_mut(*index)?;
-                Some((&mut shared.drops, shared.socket.as_ref()?))
-            }
             Channel::Pinned => {
                 let state = self.flows.get_mut(run.flow.0 as usize).and_then(Option::as_mut)?;
-                state.pinned.as_ref().map(|socket| (&mut state.drops, socket))
+                if which == 0 { state.current() } else { state.before() }
             }
-            Channel::Udp { socket, drops, .. } => Some((drops, socket)),
+            _ if which > 0 => None,
+            Channel::Icmp(index) => {
+                let shared = self.icmp.get_mut(*index)?;
+                Some((shared.socket.as_ref()?, &mut shared.drops))
+            }
+            Channel::Udp { socket, drops, .. } => Some((socket, drops)),
             Channel::Closed | Channel::Tcp { .. } => None,
         }
     }
@@ -228,7 +241,8 @@ impl Driver {
         let turn = self.woke;
         let mut table = std::mem::take(&mut self.dropped);
         let began = run.began;
-        let explained = self.drops_of(run).is_some_and(|(drops, socket)| {
+        let explained = (0..2).any(|which| {
+            let Some((socket, drops)) = self.drops_of(run, which) else { return false };
             if drops.explain(began) {
                 return true;
             }
@@ -271,26 +285,98 @@ impl Driver {
         }
     }
 
-    /// Sends what has gathered for the shared sockets: one after the other, each with a time of its own, so
-    /// that the kernel's code for it stays in the caches from one to the next.
+    /// Sends what has gathered for the shared sockets, many with one call.
     pub(super) fn transmit_outbox(&mut self, out: &mut Vec<Happening>) {
+        if self.outbox.1.is_empty() {
+            return;
+        }
         let (mut all, mut whose) = std::mem::take(&mut self.outbox);
         let mut from = 0;
-        for (index, generation, length) in whose.drain(..) {
-            let bytes = all.get(from..from + length).unwrap_or_default();
-            from += length;
-            let Some(mut run) = self.take_run(index) else { continue };
-            if run.ended || run.generation != generation {
-                self.put_back(index, run);
-                continue;
+        let mut left = whose.as_slice();
+        while let Some((first, _)) = left.split_first() {
+            let begun = self.transmit_together(left, all.get(from..).unwrap_or_default(), out);
+            let (done, rest) = left.split_at(begun.min(left.len()));
+            from += done.iter().map(|(.., length)| length).sum::<usize>();
+            left = rest;
+            if begun == 0 {
+                // Alone it is told why not.
+                let (index, generation, length) = *first;
+                let bytes = all.get(from..from + length).unwrap_or_default();
+                if let Some(mut run) = self.take_run(index) {
+                    if run.ended || run.generation != generation {
+                        self.put_back(index, run);
+                    } else {
+                        self.send(index, &mut run, bytes, None, None);
+                        self.advance(index, run, out);
+                    }
+                }
+                from += length;
+                left = left.get(1..).unwrap_or_default();
             }
-            self.send(index, &mut run, bytes, None, None);
-            self.advance(index, run, out);
         }
         all.clear();
+        whose.clear();
         if self.outbox.1.is_empty() {
             self.outbox = (all, whose);
         }
+    }
+
+    /// Sends the first packets of the outbox, as many as have one socket, with one call. How many left.
+    fn transmit_together(
+        &mut self,
+        whose: &[(u32, u32, usize)],
+        bytes: &[u8],
+        out: &mut Vec<Happening>,
+    ) -> usize {
+        let shared_of = |run: &Run| match run.channel {
+            Channel::Icmp(shared) if !run.ended && !run.whole => Some(shared),
+            _ => None,
+        };
+        let (mut packets, mut rest, mut shared) = (SmallVec::<[_; Batch::MOST]>::new(), bytes, None);
+        for (index, generation, length) in whose.iter().take(Batch::MOST) {
+            let Some(run) = self.run_ref(*index).filter(|run| run.generation == *generation) else { break };
+            let (Some(own), Some(state)) =
+                (shared_of(run), self.flows.get(run.flow.0 as usize).and_then(Option::as_ref))
+            else {
+                break;
+            };
+            let Some((packet, after)) = rest.split_at_checked(*length) else { break };
+            if SharedIcmp::is_long(*length) {
+                break;
+            }
+            if *shared.get_or_insert(own) != own {
+                break;
+            }
+            packets.push((packet, state.peer));
+            rest = after;
+        }
+        let Some(index) = shared.filter(|_| packets.len() > 1) else { return 0 };
+        self.count_sends(index);
+        let Some((Some(socket), v6)) = self.icmp.get(index).map(|shared| (&shared.socket, shared.v6)) else {
+            return 0;
+        };
+        let before = self.clock.now();
+        let sent = socket::datagrams(socket, v6, &packets).unwrap_or(0);
+        let took = self.clock.now().since(before);
+        if let Some(shared) = self.icmp.get_mut(index) {
+            for (index, generation, _) in whose.iter().take(sent) {
+                shared.departures.sent(Some((*index, *generation)));
+            }
+            if sent < packets.len() {
+                shared.departures.failed();
+            }
+        }
+        // Until the kernel's own times are read, each has its share of what all of them took.
+        let each = took / u32::try_from(sent.max(1)).unwrap_or(u32::MAX);
+        let mut at = before;
+        for (index, ..) in whose.iter().take(sent) {
+            let Some(mut run) = self.take_run(*index) else { continue };
+            run.sent.get_or_insert(at);
+            run.exchange.handle(Event::Sent, at);
+            self.advance(*index, run, out);
+            at = at + each;
+        }
+        sent
     }
 
     pub(super) fn send(
@@ -303,9 +389,12 @@ impl Driver {
     ) {
         // With several packets under way the error of another may come in between.
         let mut tries = 0;
+        if let Channel::Icmp(shared) = run.channel {
+            self.count_sends(shared);
+        }
         loop {
             let at = self.clock.now();
-            match self.transmit(run, bytes, ttl, port) {
+            match self.transmit(index, run, bytes, ttl, port) {
                 Ok(()) => {
                     run.sent.get_or_insert(at);
                     run.exchange.handle(Event::Sent, at);
@@ -327,6 +416,7 @@ impl Driver {
 
     pub(super) fn transmit(
         &mut self,
+        index: u32,
         run: &mut Run,
         bytes: &[u8],
         ttl: Option<u8>,
@@ -337,10 +427,23 @@ impl Driver {
         let peer = state.peer;
         match &mut run.channel {
             Channel::Closed => Err(io::ErrorKind::NotConnected.into()),
-            Channel::Icmp(index) => {
-                let shared = self.icmp.get(*index).ok_or(io::ErrorKind::NotFound)?;
+            Channel::Icmp(shared) => {
+                let shared = self.icmp.get_mut(*shared).ok_or(io::ErrorKind::NotFound)?;
                 let socket = shared.socket.as_ref().ok_or(GONE)?;
-                datagram(socket, bytes, Some(SocketAddr::new(peer, 0)), ttl)
+                let send = || datagram(socket, bytes, Some(SocketAddr::new(peer, 0)), ttl);
+                let result = if run.whole { socket::in_one_piece(socket, shared.v6, send) } else { send() };
+                match result {
+                    // A trace times its packets itself, and a search for the MTU none.
+                    Ok(()) => {
+                        let plain = ttl.is_none() && !run.whole;
+                        shared.departures.sent(plain.then_some((index, run.generation)));
+                    }
+                    Err(_) => shared.departures.failed(),
+                }
+                if SharedIcmp::is_long(bytes.len()) {
+                    shared.long_until = shared.long_until.max(self.clock.now() + run.timeout);
+                }
+                result
             }
             Channel::Pinned => {
                 let socket = state.pinned.as_ref().ok_or(GONE)?;
@@ -401,30 +504,18 @@ impl Driver {
 
     /// Empties the error queue of a run's socket into the pending list.
     pub(super) fn drain_errors(&mut self, index: u32, run: &Run) {
-        let owner = match &run.channel {
-            Channel::Icmp(shared) => Owner::Icmp(*shared),
-            Channel::Pinned => Owner::Flow(run.flow.0),
-            _ => Owner::Run(index),
-        };
-        let socket = match &run.channel {
-            Channel::Icmp(shared) => self.icmp.get(*shared).and_then(|shared| shared.socket.as_ref()),
-            Channel::Pinned => self
-                .flows
-                .get(run.flow.0 as usize)
-                .and_then(Option::as_ref)
-                .and_then(|state| state.pinned.as_ref()),
-            Channel::Udp { socket, .. } | Channel::Tcp { socket, .. } => Some(socket),
-            Channel::Closed => None,
+        let (owner, socket) = match &run.channel {
+            Channel::Icmp(shared) => return self.read_departures(*shared),
+            Channel::Pinned => {
+                let state = self.flows.get(run.flow.0 as usize).and_then(Option::as_ref);
+                (Owner::Flow(run.flow.0), state.and_then(|state| state.pinned.as_ref()))
+            }
+            Channel::Udp { socket, .. } | Channel::Tcp { socket, .. } => (Owner::Run(index), Some(socket)),
+            Channel::Closed => return,
         };
         if let Some(socket) = socket {
             let now = self.errors_now();
-            let before = self.pending.len();
             queue_errors(&mut self.errors, socket, owner, now, &mut self.pending);
-            if let Owner::Icmp(index) = owner
-                && self.icmp.get(index).is_some_and(|shared| shared.raw)
-            {
-                self.pending.truncate(before); // they come as packets, too
-            }
         }
     }
 }

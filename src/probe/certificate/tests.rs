@@ -8,6 +8,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::{ClientConnection, ServerConfig, ServerConnection};
 
 use super::*;
+use crate::sample::Detail;
 
 /// 2026-11-22T00:00:00Z.
 pub(crate) const NOW: WallTime = WallTime::from_unix_secs(1_795_305_600);
@@ -218,6 +219,24 @@ fn the_second_of_expiry_is_still_valid() {
     let at = |secs| recorder.judge(&root.roots(), None, WallTime::from_unix_secs(secs)).unwrap().reason;
     assert_eq!(at(last), None);
     assert_eq!(at(last + 1), Some(Reason::CertExpired));
+}
+
+#[test]
+fn days_that_are_left_or_gone_are_whole_ones() {
+    let root = Authority::root();
+    let recorder = root.server(GOOD.0, GOOD.1).seen();
+    let (last, day) = (1_798_761_600, 86_400);
+    for (now, days) in [
+        (last - day, 1),
+        (last - day + 1, 0),
+        (last + 1, 0),
+        (last + day, -1),
+        (last + day + 13, -1),
+        (last + 2 * day, -2),
+    ] {
+        let judgement = recorder.judge(&root.roots(), None, WallTime::from_unix_secs(now)).unwrap();
+        assert_eq!(details(&judgement).details.get("days_left"), Some(&Detail::Number(days)), "{now}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use super::HALF_OPEN;
 use super::flight::{Dialogue, Envelope, Verdict};
@@ -40,7 +41,7 @@ pub(super) enum Goal {
 /// The initiator's side of `IKE_SA_INIT`.
 pub(super) struct Init {
     goal: Goal,
-    proposals: Vec<Proposal>,
+    proposals: Arc<[Proposal]>,
     /// The peer's address and port as we see it.
     peer: SocketAddr,
     /// Ours, if known.
@@ -64,19 +65,24 @@ impl Init {
     /// The exchange and its first message.
     pub(super) fn new(
         goal: Goal,
-        site: &[Proposal],
+        site: &Arc<[Proposal]>,
         envelope: Envelope,
         start: &mut Start<'_>,
     ) -> (Self, Vec<u8>) {
         let proposals = match goal {
             Goal::Version | Goal::PolicyAny => offer::broad(false),
             Goal::Policy | Goal::Init if site.is_empty() => offer::broad(goal == Goal::Init),
-            Goal::Policy | Goal::Init => site.to_vec(),
+            Goal::Policy | Goal::Init => Arc::clone(site),
         };
         let group = if goal == Goal::Init {
             proposals.first().and_then(|proposal| proposal.groups().first()).copied()
         } else {
             offer::decoy_group(&proposals)
+        };
+        // The version ping carries neither, and asks nothing again.
+        let (nonce, keys) = match goal {
+            Goal::Version => (Vec::new(), KeyPool::none()),
+            _ => (start.entropy.bytes(32), KeyPool::draw(start.entropy)),
         };
         let init = Self {
             goal,
@@ -84,8 +90,8 @@ impl Init {
             peer: SocketAddr::new(envelope.peer, envelope.port),
             local: start.local.filter(|local| !local.ip().is_unspecified()),
             spi: offer::draw_spi(start.entropy),
-            nonce: start.entropy.bytes(32),
-            keys: KeyPool::draw(start.entropy),
+            nonce,
+            keys,
             group: group.unwrap_or(Group::MODP_2048),
             regrouped: false,
             cookie: None,

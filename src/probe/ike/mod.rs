@@ -22,6 +22,7 @@ pub(crate) mod script;
 mod tests;
 pub(crate) mod vendor;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use proposal::{Proposal, ProposalError};
@@ -35,7 +36,7 @@ use init::{Goal, Init};
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Settings {
     /// The proposals its clients use; empty if not known.
-    pub proposals: Vec<Proposal>,
+    pub proposals: Arc<[Proposal]>,
 }
 
 /// How long a responder is taken to keep a half-open SA: strongSwan's `half_open_timeout`.

@@ -8,6 +8,7 @@
 //! Invariant: no key is ever derived from a public value made here. Nobody knows its private value.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock};
 
 use super::proposal::Proposal;
 pub(crate) use super::proposal::group as group_named;
@@ -40,9 +41,13 @@ static BROAD: [&str; 2] = [
 ];
 
 /// The built-in offer; `weak` adds group 2.
-pub(crate) fn broad(weak: bool) -> Vec<Proposal> {
-    let tail = if weak { "-modp1024" } else { "" };
-    BROAD.iter().filter_map(|text| format!("{text}{tail}").parse().ok()).collect()
+pub(crate) fn broad(weak: bool) -> Arc<[Proposal]> {
+    static OFFERS: LazyLock<[Arc<[Proposal]>; 2]> = LazyLock::new(|| {
+        ["", "-modp1024"]
+            .map(|tail| BROAD.iter().filter_map(|text| format!("{text}{tail}").parse().ok()).collect())
+    });
+    let [usual, with_weak] = &*OFFERS;
+    Arc::clone(if weak { with_weak } else { usual })
 }
 
 /// A group that none of the proposals has.
@@ -75,6 +80,11 @@ impl KeyPool {
     /// Draws them.
     pub(crate) fn draw(entropy: &mut dyn Entropy) -> Self {
         Self(entropy.bytes(1024))
+    }
+
+    /// None, for an exchange that has no KE payload.
+    pub(crate) const fn none() -> Self {
+        Self(Vec::new())
     }
 
     /// The KE payload of a policy check, which no honest responder computes with: random bytes of the

@@ -3,9 +3,9 @@
 use super::*;
 use crate::entropy::Generator;
 use crate::probe::conversation::tests::spec;
-use crate::probe::{IcmpError, Settings as All};
+use crate::probe::{Event, Handled, IcmpError, Settings as All, Step};
 use crate::sample::Detail;
-use crate::time::WallTime;
+use crate::time::{Timestamp, WallTime};
 
 const T0: Timestamp = Timestamp::from_secs(10);
 

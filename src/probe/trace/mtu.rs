@@ -205,6 +205,8 @@ pub(super) struct Mtu {
     carrier: Carrier,
     /// What to fall back to where the VPN's own protocol does not answer.
     echoes: Option<Echoes>,
+    /// What the shared sockets know the echoes by.
+    token: Option<u64>,
     over: &'static str,
     port: u16,
     search: Search,
@@ -227,6 +229,7 @@ impl Mtu {
     /// A search over `carrier` to that port, or over ICMP echo if there is none.
     pub fn new(carrier: Option<(Carrier, &'static str, u16)>, start: &mut Start<'_>) -> Self {
         let echoes = Echoes::new(start);
+        let token = echoes.token();
         let (carrier, over, port, echoes) = match carrier {
             Some((carrier, over, port)) => (carrier, over, port, Some(echoes)),
             None => (Carrier::Echo(Box::new(echoes)), "icmp", 0, None),
@@ -235,6 +238,7 @@ impl Mtu {
             peer: start.peer,
             carrier,
             echoes,
+            token,
             over,
             port,
             search: Search::new(start.peer.is_ipv6()),
@@ -374,6 +378,14 @@ impl Exchange for Mtu {
             Event::Connected | Event::Closed | Event::Reset => Handled::NotMine(Mismatch::Unexpected),
         }
     }
+
+    fn token(&self) -> Option<u64> {
+        self.token
+    }
+
+    fn knows_headers(&self) -> bool {
+        matches!(self.carrier, Carrier::Echo(_))
+    }
 }
 
 #[cfg(test)]
@@ -429,6 +441,39 @@ mod tests {
                 assert!(packets <= 50, "{mtu}: {packets}");
             }
             assert_eq!(search(v6, floor - 1, Says::Nobody, |_| false).0, Next::Nothing);
+        }
+    }
+
+    /// The shared sockets find a search by the token that its echoes begin with.
+    #[test]
+    fn its_echoes_carry_its_token() {
+        let peer = IpAddr::from([203, 0, 113, 10]);
+        let mut start = Start {
+            now: Timestamp::from_secs(10),
+            wall: crate::time::WallTime::from_unix_nanos(0),
+            peer,
+            local: None,
+            timeout: Duration::from_secs(2),
+            form: &super::super::MTU,
+            entropy: &mut crate::entropy::Generator::seeded(7),
+        };
+        let mut search = Mtu::new(None, &mut start);
+        assert_eq!(search.transport(), Transport::Whole { port: 0 });
+        assert!(search.knows_headers());
+        for size in [FLOOR_V4, CEILING] {
+            let mut out = Vec::new();
+            assert_eq!(search.poll(start.now, &mut out), Step::Send);
+            assert_eq!(out.len(), usize::from(size) - 20);
+            assert_eq!(out[8..16], search.token().unwrap().to_be_bytes());
+            // RFC 1071: an echo reply differs in its type alone, so its checksum is 0x800 more.
+            out[0] = 0;
+            let sum = u32::from(u16::from_be_bytes([out[2], out[3]])) + 0x800;
+            let sum = u16::try_from(sum % 0xffff).unwrap().to_be_bytes();
+            out[2..4].copy_from_slice(&sum);
+            search.handle(Event::Sent, start.now);
+            let from = std::net::SocketAddr::new(peer, 0);
+            let answer = Event::Received { from, bytes: &out };
+            assert_eq!(search.handle(answer, start.now), Handled::Taken);
         }
     }
 

@@ -4,7 +4,8 @@
 use super::*;
 use crate::entropy::Generator;
 use crate::probe::conversation::tests::spec;
-use crate::probe::{IcmpError, Settings as All};
+use crate::probe::{Event, Handled, IcmpError, Settings as All, Step};
+use crate::time::Timestamp;
 
 const INITIATION: &str = "0100000004030201675dd574ed7789310b3d2e7681f3790b466c773b1521fecf36577958371ea52fd681fc07926e3e98\
         db1e75fbe837df55dc8c47198ec6461fe3699e6cea51df153203c8753678da5e18497696a9a29b594f5f8572e0871300\
@@ -162,18 +163,19 @@ fn a_proof_is_an_answer() {
         let bytes = hex(reply);
         let sender = Reply::decode(&bytes).unwrap().receiver();
         let pending = if under_load { noise::Pending::of_mac1(hex(COOKIE_MAC1).try_into().unwrap()) } else { pending() };
-        let mut exchange = Handshake {
+        let start = Start {
+            now: T0,
+            wall: WALL,
             peer: "203.0.113.10".parse().unwrap(),
-            port: 51820,
-            keyed: true,
-            keys: keys(),
-            sender,
-            pending,
+            local: None,
             timeout: Duration::from_secs(2),
-            deadline: T0 + Duration::from_secs(2),
-            sent: Some(T0),
-            state: State::Waiting,
+            form: &KEYED[0],
+            entropy: &mut Generator::seeded(7),
         };
+        let mut exchange =
+            Datagram::new(51820, &start, Handshake { keyed: true, keys: keys(), sender, pending });
+        assert_eq!(exchange.poll(T0, &mut Vec::new()), Step::Send);
+        exchange.handle(Event::Sent, T0);
         let from = "203.0.113.10:51820".parse().unwrap();
         let event = Event::Received { from, bytes: &bytes };
         assert_eq!(exchange.handle(event, T0 + Duration::from_millis(4)), Handled::Taken);

@@ -10,6 +10,9 @@
 //!                   `destination` on: how a peer gives our ids back
 //! ```
 //!
+//! Where the exchange gets its replies from an ICMP socket, the checksum of each is put right, or hardly one
+//! would be looked at.
+//!
 //! What must hold: it reports exactly once, ends in bounded steps, waits for a time that comes, and takes
 //! nothing for an answer that was made up by somebody who does not see what we send.
 
@@ -23,6 +26,7 @@ use vpnprobe::probe::{
 use vpnprobe::sample::{Fault, Outcome, Reason};
 use vpnprobe::time::{Timestamp, WallTime};
 
+use crate::wire::put_checksum;
 use crate::{Targets, canary};
 
 /// The targets here.
@@ -138,6 +142,39 @@ fn spec(kind: Kind, settings: Settings) -> Spec {
 const UNGUESSABLE: &[&str] =
     &["ike", "ike_natt", "ikev1", "ikev1_natt", "openvpn_udp", "stun", "icmp", "wireguard"];
 
+/// Where the planted bug of a kind is, once the exchange has taken what was heard: in a reply or in what an ICMP
+/// error quotes, how long that is at least, and four octets in it that are the peer's own to choose.
+struct Planted {
+    quoted: bool,
+    length: usize,
+    at: usize,
+}
+
+fn planted(name: &str) -> Planted {
+    let (quoted, length, at) = match name {
+        // Behind the token in the payload.
+        "icmp" => (false, 32, 24),
+        // In the responder's cookie or SPI, behind the marker.
+        "ike_natt" | "ikev1_natt" => (false, 20, 16),
+        // In the value of the third attribute, behind type and version.
+        "l2tp" => (false, 38, 34),
+        // In the server's session id; over TCP behind the length.
+        "openvpn_udp" => (false, 22, 2),
+        "openvpn_tcp" => (false, 24, 4),
+        // Behind the question.
+        "dns" => (false, 48, 40),
+        // The value of the first attribute, behind the transaction id: an address.
+        "stun" => (false, 32, 28),
+        // Nobody can answer without the keys, but a router may quote all 148 octets and more.
+        "wireguard" => (true, 152, 148),
+        // Behind the header that is quoted.
+        "trace" => (true, 48, 40),
+        // In the responder's cookie or SPI; in a stream, anywhere.
+        _ => (false, 20, 12),
+    };
+    Planted { quoted, length, at }
+}
+
 fn walk(name: &str, settings: &dyn Fn(u8, &mut Settings), input: &[u8]) {
     let Some((&mode, frames)) = input.split_first() else { return };
     let kind = Kind::named(name).unwrap();
@@ -155,12 +192,13 @@ fn walk(name: &str, settings: &dyn Fn(u8, &mut Settings), input: &[u8]) {
     } else {
         1
     };
+    let planted = planted(name);
     let mut run = Run::begin(&spec, form, seed);
     let mut rest = frames;
     for _ in 0..MOST {
         let Some((frame, after)) = Frame::read(rest) else { break };
         rest = after;
-        run.hear(&frame, blind);
+        run.hear(&frame, blind, &planted);
     }
     let outcome = run.end();
     if blind && UNGUESSABLE.contains(&name) {
@@ -205,6 +243,8 @@ struct Run {
     ended: bool,
     /// Whether an ICMP error or a reset came, which need no answer of the peer's.
     errors: bool,
+    /// Whether replies are ICMP messages, whose checksum somebody has put right.
+    summed: bool,
     from: SocketAddr,
 }
 
@@ -233,6 +273,7 @@ impl Run {
             reports: Vec::new(),
             ended: false,
             errors: false,
+            summed: false,
             from: SocketAddr::new(PEER, 0),
         };
         run.opened(transport);
@@ -241,6 +282,7 @@ impl Run {
     }
 
     fn opened(&mut self, transport: Transport) {
+        self.summed = matches!(transport, Transport::Icmp);
         let port = match transport {
             Transport::Icmp | Transport::None => 0,
             Transport::Udp { port, .. }
@@ -278,13 +320,16 @@ impl Run {
         panic!("400 steps without a wait");
     }
 
-    fn hear(&mut self, frame: &Frame<'_>, blind: bool) {
+    fn hear(&mut self, frame: &Frame<'_>, blind: bool, planted: &Planted) {
         let mut heard = std::mem::take(&mut self.heard);
         heard.clear();
         heard.extend_from_slice(frame.bytes);
         if let (Some([source, destination, count]), false) = (frame.overlay, blind) {
             let ours = self.sent.get(usize::from(source)..).unwrap_or_default().iter().take(count.into());
             heard.iter_mut().skip(destination.into()).zip(ours).for_each(|(to, from)| *to = *from);
+        }
+        if self.summed && matches!(frame.what & 0x0f, 0 | 8 | 9 | 13..) {
+            put_checksum(&mut heard);
         }
         let bytes = heard.as_slice();
         let quoted = |error| Event::Icmp { from: Some(ROUTER), error, quoted: bytes };
@@ -324,8 +369,13 @@ impl Run {
         };
         self.now = self.now + Duration::from_millis(1);
         let handled = self.exchange.handle(event, self.now);
-        if matches!(event, Event::Received { .. }) && handled == Handled::Taken {
-            canary(bytes, 20, 12);
+        let here = if planted.quoted {
+            matches!(event, Event::Icmp { .. })
+        } else {
+            matches!(event, Event::Received { .. })
+        };
+        if here && handled == Handled::Taken {
+            canary(bytes, planted.length, planted.at);
         }
         self.heard = heard;
         self.poll();

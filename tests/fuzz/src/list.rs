@@ -70,7 +70,7 @@ targets! {
     netlink 2048 "rtnetlink answers" netlink(), &[b"\x03\x00eth0\x00", b"\x08\x00\x01\x00", b"\x08\x00\x04\x00", b"\x0c\x00\x12\x00"];
     }
     probe {
-    probe_icmp 1024 "the exchange icmp" exchanges(goldens(ICMP), &[(4, 4, 60)]), &[b"\x00\x00"];
+    probe_icmp 1024 "the exchange icmp" exchanges(goldens(ICMP), &[(4, 4, 60), (4, 4, 20)]), &[b"\x00\x00"];
     probe_ike 2048 "the exchange ike" exchanges(goldens(IKE), &[(0, 0, 8)]), IKE_WORDS;
     probe_ike_natt 2048 "the exchange ike_natt" exchanges(marked(goldens(IKE)), &[(4, 4, 8)]), IKE_WORDS;
     probe_ikev1 2048 "the exchange ikev1" exchanges(goldens(IKEV1), &[(0, 0, 8)]), IKEV1_WORDS;
@@ -321,6 +321,13 @@ fn exchanges(answers: Vec<Vec<u8>>, overlays: &[(u8, u8, u8)]) -> Vec<Vec<u8>> {
     }
     for what in 1..=12 {
         out.push([vec![0], frame(what, Some((0, 0, 64)), &[0; 64])].concat());
+    }
+    // The header of our packet with something else behind it, and the whole of it.
+    for what in 1..=4 {
+        for mode in [0, 1] {
+            out.push([vec![mode], frame(what, Some((0, 0, 24)), &[0; 64])].concat());
+            out.push([vec![mode], frame(what, Some((0, 0, 255)), &[0; 300])].concat());
+        }
     }
     out
 }

@@ -219,11 +219,7 @@ pub fn http_head(bytes: &[u8]) {
 /// past it.
 pub fn icmp(bytes: &[u8]) {
     let mut summed = bytes.to_vec();
-    if summed.len() >= 4 {
-        summed[2..4].fill(0);
-        let sum = checksum(&summed).to_be_bytes();
-        summed[2..4].copy_from_slice(&sum);
-    }
+    put_checksum(&mut summed);
     for bytes in [bytes, &summed] {
         for v6 in [false, true] {
             if let Ok(icmp::Message::Echo(echo)) = icmp::Message::decode(v6, bytes) {
@@ -236,6 +232,15 @@ pub fn icmp(bytes: &[u8]) {
             let _ = icmp::Echo::quoted(v6, bytes);
             let _ = icmp::extension::label_stack(bytes, if v6 { 48 } else { 28 });
         }
+    }
+}
+
+/// Puts the checksum of an ICMP message right.
+pub fn put_checksum(message: &mut [u8]) {
+    if message.len() >= 4 {
+        message[2..4].fill(0);
+        let sum = checksum(message).to_be_bytes();
+        message[2..4].copy_from_slice(&sum);
     }
 }
 
