@@ -10,6 +10,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
@@ -279,8 +280,9 @@ pub struct Questions {
 pub struct Ways {
     /// The tunnel's link, if one is declared: its name.
     pub tunnel: Option<String>,
-    /// The links of this host that are not loopback.
-    pub links: Vec<Link>,
+    /// The links of this host that are not loopback; all targets that were asked for at once share them.
+    #[serde(serialize_with = "sequence")]
+    pub links: Arc<[Link]>,
     /// The network namespace that the ways to the members are of, if it is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
@@ -293,6 +295,10 @@ pub struct Ways {
     pub class: Option<Inside>,
     /// The ways to the rest of the world.
     pub internet: Vec<Looked>,
+}
+
+fn sequence<S: Serializer>(links: &Arc<[Link]>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(links.iter())
 }
 
 /// The ways into one inside network.

@@ -111,11 +111,11 @@ pub struct Target {
     /// Its probes, each with a name of its own.
     pub probes: Vec<Spec>,
     /// What is behind its tunnel, as declared.
-    pub inside: Option<Inside>,
+    pub inside: Option<Box<Inside>>,
     /// The real session that is kept with its first member, if one is.
     pub session: Option<Arc<Plan>>,
     /// What it and its line can carry, as declared.
-    pub capacity: Option<Capacity>,
+    pub capacity: Option<Box<Capacity>>,
     /// Whose dead peer detection is replayed on which of them; none if no probe speaks a VPN's protocol
     /// over UDP and none was named.
     pub dpd: Option<Dpd>,

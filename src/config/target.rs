@@ -75,7 +75,8 @@ pub(super) fn target(
 ) -> (Target, raw::Target) {
     let family = file.family.unwrap_or(Family::Any);
     let max_members = file.max_members.unwrap_or(MAX_MEMBERS);
-    let addresses = addresses(file, family, max_members, check, path);
+    let mut addresses = addresses(file, family, max_members, check, path);
+    addresses.shrink_to_fit();
     let vpn = vpn(file, check, path);
     let egress = egress(file, around, check, path);
     let host = addresses.iter().find_map(|address| match address {
@@ -99,6 +100,7 @@ pub(super) fn target(
     shown.capacity = shown_capacity;
     let (inside, shown_inside) = inside::inside(file.inside.as_ref(), around.egress, check, path);
     shown.inside = shown_inside;
+    let (inside, capacity) = (inside.map(Box::new), capacity.map(Box::new));
     let name = name.to_owned();
     let target =
         Target { name, addresses, family, max_members, vpn, egress, probes, inside, session, capacity, dpd };

@@ -27,7 +27,7 @@ use super::kept::{Kept, KeptSurvival, Key, Knowledge};
 use super::liveness::Thresholds;
 use super::path::Sight;
 use super::recorder::{Mark, Recorder};
-use super::turn::Sights;
+use super::turn::{NO_SIGHTS, Sights};
 use super::watch::{Transition, Watch};
 use crate::sample::{Carrier, Sample, SeriesId};
 use crate::time::{Timestamp, WallTime};
@@ -150,15 +150,24 @@ pub enum Found {
 /// One series and its detectors.
 #[derive(Debug, Clone)]
 pub struct Track {
-    placed: Placed,
     watch: Watch,
+    recorder: Recorder,
+    /// When the first probe that was answered was due; zero if that was before this process, and far if none
+    /// was.
+    answered: Timestamp,
+    /// What most series never have.
+    seldom: Option<Box<Seldom>>,
+    about: About,
+    profiles: Arc<[Profile]>,
+}
+
+/// What is known of a series that feeds profiles, traces, or has fallen silent and come back.
+#[derive(Debug, Clone)]
+struct Seldom {
     feed: Feed,
     /// The profiles that can be judged, with their places.
     survivals: Vec<(usize, Survival)>,
-    recorder: Recorder,
     sights: Sights,
-    /// When the first probe that was answered was due; zero if that was before this process.
-    answered: Option<Timestamp>,
     downs: VecDeque<(Timestamp, Option<Timestamp>)>,
 }
 
@@ -168,22 +177,45 @@ impl Track {
 
     fn new(placed: &Placed, now: Timestamp) -> Self {
         let About { interval, timeout, .. } = placed.about;
-        Self {
+        let mut track = Self {
             watch: Watch::new(interval, timeout, placed.damping, now),
-            feed: Feed::new(timeout),
-            survivals: survivals(placed),
             recorder: Recorder::default(),
-            sights: Sights::default(),
-            answered: None,
-            downs: VecDeque::new(),
-            placed: placed.clone(),
+            answered: Timestamp::FAR,
+            seldom: None,
+            about: placed.about.clone(),
+            profiles: Arc::default(),
+        };
+        track.judge_by(&placed.profiles);
+        track
+    }
+
+    fn seldom(&mut self) -> &mut Seldom {
+        let timeout = self.about.timeout;
+        self.seldom.get_or_insert_with(|| {
+            let (survivals, sights, downs) = (Vec::new(), Sights::default(), VecDeque::new());
+            Box::new(Seldom { feed: Feed::new(timeout), survivals, sights, downs })
+        })
+    }
+
+    /// Feeds these profiles from now on, which know nothing yet.
+    fn judge_by(&mut self, profiles: &Arc<[Profile]>) {
+        let interval = self.about.interval;
+        let judge = |(place, profile)| Some((place, Survival::new(profile, interval).ok()?));
+        let survivals: Vec<_> = profiles.iter().enumerate().filter_map(judge).collect();
+        if self.seldom.is_some() || !survivals.is_empty() {
+            self.seldom().survivals = survivals;
         }
+        self.profiles = Arc::clone(profiles);
+    }
+
+    fn survivals(&self) -> &[(usize, Survival)] {
+        self.seldom.as_ref().map(|seldom| seldom.survivals.as_slice()).unwrap_or_default()
     }
 
     /// What it is.
     #[must_use]
     pub const fn about(&self) -> &About {
-        &self.placed.about
+        &self.about
     }
 
     /// Its detectors.
@@ -194,8 +226,8 @@ impl Track {
 
     /// All profiles it feeds, each with what it knows; nothing where the probes are too coarse.
     pub fn dpd(&self) -> impl Iterator<Item = (&Profile, Option<&Survival>)> {
-        self.placed.profiles.iter().enumerate().map(|(place, profile)| {
-            let survival = self.survivals.iter().find(|(other, _)| *other == place);
+        self.profiles.iter().enumerate().map(|(place, profile)| {
+            let survival = self.survivals().iter().find(|(other, _)| *other == place);
             (profile, survival.map(|(_, survival)| survival))
         })
     }
@@ -207,53 +239,55 @@ impl Track {
     }
 
     /// What its last traces showed; nothing of what is no trace.
-    pub(super) const fn sights(&self) -> &Sights {
-        &self.sights
+    pub(super) fn sights(&self) -> &Sights {
+        self.seldom.as_ref().map_or(&NO_SIGHTS, |seldom| &seldom.sights)
     }
 
     /// Whether a reply has ever come.
     #[must_use]
-    pub const fn answered(&self) -> bool {
-        self.answered.is_some()
+    pub fn answered(&self) -> bool {
+        self.answered < Timestamp::FAR
     }
 
     /// Whether a reply came to a probe that was due before then.
     pub(super) fn answered_before(&self, then: Timestamp) -> bool {
-        self.answered.is_some_and(|first| first < then)
+        self.answered < then
     }
 
     /// The last few times it fell silent and came back, if it did.
     pub fn downs(&self) -> impl Iterator<Item = (Timestamp, Option<Timestamp>)> + '_ {
-        self.downs.iter().copied()
+        self.seldom.iter().flat_map(|seldom| seldom.downs.iter().copied())
     }
 
     /// Reads a little of all that a sample will need. The number says nothing.
     #[must_use]
     pub fn fetch(&self) -> u64 {
         let (_, since) = self.watch.state();
-        let answered = self.answered.map_or(0, Timestamp::as_nanos);
-        since.as_nanos() ^ answered ^ self.recorder.fetch() ^ self.watch.fetch() ^ self.downs.len() as u64
+        since.as_nanos() ^ self.answered.as_nanos() ^ self.recorder.fetch() ^ self.watch.fetch()
     }
 
     fn keep(&self, at: Timestamp) -> Kept {
-        let profile = |place: usize| self.placed.profiles.get(place);
-        let dpd = self.survivals.iter();
+        let profile = |place: usize| self.profiles.get(place);
+        let dpd = self.survivals().iter();
         Kept {
-            key: Key::from(&self.placed.about),
+            key: Key::from(&self.about),
             at,
             watch: self.watch.kept(),
             answered: self.answered(),
-            downs: self.downs.clone(),
+            downs: self.downs().collect(),
             dpd: dpd.filter_map(|(place, known)| Some(KeptSurvival::new(profile(*place)?, known))).collect(),
         }
     }
 
     fn resume(&mut self, kept: &Kept, now: Timestamp) {
         self.watch.resume(kept.watch.clone(), now);
-        self.answered = kept.answered.then_some(Timestamp::ZERO);
-        self.downs = kept.downs.iter().rev().take(Self::DOWNS).rev().copied().collect();
-        for (place, survival) in &mut self.survivals {
-            let profile = self.placed.profiles.get(*place);
+        self.answered = if kept.answered { Timestamp::ZERO } else { Timestamp::FAR };
+        if !kept.downs.is_empty() {
+            self.seldom().downs = kept.downs.iter().rev().take(Self::DOWNS).rev().copied().collect();
+        }
+        let Self { seldom, profiles, .. } = self;
+        for (place, survival) in seldom.iter_mut().flat_map(|seldom| &mut seldom.survivals) {
+            let profile = profiles.get(*place);
             if let Some(known) = profile.and_then(|profile| kept.survival(profile)) {
                 survival.resume(known.clone(), kept.at);
             }
@@ -262,10 +296,12 @@ impl Track {
 
     fn place(&mut self, placed: &Placed) {
         self.watch.set_damping(placed.damping);
-        if self.placed.profiles != placed.profiles {
-            self.survivals = survivals(placed);
+        self.about = placed.about.clone();
+        if self.profiles == placed.profiles {
+            self.profiles = Arc::clone(&placed.profiles);
+        } else {
+            self.judge_by(&placed.profiles);
         }
-        self.placed = placed.clone();
     }
 
     fn observe(
@@ -275,13 +311,14 @@ impl Track {
         out: &mut Vec<Found>,
         passed: &mut Vec<Transition>,
     ) {
-        let Self { feed, survivals, watch, downs, .. } = self;
         let series = sample.series;
         self.recorder.push(Mark::of(sample, bearing));
-        if self.answered.is_none() && sample.report.outcome.received() == Some(true) {
-            self.answered = Some(sample.due);
+        if !self.answered() && sample.report.outcome.received() == Some(true) {
+            self.answered = sample.due;
         }
-        if !survivals.is_empty() {
+        if let Some(Seldom { feed, survivals, .. }) = self.seldom.as_deref_mut()
+            && !survivals.is_empty()
+        {
             feed.push(sample, |at, received| {
                 if received.is_none() {
                     return;
@@ -299,17 +336,19 @@ impl Track {
             });
         }
         if bearing == Bearing::Target {
-            watch.observe(sample, passed);
+            self.watch.observe(sample, passed);
             for transition in &*passed {
                 match *transition {
                     Transition::Flap { down: true, since } => {
+                        let downs = &mut self.seldom().downs;
                         if downs.len() >= Self::DOWNS {
                             downs.pop_front();
                         }
                         downs.push_back((since, None));
                     }
                     Transition::Flap { down: false, since } => {
-                        if let Some((_, up)) = downs.back_mut() {
+                        let seldom = self.seldom.as_deref_mut();
+                        if let Some((_, up)) = seldom.and_then(|seldom| seldom.downs.back_mut()) {
                             up.get_or_insert(since);
                         }
                     }
@@ -319,11 +358,6 @@ impl Track {
             out.extend(passed.drain(..).map(|transition| Found::Transition(series, transition)));
         }
     }
-}
-
-fn survivals(placed: &Placed) -> Vec<(usize, Survival)> {
-    let judge = |(place, profile)| Some((place, Survival::new(profile, placed.about.interval).ok()?));
-    placed.profiles.iter().enumerate().filter_map(judge).collect()
 }
 
 /// All detectors.
@@ -431,8 +465,8 @@ impl Collector {
             Input::Path { series, sight } => {
                 let Self { tracks, incidents, .. } = self;
                 let Some(Some(track)) = tracks.get_mut(series.0 as usize) else { return };
-                track.sights.push(sight);
-                incidents.see(&track.placed.about, sight);
+                track.seldom().sights.push(sight);
+                incidents.see(&track.about, sight);
             }
             Input::Sample(sample, bearing) => {
                 let Self { tracks, passed, incidents, .. } = self;
@@ -446,6 +480,24 @@ impl Collector {
                     out.append(&mut more);
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What ten thousand series hold is ten thousand times this; what they hold beside it is in the recorder.
+    #[test]
+    fn a_track_is_small() {
+        let parts = [
+            ("track", size_of::<Track>(), 640),
+            ("of it, detectors", size_of::<Watch>(), 408),
+            ("of it, recorder", size_of::<Recorder>(), 64),
+        ];
+        for (part, bytes, most) in parts {
+            assert!(bytes <= most, "{part}: {bytes} bytes, more than {most}");
         }
     }
 }

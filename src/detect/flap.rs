@@ -66,8 +66,15 @@ pub enum Flapped {
 /// The flap detector of one series.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Flap {
+    /// How it is damped; the half-life in nanoseconds.
     #[serde(skip)]
-    damping: Damping,
+    half_life: u64,
+    #[serde(skip)]
+    suppress: u32,
+    #[serde(skip)]
+    reuse: u32,
+    #[serde(skip)]
+    ceiling: u32,
     changes: Liveness,
     /// The penalty at a time.
     penalty: (f64, Timestamp),
@@ -83,13 +90,17 @@ impl Flap {
 
     /// No penalty, from `now` on.
     #[must_use]
-    pub const fn new(damping: Damping, now: Timestamp) -> Self {
-        Self { damping, changes: Liveness::new(Thresholds::BLIP, now), penalty: (0.0, now), until: None }
+    pub fn new(damping: Damping, now: Timestamp) -> Self {
+        let Damping { half_life, suppress, reuse, ceiling } = damping;
+        let (half_life, changes) = (nanos(half_life), Liveness::new(Thresholds::BLIP, now));
+        Self { half_life, suppress, reuse, ceiling, changes, penalty: (0.0, now), until: None }
     }
 
     /// Damps otherwise from now on; the penalty stays.
     pub fn set_damping(&mut self, damping: Damping) {
-        self.damping = damping;
+        let Damping { half_life, suppress, reuse, ceiling } = damping;
+        self.half_life = nanos(half_life);
+        (self.suppress, self.reuse, self.ceiling) = (suppress, reuse, ceiling);
         if self.until.is_some() {
             self.until = Some(self.calm_at());
         }
@@ -134,10 +145,10 @@ impl Flap {
         if let Some(State::Up | State::Down) = self.changes.observe(received, explicit, at) {
             let (state, since) = self.changes.state();
             let penalty = self.penalty(since) + f64::from(Self::CHANGE);
-            self.penalty = (penalty.min(f64::from(self.damping.ceiling)), since.max(self.penalty.1));
+            self.penalty = (penalty.min(f64::from(self.ceiling)), since.max(self.penalty.1));
             each(Flapped::Change { down: state == State::Down, since });
             let flapping = self.until.is_some();
-            if flapping || self.penalty(at) >= f64::from(self.damping.suppress) {
+            if flapping || self.penalty(at) >= f64::from(self.suppress) {
                 self.until = Some(self.calm_at());
             }
             if let (false, Some(until)) = (flapping, self.until) {
@@ -147,14 +158,18 @@ impl Flap {
     }
 
     fn half_life(&self) -> Duration {
-        self.damping.half_life.max(Duration::from_secs(1))
+        Duration::from_nanos(self.half_life).max(Duration::from_secs(1))
     }
 
     fn calm_at(&self) -> Timestamp {
         let (penalty, at) = self.penalty;
-        let half_lives = (penalty / f64::from(self.damping.reuse.max(1))).log2().max(0.0);
+        let half_lives = (penalty / f64::from(self.reuse.max(1))).log2().max(0.0);
         at + Duration::try_from_secs_f64(half_lives * self.half_life().as_secs_f64()).unwrap_or(Duration::MAX)
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Nagios' percent of state changes: the last 21 results, the newest changes weighing most.

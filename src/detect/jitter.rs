@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 /// The jitter of one series.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Jitter {
+    /// The form, and its time in nanoseconds.
     #[serde(skip)]
-    last: Option<(&'static str, Duration)>,
+    last: Option<(&'static str, u64)>,
     seconds: Option<f64>,
 }
 
@@ -33,11 +34,11 @@ impl Jitter {
 
     /// Takes a result in. Forms of an exchange have times of their own: they are not compared.
     pub fn observe(&mut self, form: &'static str, rtt: Option<Duration>) {
-        let now = rtt.map(|rtt| (form, rtt));
+        let now = rtt.map(|rtt| (form, u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX)));
         if let (Some((before, earlier)), Some((form, rtt))) = (self.last, now)
             && before == form
         {
-            let d = rtt.abs_diff(earlier).as_secs_f64();
+            let d = Duration::from_nanos(rtt.abs_diff(earlier)).as_secs_f64();
             let jitter = self.seconds.get_or_insert(0.0);
             *jitter += (d - *jitter) / 16.0;
         }

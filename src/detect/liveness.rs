@@ -62,11 +62,20 @@ struct Row {
     weight: u32,
 }
 
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// The state of one series.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Liveness {
+    /// Its thresholds; times in nanoseconds.
     #[serde(skip)]
-    thresholds: Thresholds,
+    down: u64,
+    #[serde(skip)]
+    up: u64,
+    #[serde(skip)]
+    misses: u32,
     state: State,
     since: Timestamp,
     row: Option<Row>,
@@ -75,14 +84,17 @@ pub struct Liveness {
 impl Liveness {
     /// Nothing is known, from `now` on.
     #[must_use]
-    pub const fn new(thresholds: Thresholds, now: Timestamp) -> Self {
-        Self { thresholds, state: State::Unknown, since: now, row: None }
+    pub fn new(thresholds: Thresholds, now: Timestamp) -> Self {
+        let Thresholds { down, misses, up } = thresholds;
+        let (down, up) = (nanos(down), nanos(up));
+        Self { down, up, misses, state: State::Unknown, since: now, row: None }
     }
 
     /// Goes on from what was kept, by its own thresholds. With a long pause between, a row that had not
     /// yet made a state is not carried over it.
     pub(super) fn resume(&mut self, kept: Self, long: bool) {
-        *self = Self { thresholds: self.thresholds, row: kept.row.filter(|_| !long), ..kept };
+        let Self { down, up, misses, .. } = *self;
+        *self = Self { down, up, misses, row: kept.row.filter(|_| !long), ..kept };
     }
 
     /// Whether this can have been so at `now`.
@@ -92,8 +104,8 @@ impl Liveness {
     }
 
     /// Judges by other thresholds from now on.
-    pub const fn set_thresholds(&mut self, thresholds: Thresholds) {
-        self.thresholds = thresholds;
+    pub fn set_thresholds(&mut self, thresholds: Thresholds) {
+        (self.down, self.up, self.misses) = (nanos(thresholds.down), nanos(thresholds.up), thresholds.misses);
     }
 
     /// The state (up, down or unknown) and since when it holds.
@@ -117,13 +129,11 @@ impl Liveness {
             }
             row => *row.insert(Row { good, first: at, last: at, weight }),
         };
-        let span = row.last.since(row.first);
+        let span = nanos(row.last.since(row.first));
         let next = match (self.state, good) {
             (State::Unknown, true) => State::Up,
-            (State::Down, true) if span >= self.thresholds.up => State::Up,
-            (State::Up | State::Unknown, false)
-                if span >= self.thresholds.down && row.weight >= self.thresholds.misses =>
-            {
+            (State::Down, true) if span >= self.up => State::Up,
+            (State::Up | State::Unknown, false) if span >= self.down && row.weight >= self.misses => {
                 State::Down
             }
             _ => return None,

@@ -42,10 +42,9 @@ pub struct LossRun {
 /// The windows and runs of one series.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Loss {
+    /// Nanoseconds.
     #[serde(skip)]
-    length: Duration,
-    #[serde(skip)]
-    interval: Duration,
+    interval: u64,
     window: Option<LossWindow>,
     run: Option<LossRun>,
     /// The evidence before this, and how long after its own predecessor it came.
@@ -59,13 +58,13 @@ impl Loss {
     /// For a series of that interval.
     #[must_use]
     pub fn new(interval: Duration) -> Self {
-        let length = interval.saturating_mul(Self::PROBES).max(Self::SHORTEST);
-        Self { length, interval, window: None, run: None, last: None }
+        let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+        Self { interval, window: None, run: None, last: None }
     }
 
     /// Goes on from what was kept.
     pub(super) fn resume(&mut self, kept: Self) {
-        *self = Self { length: self.length, interval: self.interval, ..kept };
+        *self = Self { interval: self.interval, ..kept };
     }
 
     /// Whether this can have been so at `now`.
@@ -80,18 +79,23 @@ impl Loss {
         self.last.map(|(at, _)| at)
     }
 
+    fn interval(&self) -> Duration {
+        Duration::from_nanos(self.interval)
+    }
+
     /// How long a window is.
     #[must_use]
-    pub const fn window(&self) -> Duration {
-        self.length
+    pub fn window(&self) -> Duration {
+        self.interval().saturating_mul(Self::PROBES).max(Self::SHORTEST)
     }
 
     /// Takes the fate of a probe in; tells the window and the run that ended with it.
     pub fn observe(&mut self, received: bool, at: Timestamp) -> (Option<LossWindow>, Option<LossRun>) {
         let window = self.count(received, at);
+        let interval = self.interval();
         // Probes that are held back come at a distance of their own, regularly; a hole is something else.
-        let hole = self.last.is_some_and(|(last, usual)| at.since(last) > usual.max(self.interval) * 3 / 2);
-        let gap = self.last.map_or(self.interval, |(last, _)| at.since(last));
+        let hole = self.last.is_some_and(|(last, usual)| at.since(last) > usual.max(interval) * 3 / 2);
+        let gap = self.last.map_or(interval, |(last, _)| at.since(last));
         self.last = Some((at, gap));
         let over = self.run.take_if(|_| received || hole);
         if !received {
@@ -102,11 +106,12 @@ impl Loss {
     }
 
     fn count(&mut self, received: bool, at: Timestamp) -> Option<LossWindow> {
-        let over = self.window.take_if(|window| at.since(window.began) >= self.length);
+        let length = self.window();
+        let over = self.window.take_if(|window| at.since(window.began) >= length);
         let began = match over {
             // Windows follow each other without gaps, whatever the first probe of one is.
             Some(over) => {
-                let nanos = self.length.as_nanos().max(1);
+                let nanos = length.as_nanos().max(1);
                 let windows = at.since(over.began).as_nanos() / nanos;
                 over.began + Duration::from_nanos(u64::try_from(windows * nanos).unwrap_or(u64::MAX))
             }

@@ -1,4 +1,4 @@
-//! The last hour of one series, in a kilobyte at most: what a forecast needs to know of the past.
+//! The last hour of one series, in less than a kilobyte for most: what a forecast needs to know of the past.
 //!
 //! ```text
 //!   Sample ─▶ Order ─▶ 15 slots of 1 s (the window) ─▶ 13 buckets of 5 min ─▶ Recent
@@ -151,7 +151,9 @@ struct Slot {
     differences: f32,
 }
 
+/// Packed, for there are many: the hole after it would be a third of it.
 #[derive(Debug, Clone, Copy, Default)]
+#[repr(C, packed(4))]
 struct Sum {
     seconds: f64,
     count: u32,
@@ -177,7 +179,7 @@ impl Sum {
     }
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Bucket {
     /// Counts from 1; 0 has never been used.
     number: u32,
@@ -187,8 +189,20 @@ struct Bucket {
     rtt_max: f32,
     handshake: Sum,
     windows: u16,
-    fine: u16,
     worst: Loss,
+    rare: Option<Box<Rare>>,
+}
+
+impl Bucket {
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+}
+
+/// What only quick probes see, and only some protocols.
+#[derive(Debug, Clone, Copy, Default)]
+struct Rare {
+    fine: u16,
     worst_fine: Loss,
     jitter_fine: u16,
     jitter_worst: f32,
@@ -201,8 +215,7 @@ struct Bucket {
 /// Remembers the last hour of one series.
 #[derive(Debug, Clone)]
 pub struct Recently {
-    interval: Duration,
-    timeout: Duration,
+    /// It knows the pace of the series.
     order: Order,
     history: History,
 }
@@ -210,9 +223,12 @@ pub struct Recently {
 #[derive(Debug, Clone)]
 struct History {
     slots: [Slot; SLOTS],
-    /// The second that is being filled, and the first of all.
-    second: Option<(u64, u64)>,
-    last: Option<(&'static str, Duration)>,
+    /// The second that is being filled.
+    second: u64,
+    /// How many seconds there were, up to a whole window of them.
+    seconds: u8,
+    /// The form of the last answer, and its time in nanoseconds.
+    last: Option<(&'static str, u64)>,
     last_due: Timestamp,
     /// A ring that begins with the first bucket of all; as long as it had to be so far.
     buckets: Vec<Bucket>,
@@ -223,12 +239,11 @@ impl Default for Recently {
     fn default() -> Self {
         let (interval, timeout) = (Duration::from_secs(5), Duration::from_secs(2));
         Self {
-            interval,
-            timeout,
             order: Order::new(interval, timeout),
             history: History {
                 slots: [Slot::default(); SLOTS],
-                second: None,
+                second: 0,
+                seconds: 0,
                 last: None,
                 last_due: Timestamp::ZERO,
                 buckets: Vec::new(),
@@ -241,12 +256,12 @@ impl Default for Recently {
 impl Recently {
     /// Begins a new history, of a series of this pace.
     pub fn begin(&mut self, interval: Duration, timeout: Duration) {
-        *self = Self { interval, timeout, order: Order::new(interval, timeout), ..Self::default() };
+        *self = Self { order: Order::new(interval, timeout), ..Self::default() };
     }
 
     /// The series has this pace from now on. Another one begins a new history.
     pub fn pace(&mut self, interval: Duration, timeout: Duration) {
-        if (interval, timeout) != (self.interval, self.timeout) {
+        if !self.order.fits(interval, timeout) {
             self.begin(interval, timeout);
         }
     }
@@ -279,21 +294,22 @@ impl Recently {
             return;
         }
         let Some(bucket) = self.history.bucket(sample.due) else { return };
+        let rare = bucket.rare();
         if sample.form == "tls" {
-            bucket.reset_of = bucket.reset_of.saturating_add(1);
+            rare.reset_of = rare.reset_of.saturating_add(1);
             let full = report.outcome == Outcome::Refused(Reason::FullOrThrottled);
-            bucket.reset_only = bucket.reset_only.saturating_add(full.into());
+            rare.reset_only = rare.reset_only.saturating_add(full.into());
         } else {
-            bucket.cookies_of = bucket.cookies_of.saturating_add(1);
+            rare.cookies_of = rare.cookies_of.saturating_add(1);
             let cookie = report.findings.as_ref().is_some_and(|findings| findings.under_load);
-            bucket.cookies = bucket.cookies.saturating_add(cookie.into());
+            rare.cookies = rare.cookies.saturating_add(cookie.into());
         }
     }
 
     /// What is known at `now`; nothing before the first evidence of the last hour.
     #[must_use]
     pub fn at(&self, now: Timestamp) -> Option<Recent> {
-        self.history.at(now, self.interval)
+        self.history.at(now, self.order.interval())
     }
 }
 
@@ -327,9 +343,12 @@ impl History {
         self.advance(second);
         let lost = !evidence.received;
         let rtt = evidence.rtt.filter(|_| evidence.serving);
-        let now = rtt.map(|rtt| (evidence.form, rtt));
+        let nanos = |rtt: Duration| u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX);
+        let now = rtt.map(|rtt| (evidence.form, nanos(rtt)));
         let difference = match (self.last, now) {
-            (Some((before, earlier)), Some((form, rtt))) if before == form => Some(rtt.abs_diff(earlier)),
+            (Some((before, earlier)), Some((form, rtt))) if before == form => {
+                Some(Duration::from_nanos(rtt.abs_diff(earlier)))
+            }
             _ => None,
         };
         self.last = now;
@@ -354,14 +373,15 @@ impl History {
 
     /// Ends the second before, if this is another one.
     fn advance(&mut self, second: u64) {
-        let Some((now, first)) = self.second else {
-            self.second = Some((second, second));
+        if self.seconds == 0 {
+            (self.second, self.seconds) = (second, 1);
             return;
-        };
+        }
+        let now = self.second;
         if second <= now {
             return;
         }
-        if now - first + 1 >= WINDOW {
+        if u64::from(self.seconds) >= WINDOW {
             self.judge(now);
         }
         for passed in (now + 1..=second).rev().take(self.slots.len()) {
@@ -369,7 +389,9 @@ impl History {
                 *slot = Slot::default();
             }
         }
-        self.second = Some((second, first));
+        self.second = second;
+        let seconds = u64::from(self.seconds).saturating_add(second - now).min(WINDOW);
+        self.seconds = u8::try_from(seconds).unwrap_or(u8::MAX);
     }
 
     /// Counts the window that ends with this second.
@@ -385,14 +407,16 @@ impl History {
         let Some(bucket) = self.bucket(Timestamp::from_secs(second)) else { return };
         bucket.windows = bucket.windows.saturating_add(1);
         if u32::from(all.sent) > FINE_LOSS {
-            bucket.fine = bucket.fine.saturating_add(1);
-            bucket.worst_fine = worse_share(bucket.worst_fine, loss);
+            let rare = bucket.rare();
+            rare.fine = rare.fine.saturating_add(1);
+            rare.worst_fine = worse_share(rare.worst_fine, loss);
         } else {
             bucket.worst = worse(bucket.worst, loss);
         }
         if u32::from(all.pairs) >= FINE_JITTER {
-            bucket.jitter_fine = bucket.jitter_fine.saturating_add(1);
-            bucket.jitter_worst = bucket.jitter_worst.max(all.differences / f32::from(all.pairs));
+            let rare = bucket.rare();
+            rare.jitter_fine = rare.jitter_fine.saturating_add(1);
+            rare.jitter_worst = rare.jitter_worst.max(all.differences / f32::from(all.pairs));
         }
     }
 
@@ -415,6 +439,7 @@ impl History {
         let (mut worst, mut worst_fine) = (Loss::default(), Loss::default());
         let highest = |known: Option<f64>, new: f64| Some(known.map_or(new, |known| known.max(new)));
         for bucket in kept {
+            let rare = bucket.rare.as_deref().copied().unwrap_or_default();
             recent.sent += u64::from(bucket.sent);
             recent.lost += u64::from(bucket.lost);
             rtt.join(bucket.rtt);
@@ -428,18 +453,18 @@ impl History {
                 last_rtt.join(bucket.rtt);
             }
             recent.windows.all += u64::from(bucket.windows);
-            recent.windows.fine += u64::from(bucket.fine);
-            recent.windows.jitter_fine += u64::from(bucket.jitter_fine);
+            recent.windows.fine += u64::from(rare.fine);
+            recent.windows.jitter_fine += u64::from(rare.jitter_fine);
             worst = worse(worst, bucket.worst);
-            worst_fine = worse_share(worst_fine, bucket.worst_fine);
-            if bucket.jitter_fine > 0 {
-                let jitter = f64::from(bucket.jitter_worst);
+            worst_fine = worse_share(worst_fine, rare.worst_fine);
+            if rare.jitter_fine > 0 {
+                let jitter = f64::from(rare.jitter_worst);
                 recent.windows.jitter_worst_seconds = highest(recent.windows.jitter_worst_seconds, jitter);
             }
-            recent.cookies.count += u64::from(bucket.cookies);
-            recent.cookies.of += u64::from(bucket.cookies_of);
-            recent.reset_only.count += u64::from(bucket.reset_only);
-            recent.reset_only.of += u64::from(bucket.reset_of);
+            recent.cookies.count += u64::from(rare.cookies);
+            recent.cookies.of += u64::from(rare.cookies_of);
+            recent.reset_only.count += u64::from(rare.reset_only);
+            recent.reset_only.of += u64::from(rare.reset_of);
             let part = if bucket.number + NOW > current { &mut lately } else { &mut before };
             part.join(bucket.handshake);
         }

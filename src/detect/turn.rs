@@ -23,6 +23,9 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sights(VecDeque<Sight>);
 
+/// Those of a series that is no trace.
+pub(super) static NO_SIGHTS: Sights = Sights(VecDeque::new());
+
 impl Sights {
     /// How many are kept; of those alike in a row the first and the last only.
     const MOST: usize = 12;

@@ -70,8 +70,6 @@ pub enum Transition {
 #[derive(Debug, Clone)]
 pub struct Watch {
     order: Order,
-    /// How long nothing may be known within a row of results.
-    short_pause: Duration,
     folds: Folds,
 }
 
@@ -106,8 +104,7 @@ impl Watch {
             percent: StateChange::default(),
             degraded: None,
         };
-        let short_pause = interval.saturating_mul(Self::SHORT_INTERVALS).max(Self::SHORT);
-        Self { order: Order::new(interval, timeout), short_pause, folds }
+        Self { order: Order::new(interval, timeout), folds }
     }
 
     /// What is to be kept over a restart. Evidence that is held back is not: what it waits for will
@@ -121,7 +118,9 @@ impl Watch {
     /// outage and the penalty hold on; a row of results that had not yet made a state does so over a
     /// short pause only.
     pub fn resume(&mut self, kept: Folds, now: Timestamp) {
-        let long = kept.loss.last().is_none_or(|last| now.since(last) > self.short_pause);
+        // How long nothing may be known within a row of results.
+        let short = self.order.interval().saturating_mul(Self::SHORT_INTERVALS).max(Self::SHORT);
+        let long = kept.loss.last().is_none_or(|last| now.since(last) > short);
         let folds = &mut self.folds;
         folds.loss.resume(kept.loss);
         folds.jitter = kept.jitter;
@@ -145,11 +144,11 @@ impl Watch {
         let last = loss.last().map_or(0, Timestamp::as_nanos);
         let states = serving.state().1.as_nanos() ^ reached.state().1.as_nanos();
         let ends = percent.percent().to_bits() ^ degraded.map_or(0, Timestamp::as_nanos);
-        last ^ states ^ ends ^ u64::from(self.short_pause.subsec_nanos())
+        last ^ states ^ ends
     }
 
     /// Tells outages by other thresholds from now on.
-    pub const fn set_outage(&mut self, outage: Thresholds) {
+    pub fn set_outage(&mut self, outage: Thresholds) {
         self.folds.serving.set_thresholds(outage);
         self.folds.reached.set_thresholds(outage);
     }

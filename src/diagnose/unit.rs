@@ -48,7 +48,7 @@ impl Declared {
             ike_proposals: target.probes.iter().any(|spec| !spec.settings.ike.proposals.is_empty()),
             ikev1_proposals: target.probes.iter().any(|spec| !spec.settings.ikev1.proposals.is_empty()),
             keepalives: keepalive::declared(target),
-            inside: target.inside.clone(),
+            inside: target.inside.as_deref().cloned(),
             through_tunnel: target.inside.as_ref().is_some_and(|inside| {
                 inside.egress.is_some() && inside.egress.as_ref() == target.egress.first()
             }),

@@ -210,7 +210,7 @@ impl Insides {
         let mut old = std::mem::take(&mut self.kept);
         for target in &config.targets {
             let metrics = registry.target(&target.name);
-            let Some(inside) = target.inside.as_ref().filter(|inside| !inside.probes(TIMEOUT).is_empty())
+            let Some(inside) = target.inside.as_deref().filter(|inside| !inside.probes(TIMEOUT).is_empty())
             else {
                 metrics.set_inside(None);
                 continue;

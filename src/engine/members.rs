@@ -50,6 +50,7 @@ impl Members {
             if let Some(free) = self.slots.iter_mut().find(|slot| slot.is_none()) {
                 *free = member;
             } else if self.slots.len() < self.most {
+                self.slots.reserve_exact(1); // nearly all have one for ever
                 self.slots.push(member);
             } else if let Some(stale) = self.slots.iter_mut().find(|slot| slot.is_some_and(|m| m.absent > 0))
             {

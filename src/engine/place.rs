@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::flows::Flows;
 use super::members::Members;
 use super::{Engine, Series, yardstick};
-use crate::config::{Address, Config, Target};
+use crate::config::{Address, Config, Egress, Target};
 use crate::detect::{About, Input, Placed};
 use crate::entropy::Draw;
 use crate::export::metrics::{MemberInfo, SeriesKey};
@@ -72,6 +72,8 @@ impl Engine {
         let config = Arc::clone(&self.config);
         let now = self.driver.clock().now();
         let mut wanted = HashSet::new();
+        let shared = |(name, egress): (&String, &Egress)| (name.clone(), Arc::new(egress.clone()));
+        let ways: BTreeMap<String, Arc<Egress>> = config.egress.iter().map(shared).collect();
         for target in &config.targets {
             let slots: Vec<_> =
                 self.members.get(&target.name).map(|m| m.slots().collect()).unwrap_or_default();
@@ -82,6 +84,7 @@ impl Engine {
                     self.registry.target_info(&target.name, member, Some(info));
                 }
                 for egress in &target.egress {
+                    let way = ways.get(egress).cloned().unwrap_or_default();
                     for spec in &target.probes {
                         let key = SeriesKey {
                             target: target.name.clone(),
@@ -90,7 +93,7 @@ impl Engine {
                             egress: egress.clone(),
                         };
                         wanted.insert(key.clone());
-                        self.place(&key, target, spec, address, now, out);
+                        self.place(&key, target, spec, (address, &way), now, out);
                     }
                 }
             }
@@ -121,11 +124,10 @@ impl Engine {
         key: &SeriesKey,
         target: &Arc<Target>,
         spec: &Spec,
-        address: Option<IpAddr>,
+        (address, egress): (Option<IpAddr>, &Arc<Egress>),
         now: Timestamp,
         out: &mut Vec<Happening>,
     ) {
-        let egress = Arc::new(self.config.egress.get(&key.egress).cloned().unwrap_or_default());
         let known = self
             .by_key
             .get(key)
@@ -134,7 +136,7 @@ impl Engine {
         if let Some(series) = known
             && series.spec == *spec
             && series.address == address
-            && series.egress == egress
+            && series.egress == *egress
         {
             series.target = Arc::clone(target);
             series.metrics = self.registry.series(key.clone(), spec.kind, &self.config.buckets);
@@ -147,7 +149,7 @@ impl Engine {
         self.remove(key, out);
         let flow = address.map(|address| {
             let (kept, port) = spec.flow();
-            self.driver.open(address, port, kept, Arc::clone(&egress))
+            self.driver.open(address, port, kept, Arc::clone(egress))
         });
         let forms = (spec.kind.forms)(spec);
         let metrics = self.registry.series(key.clone(), spec.kind, &self.config.buckets);
@@ -157,7 +159,7 @@ impl Engine {
             spec: spec.clone(),
             member: key.member,
             address,
-            egress,
+            egress: Arc::clone(egress),
             egress_name: key.egress.clone(),
             flow,
             learner: Learner::new(forms),

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::BoxStream;
@@ -63,9 +64,22 @@ impl Drop for Asker {
     }
 }
 
-/// The links of this host at one moment, by index.
+/// The links of this host at one moment, by index, and as they are shown: those that are not loopback, by name.
 #[derive(Debug, Default)]
-pub struct Links(HashMap<u32, Link>);
+pub struct Links {
+    all: HashMap<u32, Link>,
+    /// All targets share them.
+    shown: Arc<[Link]>,
+}
+
+impl Links {
+    fn new(all: HashMap<u32, Link>) -> Self {
+        let mut shown: Vec<Link> =
+            all.values().filter(|link| link.kind != LinkKind::Loopback).cloned().collect();
+        shown.sort_by(|a, b| a.name.cmp(&b.name));
+        Self { all, shown: shown.into() }
+    }
+}
 
 impl Asker {
     /// Opens one, inside a tokio runtime.
@@ -116,7 +130,7 @@ impl Asker {
             Ok::<_, Error>(links)
         };
         match timeout(PATIENCE, patient).await {
-            Ok(Ok(links)) => Ok(Links(links)),
+            Ok(Ok(links)) => Ok(Links::new(links)),
             Ok(Err(error)) => Err(io::Error::other(error)),
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
@@ -126,7 +140,7 @@ impl Asker {
     pub async fn way(&self, links: &Links, to: IpAddr, leaving: &Leaving) -> Lookup {
         let index = match &leaving.interface {
             Some(name) => {
-                let found = links.0.iter().find(|(_, link)| link.name == *name);
+                let found = links.all.iter().find(|(_, link)| link.name == *name);
                 Some(*found.ok_or(NoWay::Egress)?.0)
             }
             None => None,
@@ -183,14 +197,12 @@ impl Asker {
     pub async fn ways(&self, links: &Links, questions: &Questions) -> Ways {
         let Questions { members, leaving, namespace, tunnel, prefixes, hosts } = questions;
         let ordinary = Leaving::default();
-        let mut shown: Vec<Link> =
-            links.0.values().filter(|link| link.kind != LinkKind::Loopback).cloned().collect();
-        shown.sort_by(|a, b| a.name.cmp(&b.name));
-        let mut ways = Ways { tunnel: tunnel.clone(), links: shown, ..Ways::default() };
+        let mut ways = Ways { tunnel: tunnel.clone(), links: Arc::clone(&links.shown), ..Ways::default() };
         if let Some(namespace) = namespace {
             ways.namespace = Some(namespace.clone());
             ways.members = Self::members_elsewhere(namespace, questions).await;
         } else {
+            ways.members.reserve_exact(members.len());
             for to in members {
                 ways.members.push(Looked { to: *to, way: self.way(links, *to, leaving).await });
             }
@@ -320,7 +332,7 @@ fn read(links: &Links, answer: &RouteMessage) -> Lookup {
     for attribute in &answer.attributes {
         match attribute {
             RouteAttribute::Oif(index) => {
-                let link = links.0.get(index).ok_or(NoWay::Untold)?;
+                let link = links.all.get(index).ok_or(NoWay::Untold)?;
                 way.link.clone_from(&link.name);
                 way.kind = link.kind;
             }

@@ -185,7 +185,7 @@ pub struct Readiness {
 /// Judges. `seen` is what the daemon knows of the target, or why nothing is known.
 #[must_use]
 pub fn judge(question: &Question, target: &Target, seen: Result<&SeenTarget, &Said>) -> Readiness {
-    let capacity = target.capacity.as_ref();
+    let capacity = target.capacity.as_deref();
     let declared = capacity.map_or(Tunnel::Full, |capacity| capacity.tunnel);
     let tunnel = question.tunnel.unwrap_or(declared);
     let outer = match tunnel {

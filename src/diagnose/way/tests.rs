@@ -101,7 +101,7 @@ pub(in crate::diagnose) fn ways(text: &str, inside: &str, members: &[&str]) -> W
     };
     let mut ways = Ways {
         tunnel: Some(TUNNEL.to_owned()),
-        links: links.clone(),
+        links: links.clone().into(),
         namespace: None,
         members: members.iter().map(|it| look(it.parse().unwrap())).collect(),
         inside: prefixes.iter().map(|it| network(it.parse().unwrap(), Some(TUNNEL))).collect(),

@@ -23,7 +23,13 @@ use super::native::{self, Native};
 
 /// The upper bounds of the classic buckets; histograms with the same bounds share them.
 #[derive(Debug, Clone)]
-pub struct Bounds(Arc<[Bound]>);
+pub struct Bounds(Arc<Shared>);
+
+/// One word leads here, for there are many histograms.
+#[derive(Debug)]
+struct Shared {
+    bounds: Box<[Bound]>,
+}
 
 #[derive(Debug)]
 struct Bound {
@@ -62,31 +68,39 @@ impl Bounds {
         sorted.sort_by(f64::total_cmp);
         sorted.dedup();
         sorted.truncate(Self::MAX);
-        Self(sorted.into_iter().map(Bound::new).collect())
+        Self::of(&sorted)
+    }
+
+    fn of(seconds: &[f64]) -> Self {
+        Self(Arc::new(Shared { bounds: seconds.iter().copied().map(Bound::new).collect() }))
+    }
+
+    fn all(&self) -> &[Bound] {
+        &self.0.bounds
     }
 
     /// Bounds for values that may be negative: 0, and each of these above and below it.
     pub(super) fn signed(magnitudes: &[f64]) -> Self {
-        let above = Self::new(magnitudes).0;
-        let above = above.iter().take(SIGNED_MAX).map(|bound| bound.seconds);
+        let above = Self::new(magnitudes);
+        let above = above.all().iter().take(SIGNED_MAX).map(|bound| bound.seconds);
         let mut all: Vec<f64> = above.clone().map(|bound| -bound).chain([0.0]).chain(above).collect();
         all.sort_by(f64::total_cmp);
-        Self(all.into_iter().map(Bound::new).collect())
+        Self::of(&all)
     }
 
     /// The bounds, in seconds.
     pub fn seconds(&self) -> impl Iterator<Item = f64> {
-        self.0.iter().map(|bound| bound.seconds)
+        self.all().iter().map(|bound| bound.seconds)
     }
 
     /// The bounds as values of the label `le`, without `+Inf`.
     pub(super) fn labels(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|bound| &*bound.le)
+        self.all().iter().map(|bound| &*bound.le)
     }
 
     /// The classic bucket of a value, bounds being inclusive, as Prometheus' `le` says.
     fn bucket(&self, nanos: i64) -> usize {
-        self.0.partition_point(|bound| bound.nanos < nanos)
+        self.all().partition_point(|bound| bound.nanos < nanos)
     }
 }
 
@@ -157,7 +171,7 @@ impl Histogram {
     pub(super) fn read(&self, out: &mut Reading) {
         out.sum = self.sum.load(Relaxed).cast_signed() as f64 / 1e9;
         out.cumulative.clear();
-        out.cumulative.resize(self.bounds.0.len(), 0);
+        out.cumulative.resize(self.bounds.all().len(), 0);
         out.slots.clear();
         out.below.clear();
         out.count = 0;
@@ -287,6 +301,6 @@ mod tests {
 
     #[test]
     fn an_empty_histogram_is_small() {
-        assert!(size_of::<Histogram>() <= 48);
+        assert!(size_of::<Histogram>() <= 32);
     }
 }

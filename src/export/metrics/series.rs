@@ -54,21 +54,14 @@ pub struct SeriesMetrics {
     kind: Kind,
     created: WallTime,
     probes: AtomicU64,
-    /// By reason.
-    failures: Cells,
-    /// By fault.
-    unsent: Cells,
+    /// What is seldom counted, all of it: by reason, by fault, and what else has a name in [`Seldom`].
+    seldom: Cells,
     rtt: Histogram,
     phases: Box<[(Phase, Histogram)]>,
     up: AtomicU8,
     detected: Detected,
     /// By flow, as `up`.
     flows: [AtomicU8; FlowAge::ALL.len()],
-    duplicates: AtomicU64,
-    late: AtomicU64,
-    under_load: AtomicU64,
-    half_open_left: AtomicU64,
-    deferred: AtomicU64,
     /// Nanoseconds since the epoch; 0 is never.
     last_attempt: AtomicI64,
     /// Nanoseconds since the epoch; [`i64::MIN`] is unknown.
@@ -78,17 +71,42 @@ pub struct SeriesMetrics {
     /// What the profiles of dead peer detection that this series feeds make of it.
     dpd: Mutex<Arc<[DpdMetrics]>>,
     /// For the kind `trace`: what it makes of the path.
-    path: Option<PathMetrics>,
+    path: Option<Box<PathMetrics>>,
     /// For the kind `stun`: what it makes of the NATs on the way.
-    nat: Option<NatMetrics>,
+    nat: Option<Box<NatMetrics>>,
     /// What each form found out last.
     findings: Mutex<BTreeMap<&'static str, Arc<Findings>>>,
     /// The last hour.
     recent: Mutex<Recently>,
 }
 
-fn add(counter: &AtomicU64) {
-    counter.fetch_add(1, Relaxed);
+/// What is counted in the one list of cells of a series.
+#[derive(Debug, Clone, Copy)]
+enum Seldom {
+    Failure(Reason),
+    Unsent(Fault),
+    Duplicate,
+    Late,
+    UnderLoad,
+    HalfOpenLeft,
+    Deferred,
+}
+
+impl Seldom {
+    /// There are fewer reasons, and fewer faults.
+    const WORDS: u16 = 64;
+
+    const fn key(self) -> u16 {
+        match self {
+            Self::Failure(reason) => reason as u16,
+            Self::Unsent(fault) => Self::WORDS + fault as u16,
+            Self::Duplicate => 2 * Self::WORDS,
+            Self::Late => 2 * Self::WORDS + 1,
+            Self::UnderLoad => 2 * Self::WORDS + 2,
+            Self::HalfOpenLeft => 2 * Self::WORDS + 3,
+            Self::Deferred => 2 * Self::WORDS + 4,
+        }
+    }
 }
 
 impl SeriesMetrics {
@@ -98,24 +116,18 @@ impl SeriesMetrics {
             kind,
             created,
             probes: AtomicU64::new(0),
-            failures: Cells::default(),
-            unsent: Cells::default(),
+            seldom: Cells::default(),
             rtt: Histogram::new(buckets),
             phases: kind.phases.iter().map(|phase| (*phase, Histogram::new(buckets))).collect(),
             up: AtomicU8::new(0),
             detected: Detected::new(),
             flows: Default::default(),
-            duplicates: AtomicU64::new(0),
-            late: AtomicU64::new(0),
-            under_load: AtomicU64::new(0),
-            half_open_left: AtomicU64::new(0),
-            deferred: AtomicU64::new(0),
             last_attempt: AtomicI64::new(0),
             not_after: AtomicI64::new(i64::MIN),
             last: AtomicU64::new(0),
-            dpd: Mutex::new(Arc::new([])),
-            path: (kind.name == "trace").then(PathMetrics::default),
-            nat: (kind.name == "stun").then(NatMetrics::default),
+            dpd: Mutex::default(),
+            path: (kind.name == "trace").then(Box::default),
+            nat: (kind.name == "stun").then(Box::default),
             findings: Mutex::new(BTreeMap::new()),
             recent: Mutex::default(),
         }
@@ -126,12 +138,14 @@ impl SeriesMetrics {
     #[must_use]
     pub fn dpd<'a>(&self, profiles: impl Iterator<Item = &'a str>) -> Arc<[DpdMetrics]> {
         let mut all = self.dpd.lock().unwrap_or_else(PoisonError::into_inner);
-        *all = profiles
+        let new: Vec<DpdMetrics> = profiles
             .map(|name| match all.iter().find(|known| known.profile() == name) {
                 Some(known) => known.clone(),
                 None => DpdMetrics::new(name),
             })
             .collect();
+        // Most series feed none, and share the empty list.
+        *all = if new.is_empty() { Arc::default() } else { new.into() };
         Arc::clone(&all)
     }
 
@@ -148,23 +162,23 @@ impl SeriesMetrics {
 
     /// Counts an exchange that came to nothing by a fault of ours.
     pub fn not_sent(&self, fault: Fault) {
-        self.unsent.add(fault as u16);
+        self.count(Seldom::Unsent(fault));
     }
 
     /// Counts a sample. Whether it found out something that the one before of its form did not.
     pub fn record(&self, sample: &Sample) -> bool {
         let report = &sample.report;
         if sample.sent.is_some() {
-            add(&self.probes);
+            self.probes.fetch_add(1, Relaxed);
         }
         if let Outcome::Unsent(fault) = report.outcome {
             self.not_sent(fault);
             if fault == Fault::Budget {
-                add(&self.deferred);
+                self.count(Seldom::Deferred);
             }
         }
         if let Some(reason) = report.outcome.reason() {
-            self.failures.add(reason as u16);
+            self.count(Seldom::Failure(reason));
         }
         // A refusal is no round trip of the service, however fast it came.
         if let (Outcome::Answered(_), Some(rtt)) = (report.outcome, report.rtt) {
@@ -181,6 +195,14 @@ impl SeriesMetrics {
         }
         self.last.store(pack(report.outcome, report.rtt), Relaxed);
         news
+    }
+
+    fn count(&self, what: Seldom) {
+        self.seldom.add(what.key());
+    }
+
+    fn counted(&self, what: Seldom) -> u64 {
+        self.seldom.get(what.key())
     }
 
     fn recently<T>(&self, act: impl FnOnce(&mut Recently) -> T) -> T {
@@ -209,10 +231,10 @@ impl SeriesMetrics {
 
     fn found(&self, form: &'static str, findings: &Findings) -> bool {
         if findings.under_load {
-            add(&self.under_load);
+            self.count(Seldom::UnderLoad);
         }
         if findings.half_open_left.is_some() {
-            add(&self.half_open_left);
+            self.count(Seldom::HalfOpenLeft);
         }
         if let Some(not_after) = findings.certificate_not_after {
             self.not_after.store(not_after.as_unix_nanos(), Relaxed);
@@ -228,18 +250,18 @@ impl SeriesMetrics {
 
     /// Counts an answer that came after the timeout.
     pub fn late(&self) {
-        add(&self.late);
+        self.count(Seldom::Late);
     }
 
     /// Counts an answer that came again.
     pub fn duplicate(&self) {
-        add(&self.duplicates);
+        self.count(Seldom::Duplicate);
     }
 
     /// Counts a slot that the budget held back and that is sent later. A slot that it held back for
     /// good is a sample with [`Fault::Budget`], which [`Self::record`] counts.
     pub fn deferred(&self) {
-        add(&self.deferred);
+        self.count(Seldom::Deferred);
     }
 
     /// Sets whether the service is up, after hysteresis; nothing while that is not known.
@@ -276,8 +298,7 @@ impl SeriesMetrics {
 
     /// Reads a little of all that a sample will change. The number says nothing.
     pub fn fetch(&self) -> u64 {
-        let words = [&self.probes, &self.duplicates, &self.last, &self.under_load];
-        let words = words.iter().fold(self.rtt.fetch(), |sum, word| sum ^ word.load(Relaxed));
+        let words = self.rtt.fetch() ^ self.probes.load(Relaxed) ^ self.last.load(Relaxed);
         words ^ self.detected.fetch() ^ u64::from(self.up.load(Relaxed))
     }
 
@@ -306,13 +327,13 @@ impl SeriesMetrics {
 
     /// The reasons it has failed for, with how often.
     pub fn failures(&self) -> impl Iterator<Item = (Reason, u64)> {
-        let counts = Reason::ALL.iter().map(|reason| (*reason, self.failures.get(*reason as u16)));
+        let counts = Reason::ALL.iter().map(|reason| (*reason, self.counted(Seldom::Failure(*reason))));
         counts.filter(|(_, count)| *count > 0)
     }
 
     /// The faults of ours that it has met, with how often.
     pub fn unsent(&self) -> impl Iterator<Item = (Fault, u64)> {
-        let counts = Fault::ALL.iter().map(|fault| (*fault, self.unsent.get(*fault as u16)));
+        let counts = Fault::ALL.iter().map(|fault| (*fault, self.counted(Seldom::Unsent(*fault))));
         counts.filter(|(_, count)| *count > 0)
     }
 
@@ -338,12 +359,12 @@ impl SeriesMetrics {
 
     /// What its traces make of the path; nothing for other kinds.
     pub fn path(&self) -> Option<&PathMetrics> {
-        self.path.as_ref()
+        self.path.as_deref()
     }
 
     /// What it makes of the NATs on the way; nothing for other kinds than `stun`.
     pub fn nat(&self) -> Option<&NatMetrics> {
-        self.nat.as_ref()
+        self.nat.as_deref()
     }
 
     /// What the last exchanges found out, all forms together.
@@ -369,13 +390,13 @@ impl SeriesMetrics {
 
         out.counter(Family::Probes, &labels, self.probes());
         for reason in out.wanted(Family::Failures, Reason::ALL.iter()) {
-            let count = self.failures.get(*reason as u16);
+            let count = self.counted(Seldom::Failure(*reason));
             if count > 0 || self.kind.reasons.contains(reason) {
                 out.counter(Family::Failures, &with(reason.as_str()), count);
             }
         }
         for fault in out.wanted(Family::Unsent, Fault::ALL.iter()) {
-            out.counter(Family::Unsent, &with(fault.as_str()), self.unsent.get(*fault as u16));
+            out.counter(Family::Unsent, &with(fault.as_str()), self.counted(Seldom::Unsent(*fault)));
         }
         out.histogram(Family::Rtt, &labels, &self.rtt);
         for (phase, histogram) in &self.phases {
@@ -391,14 +412,14 @@ impl SeriesMetrics {
                 out.gauge(Family::FlowUp, &with(flow.as_str()), f64::from(state - 1));
             }
         }
-        for (family, counter) in [
-            (Family::Duplicates, &self.duplicates),
-            (Family::LateReplies, &self.late),
-            (Family::UnderLoad, &self.under_load),
-            (Family::HalfOpenLeft, &self.half_open_left),
-            (Family::BudgetDeferred, &self.deferred),
+        for (family, what) in [
+            (Family::Duplicates, Seldom::Duplicate),
+            (Family::LateReplies, Seldom::Late),
+            (Family::UnderLoad, Seldom::UnderLoad),
+            (Family::HalfOpenLeft, Seldom::HalfOpenLeft),
+            (Family::BudgetDeferred, Seldom::Deferred),
         ] {
-            out.counter(family, &labels, counter.load(Relaxed));
+            out.counter(family, &labels, self.counted(what));
         }
         if DpdMetrics::FAMILIES.iter().any(|family| out.wants(*family)) {
             self.dpd_now().iter().for_each(|profile| profile.collect(&labels, out));
@@ -453,6 +474,23 @@ fn unpack(packed: u64) -> Option<(Outcome, Option<Duration>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What ten thousand series hold is ten thousand times this; what they hold beside it is in cells, which are
+    /// made when needed, and in the last hour.
+    #[test]
+    fn the_metrics_of_a_series_are_small() {
+        let parts = [
+            ("all", size_of::<SeriesMetrics>(), 640),
+            ("of it, what detectors know", size_of::<Detected>(), 152),
+            ("of it, the last hour", size_of::<Recently>(), 288),
+        ];
+        for (part, bytes, most) in parts {
+            assert!(bytes <= most, "{part}: {bytes} bytes, more than {most}");
+        }
+        assert!(
+            Reason::ALL.len() < usize::from(Seldom::WORDS) && Fault::ALL.len() < usize::from(Seldom::WORDS)
+        );
+    }
 
     #[test]
     fn an_outcome_survives_packing() {

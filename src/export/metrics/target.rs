@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::cells::Cells;
 use super::families::{Collected, Family, slot};
 use crate::detect::incident::Cause;
 use crate::detect::liveness::State;
@@ -78,8 +79,8 @@ pub struct TargetMetrics {
     since: AtomicU64,
     ladder: Mutex<Option<Arc<Ladder>>>,
     inside: Mutex<Option<SeenInside>>,
-    /// By cause, in the order of [`Cause::ALL`].
-    incidents: [AtomicU64; Cause::ALL.len()],
+    /// By cause.
+    incidents: Cells,
     /// In the order of their slots.
     members: Mutex<Vec<(u8, Member)>>,
 }
@@ -97,9 +98,8 @@ impl TargetMetrics {
 
     pub(super) fn new(name: &str) -> Self {
         let state = AtomicU8::new(State::Unknown as u8);
-        let incidents = [const { AtomicU64::new(0) }; Cause::ALL.len()];
         let (name, ladder, inside) = (name.to_owned(), Mutex::default(), Mutex::default());
-        let since = AtomicU64::new(0);
+        let (since, incidents) = (AtomicU64::new(0), Cells::default());
         Self { name, state, since, ladder, inside, incidents, members: Mutex::default() }
     }
 
@@ -128,9 +128,7 @@ impl TargetMetrics {
 
     /// Counts an incident.
     pub fn incident(&self, cause: Cause) {
-        if let Some(count) = self.incidents.get(cause as usize) {
-            count.fetch_add(1, Relaxed);
-        }
+        self.incidents.add(cause as u16);
     }
 
     /// Sets how its steps went.
@@ -197,8 +195,9 @@ impl TargetMetrics {
                 }
             }
         }
-        for (cause, count) in Cause::ALL.iter().zip(&self.incidents) {
-            out.counter(Family::Incidents, &[&self.name, cause.as_str()], count.load(Relaxed));
+        for cause in Cause::ALL {
+            let count = self.incidents.get(*cause as u16);
+            out.counter(Family::Incidents, &[&self.name, cause.as_str()], count);
         }
         if !out.wants(Family::TargetInfo) {
             return;

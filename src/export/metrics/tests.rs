@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::*;
+use crate::detect::liveness::State;
 use crate::probe::Mismatch;
 use crate::sample::{Fault, Outcome, Reason, Report, Sample, SeriesId, Text};
 use crate::time::{Timestamp, WallTime};
