@@ -15,7 +15,7 @@ use socket2::Socket;
 use super::clock::SystemClock;
 use super::drops::{Drops, Table};
 use super::fault;
-use super::poller::{Poller, Ready, Waker};
+use super::poller::{self, Poller, Ready, Waker};
 use super::socket::{self, Batch, Receiver};
 use crate::agenda::Agenda;
 use crate::config::Egress;
@@ -443,14 +443,20 @@ impl Driver {
         }
         self.offset = offset;
         // All that has arrived is read before any deadline is looked at: after a stall of ours, answers
-        // that were in time are in the buffers.
-        for event in &ready {
-            match Owner::of(event.key) {
-                Some(Owner::Icmp(index)) => self.read_icmp(index, *event, out),
-                Some(Owner::Flow(index)) => self.read_flow(index, *event, out),
-                Some(Owner::Run(index)) => self.read_run(index, *event, out),
-                None => {}
+        // that were in time are in the buffers. What stays ready is told again after all others.
+        for _ in 0..=self.flows.len() / poller::BATCH {
+            for event in &ready {
+                match Owner::of(event.key) {
+                    Some(Owner::Icmp(index)) => self.read_icmp(index, *event, out),
+                    Some(Owner::Flow(index)) => self.read_flow(index, *event, out),
+                    Some(Owner::Run(index)) => self.read_run(index, *event, out),
+                    None => {}
+                }
             }
+            if ready.len() + 1 < poller::BATCH {
+                break;
+            }
+            self.poller.wait(Duration::ZERO, &mut ready)?;
         }
         self.ready = ready;
         self.read_muted(stepped, out);
@@ -459,7 +465,8 @@ impl Driver {
         if read.since(now) >= STALL {
             self.stall = (now, read); // what arrived while we were so slow to read is not read yet
         }
-        self.run_timers(read, out);
+        // Not those that became due since: what arrived meanwhile is read in the next turn, before them.
+        self.run_timers(now, out);
         self.transmit_outbox(out);
         self.hand_out_pending(out);
         self.turned = self.clock.now();

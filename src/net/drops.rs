@@ -14,6 +14,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use socket2::Socket;
 
+use crate::sample::Fault;
 use crate::time::Timestamp;
 
 /// Packets, or octets, read at once that may have been queued because the buffer was full. The smallest
@@ -30,8 +31,9 @@ pub(super) struct Drops {
     told: Option<Timestamp>,
     /// When so much was read at once that the buffer may have been full.
     pressed: Option<Timestamp>,
-    /// The last read failed for a fault of this host: what arrived may still lie there.
-    pub deaf: bool,
+    /// Why what arrived may still lie there, if it may: the last read failed for a fault of this host, or was not
+    /// the last that a flood took.
+    pub deaf: Option<Fault>,
 }
 
 impl Drops {

@@ -23,7 +23,7 @@ pub(super) struct Ready {
 
 const WAKE: u64 = u64::MAX;
 /// Events taken in one wait; more are there at the next.
-const BATCH: usize = 256;
+pub(super) const BATCH: usize = 256;
 
 pub(super) struct Poller {
     epoll: OwnedFd,

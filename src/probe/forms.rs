@@ -26,8 +26,10 @@ const RETRY_GENTLE: u64 = 12;
 #[derive(Debug, Clone, Copy, Default)]
 struct Memory {
     answered: bool,
-    /// Silent tries since the last answer.
+    /// Silent tries since the last answer, or since it was refuted.
     silent: u32,
+    /// A form with state was answered after so many of them.
+    refuted: bool,
 }
 
 /// What a member has been seen to answer.
@@ -112,12 +114,19 @@ impl Learner {
         match outcome.received() {
             Some(true) => {
                 if let Some(memory) = self.memory.get_mut(index) {
-                    *memory = Memory { answered: true, silent: 0 };
+                    *memory = Memory { answered: true, silent: 0, refuted: false };
                 }
                 let current = self.memory(self.current);
-                // The gentlest form that answers is the one to use.
-                if index < self.current || !current.answered || current.silent >= DOUBT {
+                let given_up = current.silent >= DOUBT;
+                // The gentlest form that answers is the one to use. An outage may have ended just before a form
+                // with state was tried: what used to be answered is given up only if it stays silent after it.
+                if index < self.current
+                    || !current.answered
+                    || given_up && (form.stateless() || current.refuted)
+                {
                     self.current = index;
+                } else if given_up && let Some(memory) = self.memory.get_mut(self.current) {
+                    (memory.silent, memory.refuted) = (0, true);
                 }
                 outcome
             }
@@ -235,6 +244,21 @@ mod tests {
         for (form, outcome) in play(&mut learner, &["version"], 12..40) {
             assert_eq!((form, outcome), ("version", Outcome::OK));
         }
+    }
+
+    #[test]
+    fn the_end_of_an_outage_that_the_full_form_finds_first_changes_nothing() {
+        let mut learner = Learner::new(FORMS);
+        play(&mut learner, &["policy", "version", "init"], 0..5);
+        play(&mut learner, &[], 5..20);
+        assert_eq!(learner.judge(named("init"), Outcome::OK), Outcome::OK);
+        // Two more that left before the end.
+        (0..2).for_each(|_| assert_eq!(learner.judge(named("policy"), SILENT), SILENT));
+        assert!(!learner.stateful());
+        assert_eq!(play(&mut learner, &["policy", "version", "init"], 20..22), [("policy", Outcome::OK); 2]);
+        // A box that answers nothing else from now on is followed all the same.
+        play(&mut learner, &["init"], 22..40);
+        assert!(learner.stateful());
     }
 
     #[test]

@@ -9,8 +9,8 @@ use socket2::Socket;
 use super::super::socket::{Arrival, Batch, flush};
 use super::super::{fault, icmp, tcp_info};
 use super::{
-    Channel, Clock, Driver, Drops, Duration, Event, FlowState, Handled, Happening, Mismatch, Outcome, Owner,
-    POLLS, Pending, READS_PER_FLOW, READS_PER_SHARED, Ready, Receiver, Run, Timestamp, Whose,
+    Channel, Clock, Driver, Drops, Duration, Event, Fault, FlowState, Handled, Happening, Mismatch, Outcome,
+    Owner, POLLS, Pending, READS_PER_FLOW, READS_PER_SHARED, Ready, Receiver, Run, Timestamp, Whose,
 };
 
 /// How often a read that failed is tried again at once.
@@ -94,7 +94,7 @@ impl Driver {
         self.receiver = receiver;
         self.batch = batch;
         if let Some(shared) = self.icmp.get_mut(index) {
-            shared.drops.deaf = deaf;
+            shared.drops.deaf = deaf.then_some(Fault::Resource);
         }
     }
 
@@ -224,7 +224,7 @@ impl Driver {
         let state = self.flows.get_mut(flow as usize).and_then(Option::as_mut);
         if let Some((_, drops)) = state.and_then(which) {
             drops.read(packets, octets, now);
-            drops.deaf = deaf;
+            drops.deaf = unread(deaf, packets);
         }
     }
 
@@ -247,7 +247,8 @@ impl Driver {
         for which in [FlowState::current, FlowState::before] {
             let state = self.flows.get_mut(flow as usize).and_then(Option::as_mut);
             let Some((socket, drops)) = state.and_then(which) else { continue };
-            drops.deaf = queue_errors(&mut self.errors, socket, Owner::Flow(flow), now, &mut self.pending);
+            let deaf = queue_errors(&mut self.errors, socket, Owner::Flow(flow), now, &mut self.pending);
+            drops.deaf = deaf.then_some(Fault::Resource);
         }
     }
 
@@ -310,7 +311,7 @@ impl Driver {
         let now = self.clock.now();
         if let Some(drops) = self.own_drops(index) {
             drops.read(packets, octets, now);
-            drops.deaf = deaf;
+            drops.deaf = unread(deaf, packets);
         }
     }
 
@@ -552,6 +553,12 @@ pub(super) fn believe(stamp: Option<i64>, offset: i64, now: Timestamp) -> Option
     let at = monotonic(stamp, offset)?;
     // The two clocks are read one after the other: a few microseconds of future are rounding.
     if at > now + Duration::from_micros(100) { None } else { Some(at.min(now)) }
+}
+
+/// Why a socket may have more than was read.
+fn unread(deaf: bool, packets: usize) -> Option<Fault> {
+    let flooded = (packets >= READS_PER_FLOW).then_some(Fault::ReceiveOverflow);
+    if deaf { Some(Fault::Resource) } else { flooded }
 }
 
 /// Takes the ICMP errors that are queued at a socket; whether a fault of this host left some there.

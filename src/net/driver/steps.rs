@@ -189,8 +189,8 @@ impl Driver {
         if report.outcome == Outcome::Lost(Reason::NoAnswer) {
             if stalled {
                 report.outcome = Outcome::Unsent(Fault::Stalled);
-            } else if (0..2).any(|which| self.drops_of(run, which).is_some_and(|(_, drops)| drops.deaf)) {
-                report.outcome = Outcome::Unsent(Fault::Resource);
+            } else if let Some(fault) = (0..2).find_map(|which| self.drops_of(run, which)?.1.deaf) {
+                report.outcome = Outcome::Unsent(fault);
             } else if self.overflowed(run, now, out) {
                 report.outcome = Outcome::Unsent(Fault::ReceiveOverflow);
             }
