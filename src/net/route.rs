@@ -434,7 +434,7 @@ pub mod fuzz {
     pub fn way(bytes: &[u8]) -> Lookup {
         let message = RouteMessage::parse(bytes).map_err(|_| NoWay::Untold)?;
         let link = Link { name: "link".to_owned(), kind: LinkKind::Other, up: true, addresses: Vec::new() };
-        let links = Links((0..16).map(|index| (index, link.clone())).collect::<HashMap<_, _>>());
+        let links = Links::new((0..16).map(|index| (index, link.clone())).collect::<HashMap<_, _>>());
         let mut way = read(&links, &message)?;
         way.route = Some(destination(&message));
         Ok(way)
