@@ -30,6 +30,9 @@ pub enum ConfigCommand {
         /// Print the closed sets of words used as label values instead
         #[arg(long)]
         enums: bool,
+        /// Print the built-in profiles of dead peer detection instead: their timers, and their source
+        #[arg(long, conflicts_with = "enums")]
+        profiles: bool,
     },
     /// Print the JSON Schema of the file, for editors
     Schema,
@@ -43,9 +46,12 @@ const WRONG: u8 = 2;
 pub fn run(command: &ConfigCommand, file: &Path, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
     let text = match command {
         ConfigCommand::Schema => Ok(schema()),
-        ConfigCommand::Show { enums: true } => Ok(enums()),
-        ConfigCommand::Show { enums: false } | ConfigCommand::Check => {
-            Config::load(file, crate::config::environment()).map(|loaded| {
+        ConfigCommand::Show { enums: true, .. } => Ok(enums()),
+        ConfigCommand::Show { profiles: true, .. } => {
+            Ok(crate::config::to_yaml(&crate::config::dpd_timers()))
+        }
+        ConfigCommand::Show { .. } | ConfigCommand::Check => Config::load(file, crate::config::environment())
+            .map(|loaded| {
                 for warning in &loaded.warnings {
                     let _ = writeln!(err, "warning: {warning}");
                 }
@@ -54,8 +60,7 @@ pub fn run(command: &ConfigCommand, file: &Path, out: &mut dyn Write, err: &mut 
                 } else {
                     loaded.to_yaml()
                 }
-            })
-        }
+            }),
     };
     match text {
         // A reader that went away (`| head`) is no failure of the configuration.

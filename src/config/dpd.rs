@@ -31,6 +31,37 @@ pub fn dpd_profiles() -> Vec<String> {
     built_in().into_iter().map(|profile| profile.name).collect()
 }
 
+/// A built-in profile as people read it.
+#[derive(Debug, serde::Serialize)]
+pub struct Timers {
+    mode: Mode,
+    /// From the last sign of life to the first question.
+    idle: String,
+    /// After each question; with the end of the last one the session is torn down.
+    waits: Vec<String>,
+    /// The shortest silence that can end a session, and the one that ends each, whatever its phase.
+    can_end_a_session: String,
+    ends_every_session: String,
+    /// The longest interval of a probe that can tell.
+    probe_every: String,
+    source: &'static str,
+}
+
+/// The built-in profiles, by name: their timers, and where these come from.
+#[must_use]
+pub fn dpd_timers() -> BTreeMap<String, Timers> {
+    let timers = |profile: Profile| Timers {
+        mode: profile.mode,
+        idle: short(profile.idle),
+        waits: profile.waits.iter().copied().map(short).collect(),
+        can_end_a_session: short(profile.shortest_lethal()),
+        ends_every_session: short(profile.surely_lethal()),
+        probe_every: short(profile.coarsest_interval()),
+        source: profile.source,
+    };
+    built_in().into_iter().map(|profile| (profile.name.clone(), timers(profile))).collect()
+}
+
 /// All profiles that may be named, and those of a target that names none.
 pub(super) struct Profiles {
     all: BTreeMap<String, Profile>,

@@ -42,7 +42,7 @@ use crate::probe::{Kind, Spec};
 use crate::session::Plan;
 
 pub use capacity::{Capacity, Cipher, Protocol, Rate, Tunnel};
-pub use dpd::{Dpd, dpd_profiles};
+pub use dpd::{Dpd, Timers, dpd_profiles, dpd_timers};
 pub use inside::Inside;
 pub use layers::{PREFIX, environment};
 pub use problem::{KeyPath, Place, Problem, Problems, Step};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Engine, Series};
 use crate::config::Target;
 use crate::detect::dpd::Profile;
-use crate::detect::liveness::combine;
+use crate::detect::liveness::{State, combine};
 use crate::detect::{Found, Input, Stage, Transition};
 use crate::sample::Carrier;
 use crate::store::Snapshot;
@@ -85,10 +85,10 @@ impl Engine {
         let any = of_target().any(|(_, series)| telling(series));
         let counted = of_target().filter(|(_, series)| !any || telling(series));
         let states = counted.filter_map(|(id, _)| Some(self.collector.track(id)?.watch().state()));
-        // It became what it is now with the last change of any of them.
+        // It became what it is now with the last change of any of which something is known.
         let mut since = Timestamp::ZERO;
         let state = combine(states.map(|(state, then)| {
-            since = since.max(then);
+            since = since.max(if state == State::Unknown { Timestamp::ZERO } else { then });
             state
         }));
         self.registry.target(&target.name).set_state(state, since);

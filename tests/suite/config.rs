@@ -391,8 +391,12 @@ fn the_commands_answer_on_their_streams() {
     let (code, out, err) = run(&Check, "tests/config/doubled_key.yml");
     assert!(code.contains("(2)"), "{code}");
     assert_eq!((out.as_str(), err), ("", std::fs::read_to_string("tests/config/doubled_key.txt").unwrap()));
-    let (_, enums, _) = run(&Show { enums: true }, "no such file");
+    let (_, enums, _) = run(&Show { enums: true, profiles: false }, "no such file");
     assert!(enums.contains("reason:") && enums.contains("- cert_expired"), "{enums}");
+    let (_, profiles, _) = run(&Show { enums: false, profiles: true }, "no such file");
+    for part in ["cisco_asa:\n", "probe_every: 2s\n", "ends_every_session: 14s\n", "Fortinet ta-p/294932"] {
+        assert!(profiles.contains(part), "{part:?} is not in:\n{profiles}");
+    }
     let (_, schema, _) = run(&Schema, "no such file");
     assert!(schema.contains("the label `target`"), "comments become descriptions");
 }

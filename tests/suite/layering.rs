@@ -124,6 +124,10 @@ fn nothing_is_ignored_or_unsafe() {
 fn no_path_of_a_machine() {
     let homes = [concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/wo", "rk/"), concat!("/tmp/", "wt")];
     for file in files("", &["rs", "sh", "toml", "yml", "yaml", "md", "json", "service", "conf"]) {
+        // What npm fetched for the dashboards is not ours.
+        if file.components().any(|part| part.as_os_str() == "node_modules") {
+            continue;
+        }
         let text = fs::read_to_string(&file).unwrap();
         for home in homes {
             assert!(!text.contains(home), "{} has {home}", file.display());
