@@ -17,7 +17,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -289,13 +289,19 @@ impl Base {
     /// Goes on where an earlier process ended, if it left something and that is of use.
     fn open(config: &Config) -> io::Result<Self> {
         let clock = SystemClock::start();
-        // Of it the metrics read the wall clock only, which a restart does not move.
-        let registry = Registry::new(Arc::new(clock));
         let settings =
             store::Settings { directory: config.state_dir.clone(), most_bytes: config.state_max_size };
-        let counts = registry.clone();
-        let (store, kept) = Store::open(&settings, clock.wall(), move || counts.own().state_write_failed())?;
+        // Nothing is written before there is something to count that by.
+        let counts = Arc::new(OnceLock::<Registry>::new());
+        let registry = Arc::clone(&counts);
+        let failed = move || {
+            if let Some(registry) = registry.get() {
+                registry.own().state_write_failed();
+            }
+        };
+        let (store, kept) = Store::open(&settings, clock.wall(), failed)?;
         let clock = kept.as_ref().map_or(clock, |(begin, _)| clock.counting_from(*begin));
+        let registry = counts.get_or_init(|| Registry::new(Arc::new(clock))).clone();
         Ok(Self { clock, registry, store, kept })
     }
 }

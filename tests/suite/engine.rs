@@ -114,9 +114,9 @@ impl Drop for Bench {
     }
 }
 
-/// Waits until something is there; a minute is "never".
+/// Waits until something is there; three minutes are "never", also beside other work.
 fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..6000 {
+    for _ in 0..18_000 {
         if let Some(found) = look() {
             return found;
         }

@@ -170,7 +170,7 @@ fn what_a_peer_says_is_text() {
                 break;
             }
             assert!(
-                start.elapsed() < Duration::from_secs(180),
+                start.elapsed() < Duration::from_secs(400),
                 "{:?}",
                 seen.iter().map(|(name, seen)| (name, seen.len())).collect::<Vec<_>>()
             );
