@@ -397,7 +397,8 @@ fn two_ways_out_are_compared() {
     });
     let port = peer.port();
     let bench = Bench::new(&format!(
-        "egress: {{direct: {{source: 127.0.0.1}}, tunnel: {{source: 127.0.0.2}}, gone: {{interface: nonesuch0}}}}\n\
+        "budget: {{half_open_interval: 35s}}\n\
+         egress: {{direct: {{source: 127.0.0.1}}, tunnel: {{source: 127.0.0.2}}, gone: {{interface: nonesuch0}}}}\n\
          pairs: {{split: {{a: direct, b: tunnel}}, dead: {{a: direct, b: gone}}}}\n\
          targets: {{hq: {{address: 127.0.0.1, egress: [direct, tunnel, gone], probes: {{ike: {{port: {port}, \
          interval: 1s, timeout: 900ms}}, icmp: {{enabled: false}}, trace: {{enabled: false}}}}}}}}\n"
