@@ -76,8 +76,7 @@ impl Driver {
     /// Reads what lies on muted sockets, when it has lain long enough or something is to be judged by it.
     pub(super) fn read_muted(&mut self, stepped: bool, out: &mut Vec<Happening>) {
         let waiting: usize = self.icmp.iter().map(|shared| shared.waiting).sum();
-        // Whoever is awake in the second half of the time reads, so that nobody wakes for that alone.
-        let lies = self.patience.look_at > self.woke + self.patience.allowed / 2
+        let lies = self.patience.look_at > self.woke
             && waiting < MANY
             && self.next_timer().is_none_or(|deadline| deadline > self.woke);
         if !self.patience.muted || lies && !stepped {
