@@ -329,7 +329,7 @@ impl Driver {
         out: &mut Vec<Happening>,
     ) -> usize {
         let shared_of = |run: &Run| match run.channel {
-            Channel::Icmp(shared) if !run.ended && !run.whole => Some(shared),
+            Channel::Icmp(shared) if !run.ended => Some(shared),
             _ => None,
         };
         let (mut packets, mut rest, mut shared) = (SmallVec::<[_; Batch::MOST]>::new(), bytes, None);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! src/bin/GROUP.rs ──▶ src/module.rs   TARGETS by name: what is called, and what must hold
-//! src/list.rs          NAME, GROUP, its seeds and its dictionary; `seeds` writes them
+//! src/list.rs          NAME, GROUP, its seeds (src/seeds.rs) and its dictionary (src/words.rs); `seeds` writes them
 //! fuzz.sh              runs them all, guided by coverage
 //! tests/mutated.rs     runs them all with so many inputs, made of the seeds and the words: on each change
 //! ```
@@ -31,6 +31,7 @@ pub mod sockets;
 pub mod text;
 pub mod web;
 pub mod wire;
+mod words;
 
 /// Targets by their names.
 pub type Targets = &'static [(&'static str, fn(&[u8]))];

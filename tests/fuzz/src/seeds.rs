@@ -1,7 +1,20 @@
-//! Where seeds come from: the golden vectors of the project, all of which somebody else made.
+//! What targets start from: the golden vectors of the project, all of which somebody else made, alone and in
+//! the frames of an exchange or a session; and texts as the program writes them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use crate::exchange::{BLIND, OVERLAY};
+use crate::text::{HEADER, PLACE};
+
+pub(crate) const IKE: &[&str] = &["tests/golden/ike", "src/probe/ike/tests.rs", "src/wire/ike/tests.rs"];
+pub(crate) const IKEV1: &[&str] =
+    &["tests/golden/ikev1", "src/probe/ikev1/tests.rs", "src/wire/ikev1/tests.rs"];
+pub(crate) const L2TP: &[&str] = &["src/wire/l2tp/tests.rs", "src/probe/l2tp/tests.rs"];
+pub(crate) const OPENVPN: &[&str] = &["tests/golden/openvpn", "src/wire/openvpn/tests.rs"];
+pub(crate) const STUN: &[&str] = &["src/wire/stun/tests.rs"];
+pub(crate) const ICMP: &[&str] = &["src/wire/icmp/tests.rs", "src/probe/icmp/tests.rs"];
+pub(crate) const DNS: &[&str] = &["src/probe/dns/tests.rs"];
 
 /// A file or folder of the project, by its path from the project's root.
 fn path(name: &str) -> PathBuf {
@@ -72,4 +85,261 @@ fn octets(text: &str) -> Option<Vec<u8>> {
 pub fn contents(names: &[&str], ending: &str) -> Vec<Vec<u8>> {
     let matching = files(names).into_iter().filter(|file| file.to_string_lossy().ends_with(ending));
     matching.map(|file| fs::read(file).unwrap()).collect()
+}
+
+pub(crate) const WEB: &[u8] = b"tls_server_config:\n  cert_file: a\n  key_file: b\n  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: c\n  min_version: TLS12\n  max_version: TLS13\n  cipher_suites: [TLS_AES_128_GCM_SHA256]\n  curve_preferences: [X25519]\n  prefer_server_cipher_suites: true\nhttp_server_config:\n  http2: true\n  headers:\n    X-Frame-Options: deny\n    Content-Security-Policy: default-src\nbasic_auth_users:\n  joe: $2y$10$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234\n";
+pub(crate) const STATE: &[u8] = br#"{"wall":1795305600000000000,"monotonic":1000000000,"knowledge":{"series":[],"incidents":[]},"budget":{"windows":[]}}"#;
+pub(crate) const INCIDENT: &[u8] = br#"{"schema":1,"id":"20261122T000000000Z-hq-0001","target":"hq","kind":"outage","state":"closed","began":"2026-11-22T00:00:00.000Z","ended":"2026-11-22T00:01:00.000Z","seconds":60.0,"cause":null,"clues":[],"series":[],"transitions":[],"dpd":[]}"#;
+pub(crate) const SEEN: &[u8] = br#"{"time":"2026-11-22T00:00:00Z","ready":true,"targets":[{"target":"hq","state":"up","probes":[{"probe":"ike","kind":"ike","member":1,"egress":"default","stable_in_seconds":null,"recent":null}]}]}"#;
+
+/// A frame of an exchange or a session.
+fn frame(what: u8, overlay: Option<(u8, u8, u8)>, bytes: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(bytes.len()).unwrap().to_be_bytes();
+    let mut out = vec![what, length[0], length[1]];
+    if let Some((source, destination, count)) = overlay {
+        out[0] |= OVERLAY;
+        out.extend([source, destination, count]);
+    }
+    out.extend_from_slice(bytes);
+    out
+}
+
+/// Exchanges that are answered with each of these: by somebody who sees us, by a blind one, twice, after a
+/// timeout, and quoted by a router.
+pub(crate) fn exchanges(answers: Vec<Vec<u8>>, overlays: &[(u8, u8, u8)]) -> Vec<Vec<u8>> {
+    let mut out = Vec::new();
+    for (n, answer) in answers.iter().filter(|answer| answer.len() < 1600).enumerate() {
+        for overlay in overlays {
+            for mode in [0, 1, 2] {
+                out.push([vec![mode], frame(0, Some(*overlay), answer)].concat());
+            }
+            let other = &answers[(n + 1) % answers.len()];
+            out.push([vec![0], frame(0, Some(*overlay), answer), frame(0, Some(*overlay), other)].concat());
+            out.push([vec![1], frame(11, None, &[]), frame(0, Some(*overlay), answer)].concat());
+        }
+        out.push([vec![BLIND], frame(0, None, answer)].concat());
+    }
+    for what in 1..=12 {
+        out.push([vec![0], frame(what, Some((0, 0, 64)), &[0; 64])].concat());
+    }
+    // The header of our packet with something else behind it, and the whole of it.
+    for what in 1..=4 {
+        for mode in [0, 1] {
+            out.push([vec![mode], frame(what, Some((0, 0, 24)), &[0; 64])].concat());
+            out.push([vec![mode], frame(what, Some((0, 0, 255)), &[0; 300])].concat());
+        }
+    }
+    out
+}
+
+/// Sessions whose peer asks, answers, deletes and rekeys.
+pub(crate) fn sessions() -> Vec<Vec<u8>> {
+    let mut out: Vec<_> = unmarked(goldens(IKE))
+        .iter()
+        .flat_map(|bytes| [0, 1, 2].map(|stage| [vec![stage], frame(0, None, bytes)].concat()))
+        .collect();
+    // Exchange, flags, message id, first payload, number, total; then the chain.
+    let deletes = b"\x25\x00\x00\x2a\x01\x01\x00\x00\x00\x08\x01\x00\x00\x00";
+    let check = b"\x25\x00\x00\x00\x01\x01";
+    let rekeys = b"\x24\x00\x00\x21\x01\x01\x28\x00\x00\x2c\x00\x00\x00\x28\x01\x01\x08\x03\x01\x02\x03\x04\x05\x06\x07\x08\x03\x00\x00\x0c\x01\x00\x00\x14\x80\x0e\x00\x80\x00\x00\x00\x08\x04\x00\x00\x1f\x00\x00\x00\x14abcdefghijklmnop";
+    let refuses = b"\x23\x20\x01\x29\x01\x01\x00\x00\x00\x08\x00\x00\x00\x18";
+    for sealed in [&deletes[..], check, rekeys, refuses] {
+        for stage in [1, 2] {
+            out.push([vec![stage], frame(1, None, sealed)].concat());
+            out.push(
+                [vec![stage], frame(5, None, &[]), frame(1, None, sealed), frame(7, None, &[])].concat(),
+            );
+        }
+    }
+    // In two parts, and a check of ours answered.
+    out.push(
+        [
+            vec![2],
+            frame(2, None, b"\x25\x00\x00\x2a\x01\x02\x00\x00\x00\x08"),
+            frame(2, None, b"\x25\x00\x00\x00\x02\x02\x01\x00\x00\x00"),
+        ]
+        .concat(),
+    );
+    out.push(
+        [
+            vec![2],
+            frame(5, None, &[]),
+            frame(1, None, b"\x25\x20\x02\x00\x01\x01"),
+            frame(5, None, &[]),
+            frame(5, None, &[]),
+        ]
+        .concat(),
+    );
+    out.push([vec![2], frame(6, None, &[]), frame(5, None, &[]), frame(4, None, b"\xff")].concat());
+    out
+}
+
+pub(crate) fn prefixed(first: u8, seeds: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    seeds.into_iter().map(|seed| [vec![first], seed].concat()).collect()
+}
+
+/// With the non-ESP marker.
+pub(crate) fn marked(seeds: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    unmarked(seeds).into_iter().map(|seed| [vec![0; 4], seed].concat()).collect()
+}
+
+/// Without it.
+pub(crate) fn unmarked(seeds: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    seeds.into_iter().map(|seed| seed.strip_prefix(&[0; 4]).unwrap_or(&seed).to_vec()).collect()
+}
+
+/// With their lengths, as OpenVPN and DNS have them over TCP.
+pub(crate) fn framed(seeds: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let length = |seed: &Vec<u8>| u16::try_from(seed.len()).unwrap().to_be_bytes();
+    seeds.iter().map(|seed| [&length(seed)[..], seed].concat()).collect()
+}
+
+/// Answers as nginx gives them, and the forms of RFC 9112.
+pub(crate) fn heads() -> Vec<Vec<u8>> {
+    [
+        "HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nContent-Type: text/html\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nServer: x\r\n\r\n4\r\nWiki\r\n5;a=b\r\npedia\r\n0\r\n\r\n",
+        "HTTP/1.1 302 Found\r\nLocation: /there\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
+        "HTTP/1.1 204 No Content\r\n\r\n",
+        "HTTP/1.0 503 Service Unavailable\r\n\r\nbusy",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec()
+}
+
+pub(crate) fn requests() -> Vec<Vec<u8>> {
+    let lines = [
+        "GET / HTTP/1.1",
+        "GET /metrics HTTP/1.1",
+        "GET /metrics?histograms=native HTTP/1.1",
+        "HEAD /metrics HTTP/1.0",
+        "GET /probe?target=hq&module=ike&timeout=1 HTTP/1.1",
+        "GET /config HTTP/1.1",
+        "GET /sd HTTP/1.1",
+        "GET /api/v1/status?target=hq HTTP/1.1",
+        "GET /api/v1/path HTTP/1.1",
+        "GET /api/v1/incidents?limit=3&since=1h HTTP/1.1",
+        "GET /api/v1/incidents/20261122T000000000Z-hq-0001 HTTP/1.1",
+        "GET /-/healthy HTTP/1.1",
+        "GET /-/ready HTTP/1.1",
+        "POST /-/reload HTTP/1.1",
+    ];
+    let headers = "Host: localhost\r\nAccept: text/html, application/vnd.google.protobuf;q=0.5\r\nAccept-Encoding: gzip\r\n";
+    lines.map(|line| format!("{line}\r\n{headers}\r\n").into_bytes()).to_vec()
+}
+
+/// What openssl s_server says first: a ServerHello of TLS 1.2, its certificate cut short, an alert, and no
+/// TLS at all.
+pub(crate) fn tls() -> Vec<Vec<u8>> {
+    let mut hello = b"\x16\x03\x03\x00\x31\x02\x00\x00\x2d\x03\x03".to_vec();
+    hello.extend([7; 32]);
+    hello.extend(b"\x00\xc0\x2f\x00\x00\x05\xff\x01\x00\x01\x00");
+    let certificate = [&hello[..], b"\x16\x03\x03\x00\x0a\x0b\x00\x00\x06\x00\x00\x03\x00\x00\x00"].concat();
+    vec![
+        hello,
+        certificate,
+        b"\x15\x03\x03\x00\x02\x02\x28".to_vec(),
+        b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
+    ]
+}
+
+/// The root certificates that Debian trusts, in DER: real ones of many makers.
+pub(crate) fn certificates() -> Vec<Vec<u8>> {
+    use rustls::pki_types::pem::PemObject as _;
+    let all = pem_files();
+    let ders = all.iter().filter_map(|text| rustls::pki_types::CertificateDer::from_pem_slice(text).ok());
+    let mut ders: Vec<Vec<u8>> = ders.map(|der| der.to_vec()).filter(|der| der.len() < 2000).collect();
+    ders.truncate(40);
+    let mut seeds: Vec<Vec<u8>> = ders.iter().map(|der| [&[0xff, 0xff][..], der].concat()).collect();
+    for two in ders.windows(2) {
+        seeds.push([&u16::try_from(two[0].len()).unwrap().to_be_bytes()[..], &two[0], &two[1]].concat());
+    }
+    seeds
+}
+
+pub(crate) fn pem() -> Vec<Vec<u8>> {
+    pem_files().into_iter().filter(|text| text.len() < 2000).take(20).collect()
+}
+
+fn pem_files() -> Vec<Vec<u8>> {
+    let mut names: Vec<_> = std::fs::read_dir("/usr/share/ca-certificates/mozilla")
+        .expect("the package ca-certificates")
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    names.sort();
+    names.iter().map(|name| std::fs::read(name).unwrap()).collect()
+}
+
+/// What a raw socket for IPv4 sees: the header, then an error that quotes an echo request of ping(8).
+pub(crate) fn raw_icmp() -> Vec<Vec<u8>> {
+    let outer = b"\x45\x00\x00\x38\x00\x00\x00\x00\x40\x01\x00\x00\xc0\x00\x02\x01\xc0\x00\x02\x0a";
+    let inner = b"\x45\x00\x00\x54\x00\x00\x40\x00\x3f\x01\x00\x00\xc0\x00\x02\x0a\xcb\x00\x71\x0a";
+    let echo = b"\x08\x00\xab\xcd\x12\x34\x00\x01\x01\x02\x03\x04\x05\x06\x07\x08";
+    vec![
+        [&outer[..], b"\x03\x0d\x00\x00\x00\x00\x00\x00", inner, echo].concat(),
+        [&outer[..], b"\x0b\x00\x00\x00\x00\x00\x00\x00", inner, &echo[..8]].concat(),
+        [&outer[..], b"\x00\x00\xab\xcd\x12\x34\x00\x01", &echo[8..], &[0; 48]].concat(),
+    ]
+}
+
+/// A link of Ethernet, and a route by a gateway (rtnetlink(7)).
+pub(crate) fn netlink() -> Vec<Vec<u8>> {
+    let link = b"\x00\x00\x01\x00\x02\x00\x00\x00\x43\x10\x01\x00\x00\x00\x00\x00\x09\x00\x03\x00eth0\x00\x00\x00\x00\x08\x00\x04\x00\xdc\x05\x00\x00\x0c\x00\x12\x00\x08\x00\x01\x00veth";
+    let route = b"\x02\x20\x00\x00\xfe\x00\x00\x01\x00\x00\x00\x00\x08\x00\x0f\x00\xfe\x00\x00\x00\x08\x00\x01\x00\xcb\x00\x71\x0a\x08\x00\x05\x00\xc0\x00\x02\x01\x08\x00\x04\x00\x02\x00\x00\x00\x08\x00\x07\x00\xc0\x00\x02\x0a";
+    vec![[&[0][..], link].concat(), [&[1][..], route].concat()]
+}
+
+pub(crate) fn words() -> Vec<Vec<u8>> {
+    let words = [
+        (0, "cisco_asa,tries=5,retry=2s"),
+        (0, "fortigate_ikev2"),
+        (1, "10.0.0.0/8"),
+        (1, "2001:db8::/32"),
+        (2, "aes256gcm16-prfsha256-ecp256"),
+        (3, "aes128-sha1-modp1024"),
+        (4, "https://[::1]:10069/x"),
+        (5, "100Mbit"),
+        (6, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
+        (7, "2h"),
+        (7, "2026-11-22T00:00:00Z"),
+        (8, "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"),
+    ];
+    words.iter().map(|(which, word)| [&[*which][..], word.as_bytes()].concat()).collect()
+}
+
+pub(crate) fn lines() -> Vec<Vec<u8>> {
+    let mut lines: Vec<String> = [
+        HEADER,
+        PLACE,
+        r#"{"remove":{"series":0,"now":5}}"#,
+        r#"{"tick":{"now":5,"wall":1795305600000000000}}"#,
+        r#"{"gap":{"lost":12}}"#,
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    for seq in 0..40_u64 {
+        let (due, lost) = (seq * 1_000_000_000, (10..30).contains(&seq));
+        let outcome =
+            if lost { "1000000000,\"lost:no_answer\",null" } else { "12000000,\"answered\",12000000" };
+        lines.push(format!("[0,{seq},\"version\",{due},53000,{outcome}]"));
+    }
+    lines.into_iter().map(String::into_bytes).collect()
+}
+
+pub(crate) fn journals() -> Vec<Vec<u8>> {
+    let lines = lines();
+    vec![lines[2..].join(&b'\n'), lines.join(&b'\n'), lines[5..].join(&b'\n')]
+}
+
+/// What clients and servers say, from their own sources.
+pub(crate) fn explained() -> Vec<Vec<u8>> {
+    let texts = vpnprobe::diagnose::advice::entries().iter().map(|entry| entry.id.as_bytes().to_vec());
+    let said = [
+        "received NO_PROPOSAL_CHOSEN notify error",
+        "The network connection could not be established because the remote server is not responding. (Error 809)",
+        "TLS Error: TLS key negotiation failed to occur within 60 seconds",
+        "AUTHENTICATION_FAILED",
+    ];
+    texts.chain(said.map(|text| text.as_bytes().to_vec())).collect()
 }
