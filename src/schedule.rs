@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::agenda::Agenda;
 use crate::entropy::{Draw, Entropy};
 use crate::sample::SeriesId;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, nanos};
 
 /// A slot that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Schedule {
 
     /// Adds a series; its first slot is due at a random point of the first interval from `now`.
     pub fn add(&mut self, series: SeriesId, interval: Duration, now: Timestamp, entropy: &mut dyn Entropy) {
-        let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let nanos = nanos(interval).max(1);
         let due = now + Duration::from_nanos(entropy.below(nanos));
         let index = series.0 as usize;
         if self.entries.len() <= index {

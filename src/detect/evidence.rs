@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::sample::{Outcome, Sample};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, nanos};
 
 /// What a sample proves about its target. Its time is when it was due: the grid of the schedule is
 /// exact, and sends are late by little.
@@ -116,10 +116,6 @@ impl Order {
         let after = |at: Timestamp, nanos: u64| at + Duration::from_nanos(nanos);
         evidence.seq <= self.next || after(now, self.interval) >= after(evidence.at, self.settled)
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

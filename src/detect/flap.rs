@@ -18,7 +18,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::liveness::{Liveness, State, Thresholds};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, nanos};
 
 /// How flaps are damped. `reuse < suppress <= ceiling`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,10 +166,6 @@ impl Flap {
         let half_lives = (penalty / f64::from(self.reuse.max(1))).log2().max(0.0);
         at + Duration::try_from_secs_f64(half_lives * self.half_life().as_secs_f64()).unwrap_or(Duration::MAX)
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Nagios' percent of state changes: the last 21 results, the newest changes weighing most.

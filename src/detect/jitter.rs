@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::time::nanos;
+
 /// The jitter of one series.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Jitter {
@@ -34,7 +36,7 @@ impl Jitter {
 
     /// Takes a result in. Forms of an exchange have times of their own: they are not compared.
     pub fn observe(&mut self, form: &'static str, rtt: Option<Duration>) {
-        let now = rtt.map(|rtt| (form, u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX)));
+        let now = rtt.map(|rtt| (form, nanos(rtt)));
         if let (Some((before, earlier)), Some((form, rtt))) = (self.last, now)
             && before == form
         {

@@ -15,7 +15,7 @@ use super::collector::About;
 use super::dpd::{Profile, Survival};
 use super::incidents::KeptIncident;
 use super::watch;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, nanos};
 
 /// Older than this is not taken up: at the usual settings the longest flapping is over by then, and
 /// what went on meanwhile is anyone's guess.
@@ -42,7 +42,6 @@ pub struct Key {
 
 impl From<&About> for Key {
     fn from(about: &About) -> Self {
-        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         Self {
             target: about.target.clone(),
             member: about.member,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::time::Timestamp;
+use crate::time::{Timestamp, nanos};
 use crate::words;
 
 words! {
@@ -60,10 +60,6 @@ struct Row {
     first: Timestamp,
     last: Timestamp,
     weight: u32,
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The state of one series.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::time::Timestamp;
+use crate::time::{Timestamp, nanos};
 
 /// A window that is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ impl Loss {
     /// For a series of that interval.
     #[must_use]
     pub fn new(interval: Duration) -> Self {
-        let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+        let interval = nanos(interval);
         Self { interval, window: None, run: None, last: None }
     }
 

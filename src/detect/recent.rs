@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evidence::{Evidence, Order};
 use crate::sample::{Outcome, Phase, Reason, Sample};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, nanos};
 
 /// How long a window is, in seconds.
 pub const WINDOW: u64 = 15;
@@ -343,7 +343,6 @@ impl History {
         self.advance(second);
         let lost = !evidence.received;
         let rtt = evidence.rtt.filter(|_| evidence.serving);
-        let nanos = |rtt: Duration| u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX);
         let now = rtt.map(|rtt| (evidence.form, nanos(rtt)));
         let difference = match (self.last, now) {
             (Some((before, earlier)), Some((form, rtt))) if before == form => {

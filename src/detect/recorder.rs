@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::collector::Bearing;
 use crate::sample::{Outcome, Reason, Sample};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, nanos};
 use crate::words;
 
 words! {
@@ -108,10 +108,7 @@ impl Packed {
 
 impl From<Mark> for Packed {
     fn from(mark: Mark) -> Self {
-        let steps = |rtt: Duration| {
-            let nanos = u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX);
-            (nanos / Self::RTT_STEP).min(Self::NO_RTT - 1)
-        };
+        let steps = |rtt: Duration| (nanos(rtt) / Self::RTT_STEP).min(Self::NO_RTT - 1);
         let rtt = mark.rtt.map_or(Self::NO_RTT, steps);
         let reason = mark.reason.map_or(0, |reason| reason as u64 + 1);
         // 38 bits of milliseconds: eight years, and then it saturates.

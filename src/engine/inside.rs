@@ -24,7 +24,7 @@ use crate::entropy::Draw;
 use crate::export::metrics::{Registry, TargetMetrics};
 use crate::net::{Driver, Happening, Tag};
 use crate::sample::{Fault, Outcome, Report, SeriesId};
-use crate::time::{Clock, Timestamp};
+use crate::time::{Clock, Timestamp, nanos};
 
 /// Marks the numbers of targets asked inside among those of series.
 const INSIDE: u32 = 1 << 30;
@@ -229,7 +229,7 @@ impl Insides {
             metrics.set_inside(None);
             let now = driver.clock().now();
             let first = FIRST.min(inside.interval);
-            let nanos = u64::try_from(first.as_nanos()).unwrap_or(u64::MAX);
+            let nanos = nanos(first);
             let at = now + Duration::from_nanos(driver.entropy().below(nanos));
             let kept = Kept {
                 inside: inside.clone(),

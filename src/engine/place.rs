@@ -19,7 +19,7 @@ use crate::probe::Spec;
 use crate::probe::forms::Learner;
 use crate::probe::stun;
 use crate::sample::SeriesId;
-use crate::time::{Clock, Timestamp};
+use crate::time::{Clock, Timestamp, nanos};
 
 /// From how many slots a second on wake-ups are gathered, and how long.
 const GATHER_FROM: f64 = 200.0;
@@ -189,7 +189,7 @@ impl Engine {
         }
         for (form, _) in forms.iter().enumerate().filter(|(_, form)| form.rare) {
             let first = spec.full_interval.min(FIRST_RARE);
-            let nanos = u64::try_from(first.as_nanos()).unwrap_or(u64::MAX);
+            let nanos = nanos(first);
             let at = now + Duration::from_nanos(self.driver.entropy().below(nanos));
             self.rare.add(id, form, at);
         }

@@ -23,14 +23,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, Header, Record, SCHEMA, Unreadable, name, nanos};
+use super::{Entry, Header, Record, SCHEMA, Unreadable, name};
 use crate::detect::dpd::Profile;
 use crate::detect::flap::Damping;
 use crate::detect::liveness::Thresholds;
 use crate::detect::path::{PathChange, Shown, Sight};
 use crate::detect::{About, Bearing, Placed};
 use crate::sample::{Outcome, Report, Sample, SeriesId};
-use crate::time::{Timestamp, WallTime};
+use crate::time::{Timestamp, WallTime, nanos};
 
 /// The most profiles of a series; the configuration allows 32.
 const PROFILES: usize = 64;

@@ -14,7 +14,6 @@
 //! record; only what a detector looks at is written, so no secret and nothing a peer said.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use crate::detect::liveness::Thresholds;
 use crate::detect::path::Sight;
@@ -150,11 +149,6 @@ pub enum Entry {
     Header(Header),
     /// What happened next.
     Record(Record),
-}
-
-/// A time as a count of nanoseconds; what does not fit is 584 years.
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Why a line cannot be read.

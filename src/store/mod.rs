@@ -33,7 +33,7 @@ pub mod wanted;
 pub use shelf::{Shelf, Summary, Unshown};
 pub use state::Snapshot;
 
-use crate::time::Timestamp;
+use crate::time::{Timestamp, nanos};
 
 /// Held while a daemon runs.
 const LOCK: &str = "lock";
@@ -327,10 +327,6 @@ impl Writer {
             }
         }
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::profiles::Profile;
-use crate::time::Timestamp;
+use crate::time::{self, Timestamp};
 
 /// More stretches than this, once those that are one are joined, are joined with their neighbours. Only
 /// long partial loss gets there.
@@ -128,7 +128,7 @@ pub struct Survival {
 
 fn nanos(duration: Duration) -> u64 {
     // A year is enough for any timer, and leaves room to add some.
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX).min(365 * 86_400 * 1_000_000_000)
+    time::nanos(duration).min(365 * 86_400 * 1_000_000_000)
 }
 
 impl Survival {

@@ -21,7 +21,7 @@ use crate::detect::recent::{Recent, Recently};
 use crate::detect::{Transition, Watch};
 use crate::probe::Kind;
 use crate::sample::{Details, Fault, Findings, Outcome, Phase, Reason, Sample};
-use crate::time::{Timestamp, WallTime};
+use crate::time::{Timestamp, WallTime, nanos};
 use crate::words;
 
 /// Which series: its four labels.
@@ -452,8 +452,7 @@ fn pack(outcome: Outcome, rtt: Option<Duration>) -> u64 {
         Outcome::Lost(reason) => (3, reason as u64),
         Outcome::Unsent(fault) => (4, fault as u64),
     };
-    let nanos =
-        rtt.map_or(RTT_NONE, |rtt| u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX).min(RTT_NONE - 1));
+    let nanos = rtt.map_or(RTT_NONE, |rtt| nanos(rtt).min(RTT_NONE - 1));
     (kind << (WORD_BITS + RTT_BITS)) | (word << RTT_BITS) | nanos
 }
 
