@@ -153,7 +153,7 @@ pub struct Engine {
     members: BTreeMap<String, Members>,
     series: Vec<Option<Box<Series>>>,
     free: Vec<u32>,
-    by_key: HashMap<SeriesKey, SeriesId>,
+    by_key: HashMap<Arc<SeriesKey>, SeriesId>,
     by_target: HashMap<String, Vec<SeriesId>>,
     rare: Appointments,
     commands: mpsc::Receiver<Command>,

@@ -98,7 +98,7 @@ impl Engine {
                 }
             }
         }
-        let gone: Vec<_> = self.by_key.keys().filter(|key| !wanted.contains(*key)).cloned().collect();
+        let gone: Vec<_> = self.by_key.keys().filter(|key| !wanted.contains(&***key)).cloned().collect();
         for key in gone {
             self.remove(&key, out);
             self.registry.remove(&key);
@@ -154,6 +154,7 @@ impl Engine {
         let forms = (spec.kind.forms)(spec);
         let metrics = self.registry.series(key.clone(), spec.kind, &self.config.buckets);
         metrics.begin(spec.interval, spec.timeout);
+        let shared_key = Arc::clone(metrics.key());
         let series = Series {
             target: Arc::clone(target),
             spec: spec.clone(),
@@ -171,7 +172,7 @@ impl Engine {
             seq: 0,
         };
         let id = SeriesId(insert(&mut self.series, &mut self.free, Box::new(series)));
-        self.by_key.insert(key.clone(), id);
+        self.by_key.insert(shared_key, id);
         self.by_target.entry(key.target.clone()).or_default().push(id);
         self.watch(id, now);
         // The same probe over other ways out has the same instants, so that they can be compared.

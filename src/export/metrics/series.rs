@@ -303,7 +303,7 @@ impl SeriesMetrics {
     }
 
     /// Which series this is.
-    pub fn key(&self) -> &SeriesKey {
+    pub fn key(&self) -> &Arc<SeriesKey> {
         &self.key
     }
 
