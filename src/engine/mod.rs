@@ -126,7 +126,6 @@ struct Series {
     member: u8,
     address: Option<IpAddr>,
     egress: Arc<Egress>,
-    egress_name: String,
     flow: Option<FlowId>,
     learner: Learner,
     flows: Flows,

@@ -161,7 +161,6 @@ impl Engine {
             member: key.member,
             address,
             egress: Arc::clone(egress),
-            egress_name: key.egress.clone(),
             flow,
             learner: Learner::new(forms),
             flows: Flows::default(),
@@ -203,7 +202,7 @@ impl Engine {
         let mut profiles =
             target.dpd.as_ref().filter(|dpd| dpd.from == spec.name).map(|dpd| Arc::clone(&dpd.profiles));
         if let (Some(all), Some(plan), 1) = (&mut profiles, &target.session, series.member)
-            && target.egress.first() == Some(&series.egress_name)
+            && target.egress.first() == Some(&series.metrics.key().egress)
         {
             *all = all.iter().cloned().chain([yardstick::profile(plan)]).collect();
         }
@@ -214,7 +213,7 @@ impl Engine {
                 address: series.address,
                 probe: spec.name.clone(),
                 kind: spec.kind.name,
-                egress: series.egress_name.clone(),
+                egress: series.metrics.key().egress.clone(),
                 carrier: spec.carrier(),
                 port: spec.flow().1,
                 interval: spec.interval,
