@@ -268,7 +268,8 @@ impl App {
             Format::Protobuf => Form::Protobuf { classic },
         };
         let gzip = gzip(&listed(request, header::ACCEPT_ENCODING));
-        let scrape = Scrape::new(self.registry.expose(form), gzip);
+        let only = request.uri().query().map(|query| probe::parameters(query, "name[]")).unwrap_or_default();
+        let scrape = Scrape::new(self.registry.expose(form, &only), gzip);
         let mut answer = with_headers(format.content_type(), Either::Right(scrape));
         if gzip {
             answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));

@@ -32,6 +32,7 @@ mod path;
 mod proto;
 mod series;
 mod session;
+mod tails;
 mod target;
 mod text;
 
@@ -230,22 +231,22 @@ impl Registry {
         read(&self.shared.targets).values().map(Arc::clone).collect()
     }
 
-    /// A scrape, to be made step by step.
+    /// A scrape of the metrics with these names, or of all if there are none, to be made step by step.
     #[must_use]
-    pub fn expose(&self, form: Form) -> Exposition {
-        Exposition::new(self, form)
+    pub fn expose(&self, form: Form, only: &[String]) -> Exposition {
+        Exposition::new(self, form, only)
     }
 
     /// All metrics in Prometheus' text format 0.0.4.
     #[must_use]
     pub fn encode_text(&self) -> Vec<u8> {
-        self.expose(Form::Text).whole()
+        self.expose(Form::Text, &[]).whole()
     }
 
     /// All metrics as length-delimited `io.prometheus.client.MetricFamily` messages.
     #[must_use]
     pub fn encode_protobuf(&self) -> Vec<u8> {
-        self.expose(Form::Protobuf { classic: true }).whole()
+        self.expose(Form::Protobuf { classic: true }, &[]).whole()
     }
 }
 

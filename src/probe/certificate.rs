@@ -25,6 +25,7 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     SupportedCipherSuite,
 };
+use sha2::{Digest as _, Sha256};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
@@ -34,7 +35,7 @@ use x509_parser::time::ASN1Time;
 use crate::sample::{Findings, Reason, Text};
 use crate::time::WallTime;
 
-mod known;
+mod good;
 
 /// The most certificates a path has, leaf and root included; what a server sends beyond is ignored.
 const MAX_PATH: usize = 10;
@@ -46,6 +47,8 @@ pub const MIN_RSA_BITS: usize = 2048;
 pub struct RootStore {
     anchors: Arc<RootCertStore>,
     certificates: Vec<CertificateDer<'static>>,
+    /// Of the certificates, in their order.
+    digest: [u8; 32],
 }
 
 impl PartialEq for RootStore {
@@ -84,7 +87,12 @@ impl RootStore {
         if certificates.is_empty() {
             return Err(RootError::Empty);
         }
-        Ok(Self { anchors: Arc::new(anchors), certificates })
+        let mut digest = Sha256::new();
+        for certificate in &certificates {
+            digest.update(certificate.len().to_be_bytes());
+            digest.update(certificate);
+        }
+        Ok(Self { anchors: Arc::new(anchors), certificates, digest: digest.finalize().into() })
     }
 }
 
@@ -133,19 +141,6 @@ fn hash_len(suite: SupportedCipherSuite) -> usize {
     }
 }
 
-/// The same for chains of certificates; see [`known`].
-fn judging_provider() -> Arc<CryptoProvider> {
-    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
-    PROVIDER
-        .get_or_init(|| {
-            let mut provider = CryptoProvider::clone(&provider());
-            provider.signature_verification_algorithms =
-                known::remembering(provider.signature_verification_algorithms);
-            Arc::new(provider)
-        })
-        .clone()
-}
-
 /// What the peer sent in its Certificate message.
 #[derive(Debug)]
 struct Chain {
@@ -177,7 +172,14 @@ impl Recorder {
     /// a literal address; nothing: the name is not judged). Nothing until a chain was seen.
     pub fn judge(&self, roots: &Roots, name: Option<&str>, wall: WallTime) -> Option<Judgement> {
         let chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut judgement = judge(chain.as_ref()?, roots, name, wall);
+        let chain = chain.as_ref()?;
+        let asked = good::asked(&chain.certificates, roots, name);
+        let mut judgement = good::again(&asked, wall).unwrap_or_else(|| {
+            let judgement = judge(chain, roots, name, wall);
+            good::keep(asked, wall, &judgement);
+            judgement
+        });
+        judgement.stapled_ocsp = chain.stapled_ocsp;
         judgement.client_certificate_requested = self.client_certificate_requested();
         Some(judgement)
     }
@@ -295,6 +297,8 @@ struct Leaf {
     not_after: String,
     /// Whose `not_after` that is, if not the leaf's.
     expires_first: Option<Text>,
+    /// The same in seconds since the epoch.
+    until: i64,
     /// Whole days that are left, towards zero: -1 from a day after the end on.
     days_left: i64,
     self_signed: bool,
@@ -379,7 +383,8 @@ fn judge(chain: &Chain, roots: &Roots, name: Option<&str>, wall: WallTime) -> Ju
         not_after: rfc3339(until),
         expires_first: (first.der != path.leaf.der)
             .then(|| Text::from(first.parsed.subject().to_string().as_str())),
-        days_left: until.timestamp().saturating_sub(now) / 86_400,
+        until: until.timestamp(),
+        days_left: days(until.timestamp(), now),
         self_signed: path.leaf.is_self_issued(),
         rsa_bits: match leaf.public_key().parsed() {
             Ok(PublicKey::RSA(key)) => Some(key.key_size()),
@@ -387,6 +392,11 @@ fn judge(chain: &Chain, roots: &Roots, name: Option<&str>, wall: WallTime) -> Ju
         },
     });
     judgement
+}
+
+/// Whole days from `now` until then, towards zero.
+fn days(until: i64, now: i64) -> i64 {
+    until.saturating_sub(now) / 86_400
 }
 
 /// A certificate and its parts.
@@ -444,8 +454,7 @@ impl<'a> Path<'a> {
             // certificate used as the server's own is what many appliances come with.
             return (vec![self.leaf.clone()], Some(true));
         }
-        let Ok(verifier) = WebPkiServerVerifier::builder_with_provider(anchors, judging_provider()).build()
-        else {
+        let Ok(verifier) = WebPkiServerVerifier::builder_with_provider(anchors, provider()).build() else {
             return (all().cloned().collect(), None);
         };
         let intermediates: Vec<_> = self.issuers.iter().map(|c| c.der.clone()).collect();

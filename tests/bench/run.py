@@ -13,6 +13,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 NAMESPACE = f"vpbench{os.getpid()}"
 BUCKETS = [5e-05, 1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3, 6.4e-3, .0128, .0256, .0512, .1024, .2048, .4096, .8192, 1.6384, 3.2768, 6.5536]
+WIDE = sorted(BUCKETS + [.01, .05, .1, 13.1072])  # with +Inf, sum and count 25 lines a histogram
 FINE = [round(4.95e-3 + 2.5e-5 * step, 6) for step in range(21)] + [5.7e-3, 7e-3, 2e-2, .1, .5, 1, 1.5, 2, 3]  # as many as vpnprobe takes
 
 
@@ -196,6 +197,19 @@ class Contender:
         connection.close()
         return body
 
+    def swallow(self, url, headers):
+        """As fast as a reader can be: nothing is parsed before all is there."""
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        with socket.create_connection(("127.0.0.1", self.port), 60) as connection:
+            connection.sendall(f"GET {url} HTTP/1.0\r\nHost: localhost\r\n{head}\r\n".encode())
+            pieces, room = [], bytearray(1 << 20)
+            while read := connection.recv_into(room):
+                pieces.append(bytes(room[:read]))
+        head, _, body = b"".join(pieces).partition(b"\r\n\r\n")
+        if b" 200 " not in head.split(b"\r\n")[0]:
+            raise SystemExit(f"{self.name}: {head.decode()}")
+        return body
+
     def errors(self, trips):
         """Each round trip as vpnprobe's journal has it, less the wire's own, in seconds."""
         errors, names, head = [], {}, None
@@ -341,33 +355,70 @@ def cost(options):
         table(f"Cost, {size} targets once a second", ("", "CPU µs a probe", "ratio to vpnprobe", "memory MiB", "sent a second"), rows)
 
 
+PROTOBUF = {"Accept": "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"}
+GZIP = {"Accept-Encoding": "gzip"}
+RTT = "vpnprobe_probe_rtt_seconds"
+
+
+def families(answer):
+    """The messages of a protobuf answer, each with its length before it: how many bytes by name."""
+    def varint(at):
+        value = shift = 0
+        while True:
+            byte, at = answer[at], at + 1
+            value |= (byte & 0x7f) << shift
+            shift += 7
+            if byte < 0x80:
+                return value, at
+    at, found = 0, {}
+    while at < len(answer):
+        begun = at
+        size, at = varint(at)
+        name, start = varint(at + 1)  # the first field is the name
+        found[answer[start:start + name].decode()] = at + size - begun
+        at += size
+    return found
+
+
+def of_family(text, name):
+    """The bytes of a histogram's lines, and how many they are."""
+    begins = tuple(f"{name}_{part}{{".encode() for part in ("bucket", "sum", "count"))
+    lines = [line for line in text.split(b"\n") if line.startswith(begins)]
+    return sum(len(line) + 1 for line in lines), len(lines)
+
+
 def scrape(options):
     size, rows = options.sizes[-1], []
     for name in chosen(options, ["vpnprobe", "smokeping_prober"]):
-        tool = Contender(name, addresses(size, "127.10"), 1.0, BUCKETS)
+        tool = Contender(name, addresses(size, "127.10"), 1.0, WIDE)
         time.sleep(5)
         idle, begun = tool.cpu(), time.monotonic()
         time.sleep(2)
         idle = (tool.cpu() - idle) / (time.monotonic() - begun)
-        walls, cpus = [], []
-        for _ in range(options.reps + 2):
-            cpu, begun = tool.cpu(), time.monotonic()
-            body = tool.fetch()
-            walls.append((time.monotonic() - begun) * 1e3)
-            cpus.append((tool.cpu() - cpu) * 1e3 - idle * walls[-1])
-        lines = sum(1 for line in body.splitlines() if not line.startswith("#"))
-        rows.append((name, lines, f"{len(body) / 1e6:.1f}", spread(walls, 0), spread(cpus, 0), f"{statistics.median(cpus) * 1e6 / lines:.0f}", f"{tool.memory():.0f}"))
+        forms = [(name, "/metrics", {})]
         if name == "vpnprobe":
-            proto = {"Accept": "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"}
-            zipped = {"Accept-Encoding": "gzip"}
-            for form, headers in (("text, gzip", zipped), ("protobuf, native", proto), ("protobuf, native, gzip", dict(proto, **zipped))):
+            forms += [("vpnprobe, gzip", "/metrics", GZIP), ("vpnprobe, protobuf, both forms", "/metrics", PROTOBUF),
+                      ("vpnprobe, protobuf, native", "/metrics?histograms=native", PROTOBUF), ("vpnprobe, protobuf, native, gzip", "/metrics?histograms=native", dict(PROTOBUF, **GZIP)),
+                      ("vpnprobe, round trips alone", f"/metrics?name[]={RTT}", {}), ("vpnprobe, round trips alone, protobuf, native", f"/metrics?histograms=native&name[]={RTT}", PROTOBUF)]
+        kept = {}
+        for form, url, headers in forms:
+            walls, cpus = [], []
+            for _ in range(options.reps + 2):
                 cpu, begun = tool.cpu(), time.monotonic()
-                answer = tool.fetch_raw(headers, "/metrics?histograms=native")
-                wall = (time.monotonic() - begun) * 1e3
-                cpu = (tool.cpu() - cpu) * 1e3 - idle * wall
-                rows.append((f"vpnprobe, {form}", lines, f"{len(answer) / 1e6:.1f}", f"{wall:.0f}", f"{cpu:.0f}", f"{cpu * 1e6 / lines:.0f}", f"{tool.memory():.0f}"))
+                body = tool.swallow(url, headers)
+                walls.append((time.monotonic() - begun) * 1e3)
+                cpus.append((tool.cpu() - cpu) * 1e3 - idle * walls[-1])
+            if not headers:
+                lines = sum(1 for line in body.splitlines() if not line.startswith(b"#"))
+            kept[form] = body
+            rows.append((form, lines, f"{len(body) / 1e6:.2f}", spread(walls, 0), spread(cpus, 0), f"{statistics.median(cpus) * 1e6 / lines:.0f}", f"{tool.memory():.0f}"))
         tool.close()
-    table(f"One scrape of {size} targets while probing (text)", ("", "series", "MB", "wall ms", "CPU ms", "CPU ns a series", "memory MiB after"), rows)
+    table(f"One scrape of {size} targets while probing (text if not said)", ("", "lines of it in text", "MB", "wall ms", "CPU ms", "CPU ns a line", "memory MiB after"), rows)
+    if "vpnprobe" in kept:
+        (text, lines), whole = of_family(kept["vpnprobe"], RTT), kept["vpnprobe, protobuf, native"]
+        native, both = families(whole)[RTT], families(kept["vpnprobe, protobuf, both forms"])[RTT]
+        rows = [("text", lines, text, ""), ("protobuf, both forms", "", both, f"{both / text:.3f}"), ("protobuf, native", "", native, f"{native / text:.3f}")]
+        table(f"What of it is {RTT}", ("", "lines", "bytes", "of the text"), rows)
 
 
 def rate(options):

@@ -60,7 +60,7 @@ fn main() {
 fn scrape(name: &str, registry: &Registry, form: Form, gzip: bool, lines: usize) {
     let before = resident();
     let (start, ran) = (Instant::now(), cpu());
-    let mut exposition = registry.expose(form);
+    let mut exposition = registry.expose(form, &[]);
     let mut encoder = gzip.then(|| GzEncoder::new(Vec::new(), Compression::fast()));
     let (mut bytes, mut longest, mut peak) = (0, Duration::ZERO, before);
     loop {

@@ -103,7 +103,22 @@ impl App {
 pub(super) fn parameter(query: &str, name: &str) -> Option<String> {
     let (_, value) =
         query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?;
-    let mut bytes = value.bytes();
+    decoded(value).filter(|value| !value.is_empty())
+}
+
+/// The values of a query parameter that may be there more than once. Its name may be percent-encoded too, as
+/// brackets are by most clients.
+pub(super) fn parameters(query: &str, name: &str) -> Vec<String> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs
+        .filter(|(key, _)| decoded(key).is_some_and(|key| key == name))
+        .filter_map(|(_, value)| decoded(value))
+        .collect()
+}
+
+/// A part of a query, percent-decoded; nothing if it is malformed.
+fn decoded(part: &str) -> Option<String> {
+    let mut bytes = part.bytes();
     let mut out = Vec::new();
     while let Some(byte) = bytes.next() {
         out.push(match byte {
@@ -116,7 +131,7 @@ pub(super) fn parameter(query: &str, name: &str) -> Option<String> {
             byte => byte,
         });
     }
-    String::from_utf8(out).ok().filter(|value| !value.is_empty())
+    String::from_utf8(out).ok()
 }
 
 /// The metrics of one exchange, nothing of the daemon's own among them.

@@ -6,11 +6,11 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::families::{Collected, Family};
+use super::families::{Family, Sink};
 use super::histogram::{Bounds, Histogram};
 use crate::detect::liveness::State;
 use crate::detect::{Transition, Watch};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, WallTime};
 
 /// Bounds of the share of losses in a window: one of twenty is 0.05, and all of them are above 0.99.
 static LOSS_RATIO: LazyLock<Bounds> =
@@ -119,17 +119,22 @@ impl Detected {
         Some(self.stable_in.load(Relaxed)).filter(|nanos| *nanos != u64::MAX).map(Duration::from_nanos)
     }
 
-    /// Adds its metrics.
-    pub(super) fn collect(&self, labels: &[&str], out: &mut Collected) {
-        out.histogram(Family::LossRatio, labels, &self.loss_ratio);
-        out.histogram(Family::LossRun, labels, &self.loss_run);
-        out.histogram(Family::Outage, labels, &self.outage);
-        if let Some(jitter) = self.jitter() {
-            out.gauge(Family::Jitter, labels, jitter);
+    /// Gives what it has of a family.
+    pub(super) fn collect<S: Sink>(&self, family: Family, created: WallTime, out: &mut S) {
+        match family {
+            Family::LossRatio => out.histogram(&[], &self.loss_ratio, created),
+            Family::LossRun => out.histogram(&[], &self.loss_run, created),
+            Family::Outage => out.histogram(&[], &self.outage, created),
+            Family::Jitter => {
+                if let Some(jitter) = self.jitter() {
+                    out.number(&[], jitter);
+                }
+            }
+            Family::Flaps => out.whole(&[], self.flaps.load(Relaxed)),
+            Family::FlapPenalty => out.number(&[], self.flap_penalty()),
+            Family::FlapPercent => out.number(&[], double(&self.flap_percent)),
+            Family::Flapping => out.flag(&[], self.stable_in().is_some()),
+            _ => {}
         }
-        out.counter(Family::Flaps, labels, self.flaps.load(Relaxed));
-        out.gauge(Family::FlapPenalty, labels, self.flap_penalty());
-        out.gauge(Family::FlapPercent, labels, double(&self.flap_percent));
-        out.gauge(Family::Flapping, labels, f64::from(u8::from(self.stable_in().is_some())));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::families::{Collected, Family};
+use super::families::{Family, Sink};
 
 /// The metrics of one profile; clones share everything.
 #[derive(Debug, Clone)]
@@ -22,10 +22,6 @@ struct Inner {
 }
 
 impl DpdMetrics {
-    /// The metrics that it is made of.
-    pub(super) const FAMILIES: [Family; 4] =
-        [Family::DpdJudged, Family::DpdTimeouts, Family::DpdExpected, Family::DpdMargin];
-
     pub(super) fn new(profile: &str) -> Self {
         Self(Arc::new(Inner {
             profile: profile.to_owned(),
@@ -86,17 +82,20 @@ impl DpdMetrics {
         Some(self.0.margin.load(Relaxed)).filter(|nanos| *nanos != u64::MAX).map(Duration::from_nanos)
     }
 
-    /// Adds these metrics. A profile without a verdict says so, and nothing else.
-    pub(super) fn collect(&self, [target, member, probe, egress]: &[&str; 4], out: &mut Collected) {
-        let labels = [*target, *member, *probe, *egress, self.profile()];
-        out.gauge(Family::DpdJudged, &labels, f64::from(u8::from(self.judged())));
-        if !self.judged() {
-            return;
-        }
-        out.counter(Family::DpdTimeouts, &labels, self.sure());
-        out.fractions(Family::DpdExpected, &labels, self.expected());
-        if let Some(margin) = self.margin() {
-            out.gauge(Family::DpdMargin, &labels, margin.as_secs_f64());
+    /// Gives what it has of a family. A profile without a verdict says so, and nothing else.
+    pub(super) fn collect<S: Sink>(&self, family: Family, out: &mut S) {
+        let extra = [self.profile()];
+        match family {
+            Family::DpdJudged => out.flag(&extra, self.judged()),
+            _ if !self.judged() => {}
+            Family::DpdTimeouts => out.whole(&extra, self.sure()),
+            Family::DpdExpected => out.number(&extra, self.expected()),
+            Family::DpdMargin => {
+                if let Some(margin) = self.margin() {
+                    out.number(&extra, margin.as_secs_f64());
+                }
+            }
+            _ => {}
         }
     }
 }

@@ -1,25 +1,26 @@
-//! One scrape, made piece by piece from the atomics: nothing is copied but what is being sent.
+//! One scrape, made piece by piece from the atomics: nothing is copied but what is being sent, and the labels
+//! of each owner.
 //!
 //! ```text
-//!   families by name ─▶ series by label ─▶ Collected (lets one family through) ─▶ text | protobuf ─▶ chunks
+//!   families by name ─▶ owners by label ─▶ text | protobuf ─▶ chunks
 //! ```
 //!
-//! Invariant: it takes no lock that the engine takes while it probes, and holds none between steps.
+//! Invariant: it takes no lock that the engine takes for every probe, and holds none between steps.
 
 use std::sync::Arc;
 
 use prometheus::{ProtobufEncoder, TextEncoder};
 
-use super::families::{Collected, Family, Scope, Sink};
+use super::families::{Family, Owner, Scope, Sink};
 use super::proto::Protobuf;
 use super::text::Text;
 use super::{PairMetrics, Registry, SeriesMetrics, SessionMetrics, TargetMetrics, encode};
 
 /// Bytes that are worth sending.
-pub(super) const CHUNK: usize = 48 * 1024;
+pub(super) const CHUNK: usize = 64 * 1024;
 
-/// Owners of metrics that one step asks: less than a chunk of text, and some tens of microseconds.
-const STEP: usize = 16;
+/// Owners of metrics that one step asks at most: some have nothing of a family.
+const STEP: usize = 256;
 
 /// An exposition format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,17 +45,83 @@ pub enum Step {
     End,
 }
 
+/// Those who have metrics of one scope.
+struct Owners<T> {
+    all: Vec<Arc<T>>,
+    /// Their labels as the writer has them, one after the other: an owner far away in memory is asked for
+    /// them once, not for each family.
+    blocks: Vec<u8>,
+    /// Where they end. Those of owners that were never asked are not there yet.
+    ends: Vec<usize>,
+}
+
+impl<T: Owner> Owners<T> {
+    fn new(all: Vec<Arc<T>>) -> Self {
+        Self { all, blocks: Vec::new(), ends: Vec::new() }
+    }
+
+    /// Asks some for a family, from this one on, until there is enough to send; who is next.
+    fn ask<S: Sink>(&mut self, family: Family, from: usize, out: &mut S) -> Option<usize> {
+        let begun = out.written();
+        let some = self.all.get(from..).unwrap_or_default().iter().take(STEP);
+        let mut next = from;
+        for owner in some {
+            if self.ends.len() <= next {
+                out.block(family.scope().labels(), &owner.labels(), &mut self.blocks);
+                self.ends.push(self.blocks.len());
+            }
+            let start = next.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
+            let end = self.ends.get(next).copied().unwrap_or(start);
+            out.owner(self.blocks.get(start..end).unwrap_or_default());
+            owner.collect(family, out);
+            next += 1;
+            if out.written() - begun >= CHUNK {
+                break;
+            }
+        }
+        (next < self.all.len()).then_some(next)
+    }
+}
+
 /// One scrape under way.
 pub struct Exposition {
-    registry: Registry,
-    series: Vec<Arc<SeriesMetrics>>,
-    targets: Vec<Arc<TargetMetrics>>,
-    sessions: Vec<Arc<SessionMetrics>>,
-    pairs: Vec<Arc<PairMetrics>>,
-    families: std::slice::Iter<'static, Family>,
+    owners: AllOwners,
+    families: std::vec::IntoIter<Family>,
     /// The family that is being written, and which of its owners is next.
     at: Option<(Family, usize)>,
     writer: Writer,
+}
+
+struct AllOwners {
+    registry: Registry,
+    series: Owners<SeriesMetrics>,
+    targets: Owners<TargetMetrics>,
+    sessions: Owners<SessionMetrics>,
+    pairs: Owners<PairMetrics>,
+}
+
+impl AllOwners {
+    /// Writes some of a family, from this owner on; who is next.
+    fn write<S: Sink>(&mut self, family: Family, from: usize, out: &mut S) -> Option<usize> {
+        if from == 0 {
+            out.begin(family);
+        }
+        let next = match family.scope() {
+            Scope::Series => self.series.ask(family, from, out),
+            Scope::Target => self.targets.ask(family, from, out),
+            Scope::Session => self.sessions.ask(family, from, out),
+            Scope::Pair => self.pairs.ask(family, from, out),
+            Scope::Own => {
+                out.owner(&[]);
+                self.registry.shared.own.collect(family, out);
+                None
+            }
+        };
+        if next.is_none() {
+            out.end();
+        }
+        next
+    }
 }
 
 enum Writer {
@@ -63,13 +130,6 @@ enum Writer {
 }
 
 impl Writer {
-    fn sink(&mut self) -> &mut dyn Sink {
-        match self {
-            Self::Text(text) => text,
-            Self::Protobuf(protobuf) => protobuf,
-        }
-    }
-
     fn take(&mut self, all: bool) -> Option<Vec<u8>> {
         match self {
             Self::Text(text) => text.take(all),
@@ -79,8 +139,11 @@ impl Writer {
 }
 
 impl Exposition {
-    pub(super) fn new(registry: &Registry, form: Form) -> Self {
-        let process = registry.process.gather();
+    /// A scrape of the metrics with these names, or of all if there are none.
+    pub(super) fn new(registry: &Registry, form: Form, only: &[String]) -> Self {
+        let wanted = |name: &str| only.is_empty() || only.iter().any(|wanted| wanted == name);
+        let mut process = registry.process.gather();
+        process.retain(|family| wanted(family.name()));
         let writer = match form {
             Form::Text => {
                 let mut text = Text::default();
@@ -93,13 +156,16 @@ impl Exposition {
                 Writer::Protobuf(protobuf)
             }
         };
+        let families = Family::sorted().iter().copied().filter(|family| wanted(family.name()));
         Self {
-            registry: registry.clone(),
-            series: registry.all_series(),
-            targets: registry.all_targets(),
-            sessions: registry.all_sessions(),
-            pairs: registry.all_pairs(),
-            families: Family::sorted().iter(),
+            owners: AllOwners {
+                registry: registry.clone(),
+                series: Owners::new(registry.all_series()),
+                targets: Owners::new(registry.all_targets()),
+                sessions: Owners::new(registry.all_sessions()),
+                pairs: Owners::new(registry.all_pairs()),
+            },
+            families: families.collect::<Vec<_>>().into_iter(),
             at: None,
             writer,
         }
@@ -110,32 +176,14 @@ impl Exposition {
         if let Some(chunk) = self.writer.take(false) {
             return Step::Chunk(chunk);
         }
-        let Some((family, from)) = self.at.or_else(|| self.families.next().map(|family| (*family, 0))) else {
+        let Some((family, from)) = self.at.or_else(|| self.families.next().map(|family| (family, 0))) else {
             return self.writer.take(true).map_or(Step::End, Step::Chunk);
         };
-        let sink = self.writer.sink();
-        if from == 0 {
-            sink.begin(family);
-        }
-        let mut out = Collected::new(family, sink);
-        let (done, of) = match family.scope() {
-            Scope::Series => (each(&self.series, from, |series| series.collect(&mut out)), self.series.len()),
-            Scope::Target => {
-                (each(&self.targets, from, |target| target.collect(&mut out)), self.targets.len())
-            }
-            Scope::Session => {
-                (each(&self.sessions, from, |session| session.collect(&mut out)), self.sessions.len())
-            }
-            Scope::Pair => (each(&self.pairs, from, |pair| pair.collect(&mut out)), self.pairs.len()),
-            Scope::Own => {
-                self.registry.shared.own.collect(&mut out);
-                (1, 1)
-            }
+        let next = match &mut self.writer {
+            Writer::Text(text) => self.owners.write(family, from, text),
+            Writer::Protobuf(protobuf) => self.owners.write(family, from, protobuf),
         };
-        self.at = (done < of).then_some((family, done));
-        if self.at.is_none() {
-            sink.end();
-        }
+        self.at = next.map(|next| (family, next));
         Step::More
     }
 
@@ -150,12 +198,4 @@ impl Exposition {
             }
         }
     }
-}
-
-/// Asks the next owners; the first that was not asked.
-fn each<T>(owners: &[Arc<T>], from: usize, collect: impl FnMut(&T)) -> usize {
-    let some = owners.get(from..).unwrap_or_default();
-    let some = some.get(..STEP).unwrap_or(some);
-    some.iter().map(|owner| &**owner).for_each(collect);
-    from + some.len()
 }

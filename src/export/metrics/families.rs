@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use prometheus::proto::MetricType;
+use smallvec::SmallVec;
 
 use super::histogram::Histogram;
 use crate::time::WallTime;
@@ -29,7 +30,7 @@ const OWN: Scope = Scope::Own;
 
 impl Scope {
     /// The labels that all its metrics have.
-    const fn labels(self) -> &'static [&'static str] {
+    pub(super) const fn labels(self) -> &'static [&'static str] {
         match self {
             Self::Series => &["target", "member", "probe", "egress"],
             Self::Target => &["target"],
@@ -71,10 +72,9 @@ macro_rules! families {
                 match self { $(Self::$variant => $scope,)+ }
             }
 
-            /// The names of its labels, in order.
-            pub(super) fn labels(self) -> impl Iterator<Item = &'static str> {
-                let extra: &[&str] = match self { $(Self::$variant => &[$($extra),*],)+ };
-                self.scope().labels().iter().chain(extra).copied()
+            /// The names of the labels it has beside those of its scope.
+            pub(super) const fn extra(self) -> &'static [&'static str] {
+                match self { $(Self::$variant => &[$($extra),*],)+ }
             }
         }
     };
@@ -207,84 +207,39 @@ pub(super) fn slot(member: u8) -> Cow<'static, str> {
     USUAL.get(usize::from(member)).map_or_else(|| member.to_string().into(), |word| (*word).into())
 }
 
-/// What takes the metrics of one family after the other. Label values are in the order of the table.
+/// What takes the metrics of one family after the other, owner by owner.
+///
+/// The labels that all metrics of an owner have stand in a *block*, rendered once and handed back for each
+/// family; `extra` are the values of the labels that a family has beside them, in the order of the table.
 pub(super) trait Sink {
+    /// Adds the block of an owner to `out`, in whatever form it is wanted back.
+    fn block(&self, names: &[&str], values: &[Cow<str>], out: &mut Vec<u8>);
     /// What comes belongs to this family. A family that nothing comes for is not exported.
     fn begin(&mut self, family: Family);
+    /// What comes belongs to the owner with this block.
+    fn owner(&mut self, block: &[u8]);
     /// A counter's value.
-    fn whole(&mut self, values: &[&str], value: u64);
+    fn whole(&mut self, extra: &[&str], value: u64);
     /// A gauge's value, or that of a counter of fractions.
-    fn number(&mut self, values: &[&str], value: f64);
+    fn number(&mut self, extra: &[&str], value: f64);
     /// A histogram that was empty at `created`.
-    fn histogram(&mut self, values: &[&str], histogram: &Histogram, created: WallTime);
+    fn histogram(&mut self, extra: &[&str], histogram: &Histogram, created: WallTime);
     /// The family is complete.
     fn end(&mut self);
+    /// How many bytes were written so far.
+    fn written(&self) -> usize;
+
+    /// A gauge that is 1 or 0.
+    fn flag(&mut self, extra: &[&str], set: bool) {
+        self.number(extra, f64::from(u8::from(set)));
+    }
 }
 
-/// Lets through to a sink what belongs to one family: an exposition goes family by family, and whoever
-/// has metrics tells all it has each time.
-pub(super) struct Collected<'a> {
-    family: Family,
-    created: WallTime,
-    sink: &'a mut dyn Sink,
-}
+/// Who has metrics: of each family of its scope none, one or more.
+pub(super) trait Owner {
+    /// The values of the labels of its scope, in the order of the table.
+    fn labels(&self) -> SmallVec<[Cow<'_, str>; 4]>;
 
-impl<'a> Collected<'a> {
-    /// Lets this family through.
-    pub(super) fn new(family: Family, sink: &'a mut dyn Sink) -> Self {
-        Self { family, created: WallTime::default(), sink }
-    }
-
-    /// Says when the histograms that follow were empty.
-    pub(super) fn since(&mut self, created: WallTime) {
-        self.created = created;
-    }
-
-    /// Whether this family is let through: to spare the work of a longer list.
-    #[inline]
-    pub(super) fn wants(&self, family: Family) -> bool {
-        self.family == family
-    }
-
-    /// The items if this family is let through, else none.
-    #[inline]
-    pub(super) fn wanted<I: Iterator>(
-        &self,
-        family: Family,
-        items: I,
-    ) -> impl Iterator<Item = I::Item> + use<I> {
-        self.wants(family).then_some(items).into_iter().flatten()
-    }
-
-    /// Adds a counter's value; label values in the order of the table.
-    #[inline]
-    pub(super) fn counter(&mut self, family: Family, values: &[&str], value: u64) {
-        if self.wants(family) {
-            self.sink.whole(values, value);
-        }
-    }
-
-    /// Adds the value of a counter that counts in fractions.
-    #[inline]
-    pub(super) fn fractions(&mut self, family: Family, values: &[&str], value: f64) {
-        if self.wants(family) {
-            self.sink.number(values, value);
-        }
-    }
-
-    /// Adds a gauge's value.
-    #[inline]
-    pub(super) fn gauge(&mut self, family: Family, values: &[&str], value: f64) {
-        if self.wants(family) {
-            self.sink.number(values, value);
-        }
-    }
-
-    /// Adds a histogram's buckets.
-    #[inline]
-    pub(super) fn histogram(&mut self, family: Family, values: &[&str], histogram: &Histogram) {
-        if self.wants(family) {
-            self.sink.histogram(values, histogram, self.created);
-        }
-    }
+    /// Gives what it has of a family.
+    fn collect<S: Sink>(&self, family: Family, out: &mut S);
 }

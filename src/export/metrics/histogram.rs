@@ -37,7 +37,7 @@ struct Bound {
     seconds: f64,
     /// As values are compared with it.
     nanos: i64,
-    /// The value of the label `le`.
+    /// The rest of its line of text, up to the count: the value of the label `le` and what closes it.
     le: Box<str>,
 }
 
@@ -46,7 +46,7 @@ impl Bound {
         let limit = Duration::try_from_secs_f64(seconds.abs()).unwrap_or(Duration::MAX);
         let nanos = i64::try_from(limit.as_nanos()).unwrap_or(i64::MAX);
         let nanos = if seconds < 0.0 { -nanos } else { nanos };
-        Self { seconds, nanos, le: seconds.to_string().into() }
+        Self { seconds, nanos, le: format!("{seconds}\"}} ").into() }
     }
 }
 
@@ -93,7 +93,7 @@ impl Bounds {
         self.all().iter().map(|bound| bound.seconds)
     }
 
-    /// The bounds as values of the label `le`, without `+Inf`.
+    /// The bounds as values of the label `le`, each with what closes its line's labels, without `+Inf`.
     pub(super) fn labels(&self) -> impl Iterator<Item = &str> {
         self.all().iter().map(|bound| &*bound.le)
     }
@@ -166,6 +166,27 @@ impl Histogram {
         &self.bounds
     }
 
+    /// Reads the classic form alone, each cell once: the cumulative buckets into `buckets`, without `+Inf`,
+    /// which is the count; count and sum, in nanoseconds.
+    pub(super) fn read_classic(&self, buckets: &mut Vec<u64>) -> (u64, i64) {
+        let sum = self.sum.load(Relaxed).cast_signed();
+        buckets.clear();
+        buckets.resize(self.bounds.all().len(), 0);
+        let below = self.below.iter().flat_map(|below| below.iter());
+        let mut count = 0_u64;
+        for (key, cell) in self.cells.iter().chain(below) {
+            count = count.wrapping_add(cell);
+            // What is above all bounds is in the count alone.
+            if let Some(bucket) = buckets.get_mut(Key(key).classic()) {
+                *bucket = bucket.wrapping_add(cell);
+            }
+        }
+        if count > 0 {
+            cumulate(buckets);
+        }
+        (count, sum)
+    }
+
     /// Reads both forms, each cell once, into `out`, whose memory is used again.
     #[expect(clippy::cast_precision_loss, reason = "a Prometheus value is a double")]
     pub(super) fn read(&self, out: &mut Reading) {
@@ -187,12 +208,17 @@ impl Histogram {
                 slots.push((key.native(), count));
             }
         }
-        let mut total = 0_u64;
-        for bucket in &mut out.cumulative {
-            total = total.wrapping_add(*bucket);
-            *bucket = total;
-        }
+        cumulate(&mut out.cumulative);
         out.native.read(&mut out.slots, &mut out.below);
+    }
+}
+
+/// Adds to each bucket all those below it.
+fn cumulate(buckets: &mut [u64]) {
+    let mut total = 0_u64;
+    for bucket in buckets {
+        total = total.wrapping_add(*bucket);
+        *bucket = total;
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::families::{Collected, Family};
+use super::families::{Family, Sink};
 use crate::detect::binding::{Bound, Lifetime};
 use crate::sample::Details;
 use crate::sample::binding::Unmeasured;
@@ -71,16 +71,19 @@ impl NatMetrics {
         details.text("nat_binding", text.as_str());
     }
 
-    /// Adds these metrics; what is not known is absent.
-    pub(super) fn collect(&self, labels: &[&str; 4], out: &mut Collected) {
-        out.counter(Family::NatMappingChanges, labels, self.changes());
-        let Lifetime { at_least, at_most } = self.lock().lifetime;
-        let [target, member, probe, egress] = *labels;
-        for (bound, time) in [(Bound::AtLeast, at_least), (Bound::AtMost, at_most)] {
-            if let Some(time) = time {
-                let values = [target, member, probe, egress, bound.as_str()];
-                out.gauge(Family::NatBinding, &values, time.as_secs_f64());
+    /// Gives what it has of a family.
+    pub(super) fn collect<S: Sink>(&self, family: Family, out: &mut S) {
+        match family {
+            Family::NatMappingChanges => out.whole(&[], self.changes()),
+            Family::NatBinding => {
+                let Lifetime { at_least, at_most } = self.lock().lifetime;
+                for (bound, time) in [(Bound::AtLeast, at_least), (Bound::AtMost, at_most)] {
+                    if let Some(time) = time {
+                        out.number(&[bound.as_str()], time.as_secs_f64());
+                    }
+                }
             }
+            _ => {}
         }
     }
 }

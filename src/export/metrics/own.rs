@@ -1,9 +1,12 @@
 //! The metrics about ourselves.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::families::{Collected, Family};
+use smallvec::SmallVec;
+
+use super::families::{Family, Owner, Sink};
 use super::histogram::{Bounds, Histogram};
 use crate::probe::Mismatch;
 use crate::time::WallTime;
@@ -86,21 +89,32 @@ impl OwnMetrics {
     pub fn missed(&self) -> u64 {
         self.missed.load(Relaxed)
     }
+}
 
-    /// Adds these metrics.
-    pub(super) fn collect(&self, out: &mut Collected) {
-        out.since(self.created);
-        out.histogram(Family::ScheduleLag, &[], &self.lag);
-        out.counter(Family::MissedSlots, &[], self.missed());
-        out.counter(Family::ReceiveOverflow, &[], self.overflow.load(Relaxed));
-        for (why, counter) in Mismatch::ALL.iter().zip(&self.unmatched) {
-            out.counter(Family::Unmatched, &[why.as_str()], counter.load(Relaxed));
+impl Owner for OwnMetrics {
+    fn labels(&self) -> SmallVec<[Cow<'_, str>; 4]> {
+        SmallVec::new()
+    }
+
+    fn collect<S: Sink>(&self, family: Family, out: &mut S) {
+        match family {
+            Family::ScheduleLag => out.histogram(&[], &self.lag, self.created),
+            Family::MissedSlots => out.whole(&[], self.missed()),
+            Family::ReceiveOverflow => out.whole(&[], self.overflow.load(Relaxed)),
+            Family::Unmatched => {
+                for (why, counter) in Mismatch::ALL.iter().zip(&self.unmatched) {
+                    out.whole(&[why.as_str()], counter.load(Relaxed));
+                }
+            }
+            Family::ClockFallback => out.whole(&[], self.clock_fallback.load(Relaxed)),
+            Family::StateFailures => out.whole(&[], self.state_failures.load(Relaxed)),
+            Family::ReloadOk => out.flag(&[], self.reload_ok.load(Relaxed)),
+            Family::ReloadTime => {
+                let reloaded = WallTime::from_unix_nanos(self.reloaded.load(Relaxed));
+                out.number(&[], reloaded.as_unix_seconds_f64());
+            }
+            Family::BuildInfo => out.number(&[env!("CARGO_PKG_VERSION")], 1.0),
+            _ => {}
         }
-        out.counter(Family::ClockFallback, &[], self.clock_fallback.load(Relaxed));
-        out.counter(Family::StateFailures, &[], self.state_failures.load(Relaxed));
-        out.gauge(Family::ReloadOk, &[], f64::from(u8::from(self.reload_ok.load(Relaxed))));
-        let reloaded = WallTime::from_unix_nanos(self.reloaded.load(Relaxed));
-        out.gauge(Family::ReloadTime, &[], reloaded.as_unix_seconds_f64());
-        out.gauge(Family::BuildInfo, &[env!("CARGO_PKG_VERSION")], 1.0);
     }
 }

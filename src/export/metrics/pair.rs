@@ -2,7 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::families::{Collected, Family, slot};
+use std::borrow::Cow;
+
+use smallvec::{SmallVec, smallvec};
+
+use super::families::{Family, Owner, Sink, slot};
 use super::histogram::{Bounds, Histogram};
 use crate::detect::pair::{PairResult, Paired, Side};
 use crate::time::WallTime;
@@ -53,16 +57,23 @@ impl PairMetrics {
             self.difference.observe_signed(longer.by, longer.slower == Side::A);
         }
     }
+}
 
-    /// Adds its metrics.
-    pub(super) fn collect(&self, out: &mut Collected) {
-        out.since(self.created);
+impl Owner for PairMetrics {
+    fn labels(&self) -> SmallVec<[Cow<'_, str>; 4]> {
         let PairKey { target, member, probe, pair } = &self.key;
-        let member = slot(*member);
-        for (result, count) in PairResult::ALL.iter().zip(&self.results) {
-            let labels = [target, &*member, probe, pair, result.as_str()];
-            out.counter(Family::PairResults, &labels, count.load(Relaxed));
+        smallvec![target.into(), slot(*member), probe.into(), pair.into()]
+    }
+
+    fn collect<S: Sink>(&self, family: Family, out: &mut S) {
+        match family {
+            Family::PairResults => {
+                for (result, count) in PairResult::ALL.iter().zip(&self.results) {
+                    out.whole(&[result.as_str()], count.load(Relaxed));
+                }
+            }
+            Family::PairDifference => out.histogram(&[], &self.difference, self.created),
+            _ => {}
         }
-        out.histogram(Family::PairDifference, &[target, &*member, probe, pair], &self.difference);
     }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::families::{Collected, Family};
+use super::families::{Family, Sink};
 use crate::detect::path::FirstHop;
 use crate::sample::path::{MtuSeen, PathSeen, Way};
 use crate::time::WallTime;
@@ -69,22 +69,26 @@ impl PathMetrics {
         self.changes.load(Relaxed)
     }
 
-    /// Adds these metrics; what is not known is absent.
-    pub(super) fn collect(&self, labels: &[&str; 4], out: &mut Collected) {
-        out.counter(Family::PathChanges, labels, self.changes());
-        let now = self.lock();
-        if let Some(hops) = now.hops {
-            out.gauge(Family::PathHops, labels, f64::from(u32::try_from(hops).unwrap_or(u32::MAX)));
-        }
-        if let Some(mtu) = now.mtu {
-            out.gauge(Family::PathMtu, labels, f64::from(mtu.bytes));
-        }
-        if let Some(first) = now.first_hop {
-            let [target, member, probe, egress] = *labels;
-            for class in FirstHop::ALL {
-                let values = [target, member, probe, egress, class.as_str()];
-                out.gauge(Family::PathFirstHop, &values, f64::from(u8::from(*class == first)));
+    /// Gives what it has of a family.
+    pub(super) fn collect<S: Sink>(&self, family: Family, out: &mut S) {
+        match family {
+            Family::PathChanges => out.whole(&[], self.changes()),
+            Family::PathHops => {
+                if let Some(hops) = self.lock().hops {
+                    out.number(&[], f64::from(u32::try_from(hops).unwrap_or(u32::MAX)));
+                }
             }
+            Family::PathMtu => {
+                if let Some(mtu) = self.lock().mtu {
+                    out.number(&[], f64::from(mtu.bytes));
+                }
+            }
+            Family::PathFirstHop => {
+                if let Some(first) = self.lock().first_hop {
+                    FirstHop::ALL.iter().for_each(|class| out.flag(&[class.as_str()], *class == first));
+                }
+            }
+            _ => {}
         }
     }
 }

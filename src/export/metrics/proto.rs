@@ -7,6 +7,7 @@
 //!
 //! Invariant: a reader finds what it would find in the crate's encoding; a test holds it to that.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use protobuf::rt::{WireType, compute_raw_varint64_size};
@@ -16,6 +17,7 @@ use super::exposition::CHUNK;
 use super::families::{Family, Sink};
 use super::histogram::{Histogram, Reading};
 use super::native::{ZERO_THRESHOLD, deltas, spans};
+use super::tails::Tails;
 use crate::time::WallTime;
 
 /// Writes protobuf.
@@ -27,10 +29,12 @@ pub(super) struct Protobuf {
     family: Option<Family>,
     /// The metrics of the family.
     body: Vec<Vec<u8>>,
-    /// The names of the family's labels, each as the first field of a `LabelPair`.
-    names: Vec<Vec<u8>>,
-    /// The metric, and in it the message, that are being written.
-    metric: Vec<u8>,
+    /// Bytes of all metrics so far.
+    written: usize,
+    /// The labels of the owner, as fields of a `Metric`; those that the family has beside them.
+    block: Vec<u8>,
+    tails: Tails,
+    /// The value of the metric that is being written.
     value: Vec<u8>,
     deltas: Vec<i64>,
     reading: Reading,
@@ -57,15 +61,26 @@ fn zigzag_size(value: i64) -> u64 {
     compute_raw_varint64_size((value << 1 ^ value >> 63).cast_unsigned())
 }
 
-/// Adds bytes to the last chunk if they fit there, else to a new one.
-fn append(chunks: &mut Vec<Vec<u8>>, bytes: &[u8]) {
-    match chunks.last_mut() {
-        Some(last) if last.len() + bytes.len() <= CHUNK => last.extend_from_slice(bytes),
-        _ => {
-            let mut new = Vec::with_capacity(if chunks.is_empty() { bytes.len() } else { CHUNK });
-            new.extend_from_slice(bytes);
-            chunks.push(new);
-        }
+/// Adds a number as a varint.
+fn varint(mut value: u64, out: &mut Vec<u8>) {
+    while value > 0x7f {
+        #[expect(clippy::cast_possible_truncation, reason = "seven bits of it")]
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "seven bits")]
+    out.push(value as u8);
+}
+
+/// Adds labels to a `Metric`.
+fn labels<'a>(names: &[&str], values: impl Iterator<Item = &'a str>, out: &mut Vec<u8>) {
+    let size = |text: &str| 1 + compute_raw_varint64_size(len(text.as_bytes())) + len(text.as_bytes());
+    for (name, value) in names.iter().zip(values) {
+        fill(out, |stream| {
+            nested(stream, 1, size(name) + size(value))?;
+            stream.write_string(1, name)?;
+            stream.write_string(2, value)
+        });
     }
 }
 
@@ -76,8 +91,9 @@ impl Protobuf {
             ready: VecDeque::new(),
             family: None,
             body: Vec::new(),
-            names: Vec::new(),
-            metric: Vec::new(),
+            written: 0,
+            block: Vec::new(),
+            tails: Tails::default(),
             value: Vec::new(),
             deltas: Vec::new(),
             reading: Reading::default(),
@@ -99,51 +115,63 @@ impl Protobuf {
     }
 
     /// Adds a metric whose value, in that field, was written.
-    fn push(&mut self, values: &[&str], field: u32) {
-        debug_assert_eq!(self.names.len(), values.len());
-        self.metric.clear();
-        let (names, value) = (&self.names, &self.value);
-        fill(&mut self.metric, |stream| {
-            for (name, value) in names.iter().zip(values) {
-                let value_len = len(value.as_bytes());
-                nested(stream, 1, len(name) + 1 + compute_raw_varint64_size(value_len) + value_len)?;
-                stream.write_raw_bytes(name)?;
-                stream.write_string(2, value)?;
-            }
-            stream.write_bytes(field, value)
-        });
-        self.value.clear();
-        let metric = &self.metric;
-        fill(&mut self.value, |stream| stream.write_bytes(4, metric));
-        append(&mut self.body, &self.value);
+    fn push(&mut self, extra: &[&str], field: u8) {
+        let names = self.family.map_or(&[][..], Family::extra);
+        debug_assert_eq!(names.len(), extra.len());
+        let tail = self.tails.get(extra, |out| labels(names, extra.iter().copied(), out));
+        let value_size = 1 + compute_raw_varint64_size(len(&self.value)) + len(&self.value);
+        let size = len(&self.block) + len(tail) + value_size;
+        // Two tags, and two lengths of at most five bytes.
+        let room = self.block.len() + tail.len() + self.value.len() + 12;
+        if self.body.last().is_none_or(|last| last.len() + room > CHUNK) {
+            // Many families have a metric or two.
+            self.body.push(Vec::with_capacity(if self.body.is_empty() { room } else { CHUNK.max(room) }));
+        }
+        let Some(chunk) = self.body.last_mut() else { return };
+        // Field 4 of a `MetricFamily`, and the value's field of the `Metric`, length-delimited.
+        chunk.push(4 << 3 | 2);
+        varint(size, chunk);
+        chunk.extend_from_slice(&self.block);
+        chunk.extend_from_slice(tail);
+        chunk.push(field << 3 | 2);
+        varint(len(&self.value), chunk);
+        chunk.extend_from_slice(&self.value);
+        self.written += room;
     }
 }
 
 impl Sink for Protobuf {
+    fn block(&self, names: &[&str], values: &[Cow<str>], out: &mut Vec<u8>) {
+        labels(names, values.iter().map(|value| &**value), out);
+    }
+
     fn begin(&mut self, family: Family) {
         self.family = Some(family);
-        self.names.clear();
-        self.names.extend(family.labels().map(|name| {
-            let mut field = Vec::new();
-            fill(&mut field, |stream| stream.write_string(1, name));
-            field
-        }));
+        self.tails.clear();
+    }
+
+    fn owner(&mut self, block: &[u8]) {
+        self.tails.rewind();
+        self.block.clear();
+        self.block.extend_from_slice(block);
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a Prometheus value is a double")]
-    fn whole(&mut self, values: &[&str], value: u64) {
-        self.number(values, value as f64);
+    fn whole(&mut self, extra: &[&str], value: u64) {
+        self.number(extra, value as f64);
     }
 
-    fn number(&mut self, values: &[&str], value: f64) {
+    fn number(&mut self, extra: &[&str], value: f64) {
         use prometheus::proto::MetricType::COUNTER;
         let field = if self.family.is_some_and(|family| family.kind() == COUNTER) { 3 } else { 2 };
+        // Field 1, eight bytes, of a `Counter` or `Gauge`.
         self.value.clear();
-        fill(&mut self.value, |stream| stream.write_double(1, value));
-        self.push(values, field);
+        self.value.push(1 << 3 | 1);
+        self.value.extend_from_slice(&value.to_le_bytes());
+        self.push(extra, field);
     }
 
-    fn histogram(&mut self, values: &[&str], histogram: &Histogram, created: WallTime) {
+    fn histogram(&mut self, extra: &[&str], histogram: &Histogram, created: WallTime) {
         histogram.read(&mut self.reading);
         let reading = &self.reading;
         let native = &reading.native;
@@ -180,7 +208,7 @@ impl Sink for Protobuf {
             stream.write_int64(1, seconds)?;
             stream.write_int64(2, rest)
         });
-        self.push(values, 7);
+        self.push(extra, 7);
     }
 
     fn end(&mut self) {
@@ -204,5 +232,9 @@ impl Sink for Protobuf {
                 self.ready.push_back(chunk);
             }
         }
+    }
+
+    fn written(&self) -> usize {
+        self.written
     }
 }

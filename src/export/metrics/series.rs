@@ -4,15 +4,18 @@
 //! never held for longer than it takes to add a sample or to sum it up. Every reason and fault is
 //! counted, also one that the kind forgot to declare: evidence is never dropped.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use smallvec::{SmallVec, smallvec};
+
 use super::cells::Cells;
 use super::detected::Detected;
 use super::dpd::DpdMetrics;
-use super::families::{Collected, Family, slot};
+use super::families::{Family, Owner, Sink, slot};
 use super::histogram::{Bounds, Histogram};
 use super::nat::NatMetrics;
 use super::path::PathMetrics;
@@ -379,61 +382,73 @@ impl SeriesMetrics {
         }
         all
     }
+}
 
-    /// Adds its metrics.
-    pub(super) fn collect(&self, out: &mut Collected) {
-        out.since(self.created);
-        let member = slot(self.key.member);
-        let labels: [&str; 4] = [&self.key.target, &member, &self.key.probe, &self.key.egress];
-        let [target, member, probe, egress] = labels;
-        let with = |extra: &'static str| [target, member, probe, egress, extra];
+impl Owner for SeriesMetrics {
+    fn labels(&self) -> SmallVec<[Cow<'_, str>; 4]> {
+        let SeriesKey { target, member, probe, egress } = &*self.key;
+        smallvec![target.into(), slot(*member), probe.into(), egress.into()]
+    }
 
-        out.counter(Family::Probes, &labels, self.probes());
-        for reason in out.wanted(Family::Failures, Reason::ALL.iter()) {
-            let count = self.counted(Seldom::Failure(*reason));
-            if count > 0 || self.kind.reasons.contains(reason) {
-                out.counter(Family::Failures, &with(reason.as_str()), count);
+    fn collect<S: Sink>(&self, family: Family, out: &mut S) {
+        match family {
+            Family::Probes => out.whole(&[], self.probes()),
+            Family::Failures => {
+                // Those of the kind, and what was counted beside them; one bit each, as there are fewer than 64.
+                let known = self.kind.reasons.iter().map(|reason| Seldom::Failure(*reason).key());
+                let counted = self.seldom.iter().map(|(key, _)| key).filter(|key| *key < Seldom::WORDS);
+                let shown = known.chain(counted).fold(0_u64, |bits, key| bits | 1 << key);
+                for reason in Reason::ALL.iter().filter(|reason| shown >> **reason as u16 & 1 == 1) {
+                    out.whole(&[reason.as_str()], self.counted(Seldom::Failure(*reason)));
+                }
             }
-        }
-        for fault in out.wanted(Family::Unsent, Fault::ALL.iter()) {
-            out.counter(Family::Unsent, &with(fault.as_str()), self.counted(Seldom::Unsent(*fault)));
-        }
-        out.histogram(Family::Rtt, &labels, &self.rtt);
-        for (phase, histogram) in &self.phases {
-            out.histogram(Family::PhaseTime, &with(phase.as_str()), histogram);
-        }
-        if let Some(up) = self.up() {
-            out.gauge(Family::Up, &labels, f64::from(u8::from(up)));
-        }
-        self.detected.collect(&labels, out);
-        for (flow, state) in FlowAge::ALL.iter().zip(&self.flows) {
-            let state = state.load(Relaxed);
-            if state > 0 {
-                out.gauge(Family::FlowUp, &with(flow.as_str()), f64::from(state - 1));
+            Family::Unsent => {
+                for fault in Fault::ALL {
+                    out.whole(&[fault.as_str()], self.counted(Seldom::Unsent(*fault)));
+                }
             }
-        }
-        for (family, what) in [
-            (Family::Duplicates, Seldom::Duplicate),
-            (Family::LateReplies, Seldom::Late),
-            (Family::UnderLoad, Seldom::UnderLoad),
-            (Family::HalfOpenLeft, Seldom::HalfOpenLeft),
-            (Family::BudgetDeferred, Seldom::Deferred),
-        ] {
-            out.counter(family, &labels, self.counted(what));
-        }
-        if DpdMetrics::FAMILIES.iter().any(|family| out.wants(*family)) {
-            self.dpd_now().iter().for_each(|profile| profile.collect(&labels, out));
-        }
-        if let Some(path) = &self.path {
-            path.collect(&labels, out);
-        }
-        if let Some(nat) = &self.nat {
-            nat.collect(&labels, out);
-        }
-        let attempt = self.last_attempt().unwrap_or_default();
-        out.gauge(Family::LastAttempt, &labels, attempt.as_unix_seconds_f64());
-        if let Some(not_after) = self.certificate_not_after() {
-            out.gauge(Family::CertificateNotAfter, &labels, not_after.as_unix_seconds_f64());
+            Family::Rtt => out.histogram(&[], &self.rtt, self.created),
+            Family::PhaseTime => {
+                for (phase, histogram) in &self.phases {
+                    out.histogram(&[phase.as_str()], histogram, self.created);
+                }
+            }
+            Family::Up => {
+                if let Some(up) = self.up() {
+                    out.flag(&[], up);
+                }
+            }
+            Family::FlowUp => {
+                for (flow, state) in FlowAge::ALL.iter().zip(&self.flows) {
+                    let state = state.load(Relaxed);
+                    if state > 0 {
+                        out.flag(&[flow.as_str()], state > 1);
+                    }
+                }
+            }
+            Family::Duplicates => out.whole(&[], self.counted(Seldom::Duplicate)),
+            Family::LateReplies => out.whole(&[], self.counted(Seldom::Late)),
+            Family::UnderLoad => out.whole(&[], self.counted(Seldom::UnderLoad)),
+            Family::HalfOpenLeft => out.whole(&[], self.counted(Seldom::HalfOpenLeft)),
+            Family::BudgetDeferred => out.whole(&[], self.counted(Seldom::Deferred)),
+            Family::DpdJudged | Family::DpdTimeouts | Family::DpdExpected | Family::DpdMargin => {
+                self.dpd_now().iter().for_each(|profile| profile.collect(family, out));
+            }
+            Family::PathChanges | Family::PathHops | Family::PathMtu | Family::PathFirstHop => {
+                self.path.iter().for_each(|path| path.collect(family, out));
+            }
+            Family::NatMappingChanges | Family::NatBinding => {
+                self.nat.iter().for_each(|nat| nat.collect(family, out));
+            }
+            Family::LastAttempt => {
+                out.number(&[], self.last_attempt().unwrap_or_default().as_unix_seconds_f64());
+            }
+            Family::CertificateNotAfter => {
+                if let Some(not_after) = self.certificate_not_after() {
+                    out.number(&[], not_after.as_unix_seconds_f64());
+                }
+            }
+            _ => self.detected.collect(family, self.created, out),
         }
     }
 }

@@ -1,8 +1,11 @@
 //! The metrics of one real session: the yardstick beside the probes.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
-use super::families::{Collected, Family, slot};
+use smallvec::{SmallVec, smallvec};
+
+use super::families::{Family, Owner, Sink, slot};
 use super::histogram::{Bounds, Histogram};
 use crate::session::{Note, Teardown};
 use crate::time::WallTime;
@@ -126,26 +129,33 @@ impl SessionMetrics {
     pub fn teardowns(&self, why: Teardown) -> u64 {
         self.teardowns.get(why as usize).map_or(0, |counter| counter.load(Relaxed))
     }
+}
 
-    /// Adds its metrics.
-    pub(super) fn collect(&self, out: &mut Collected) {
-        out.since(self.created);
-        let member = slot(self.key.member);
-        let labels: [&str; 3] = [&self.key.target, &member, &self.key.egress];
-        let [target, member, egress] = labels;
-        out.gauge(Family::SessionUp, &labels, f64::from(u8::from(self.up())));
-        out.histogram(Family::SessionRtt, &labels, &self.rtt);
-        out.counter(Family::SessionChecks, &labels, self.checks.load(Relaxed));
-        out.counter(Family::SessionLosses, &labels, self.losses.load(Relaxed));
-        for why in Teardown::ALL {
-            let labels = [target, member, egress, why.as_str()];
-            out.counter(Family::SessionTeardowns, &labels, self.teardowns(*why));
-        }
-        for (predicted, row) in Prediction::ALL.iter().zip(&self.compared) {
-            for (seen, count) in Seen::ALL.iter().zip(row) {
-                let labels = [target, member, egress, predicted.as_str(), seen.as_str()];
-                out.counter(Family::SessionPredictions, &labels, count.load(Relaxed));
+impl Owner for SessionMetrics {
+    fn labels(&self) -> SmallVec<[Cow<'_, str>; 4]> {
+        let SessionKey { target, member, egress } = &self.key;
+        smallvec![target.into(), slot(*member), egress.into()]
+    }
+
+    fn collect<S: Sink>(&self, family: Family, out: &mut S) {
+        match family {
+            Family::SessionUp => out.flag(&[], self.up()),
+            Family::SessionRtt => out.histogram(&[], &self.rtt, self.created),
+            Family::SessionChecks => out.whole(&[], self.checks.load(Relaxed)),
+            Family::SessionLosses => out.whole(&[], self.losses.load(Relaxed)),
+            Family::SessionTeardowns => {
+                for why in Teardown::ALL {
+                    out.whole(&[why.as_str()], self.teardowns(*why));
+                }
             }
+            Family::SessionPredictions => {
+                for (predicted, row) in Prediction::ALL.iter().zip(&self.compared) {
+                    for (seen, count) in Seen::ALL.iter().zip(row) {
+                        out.whole(&[predicted.as_str(), seen.as_str()], count.load(Relaxed));
+                    }
+                }
+            }
+            _ => {}
         }
     }
 }

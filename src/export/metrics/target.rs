@@ -1,11 +1,14 @@
 //! The metrics of one target: its state, its incidents, and what is known about its members.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use smallvec::{SmallVec, smallvec};
+
 use super::cells::Cells;
-use super::families::{Collected, Family, slot};
+use super::families::{Family, Owner, Sink, slot};
 use crate::detect::incident::Cause;
 use crate::detect::liveness::State;
 use crate::diagnose::{Observed, Status, Step, StepReason};
@@ -177,42 +180,47 @@ impl TargetMetrics {
         let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         members.iter().map(|(slot, member)| (*slot, member.info.clone())).collect()
     }
+}
 
-    /// Adds its metrics.
-    pub(super) fn collect(&self, out: &mut Collected) {
-        let state = self.state();
-        for each in State::ALL {
-            out.gauge(Family::TargetState, &[&self.name, each.as_str()], f64::from(u8::from(*each == state)));
-        }
-        if out.wants(Family::StepStatus) {
-            let ladder = self.ladder();
-            for step in Step::ALL {
-                let judged = ladder.as_ref().and_then(|ladder| ladder.step(*step));
-                let status = judged.map_or(Status::Unknown, |judged| judged.status);
-                for each in Status::ALL {
-                    let labels = [&*self.name, step.as_str(), each.as_str()];
-                    out.gauge(Family::StepStatus, &labels, f64::from(u8::from(*each == status)));
+impl Owner for TargetMetrics {
+    fn labels(&self) -> SmallVec<[Cow<'_, str>; 4]> {
+        smallvec![(&self.name).into()]
+    }
+
+    fn collect<S: Sink>(&self, family: Family, out: &mut S) {
+        match family {
+            Family::TargetState => {
+                let state = self.state();
+                State::ALL.iter().for_each(|each| out.flag(&[each.as_str()], *each == state));
+            }
+            Family::StepStatus => {
+                let ladder = self.ladder();
+                for step in Step::ALL {
+                    let judged = ladder.as_ref().and_then(|ladder| ladder.step(*step));
+                    let status = judged.map_or(Status::Unknown, |judged| judged.status);
+                    for each in Status::ALL {
+                        out.flag(&[step.as_str(), each.as_str()], *each == status);
+                    }
                 }
             }
-        }
-        for cause in Cause::ALL {
-            let count = self.incidents.get(*cause as u16);
-            out.counter(Family::Incidents, &[&self.name, cause.as_str()], count);
-        }
-        if !out.wants(Family::TargetInfo) {
-            return;
-        }
-        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        for (member, Member { info, changes }) in &*members {
-            let address = info.address.map(|address| address.to_string()).unwrap_or_default();
-            let shown = |text: &Option<Text>| match text {
-                Some(_) if *changes > Self::MAX_CHANGES => "changing".to_owned(),
-                text => text.as_ref().map(|text| text.as_str().to_owned()).unwrap_or_default(),
-            };
-            let (vendor, versions) = (shown(&info.vendor), shown(&info.versions));
-            let member = slot(*member);
-            let labels = [&*self.name, &member, &address, info.family(), &vendor, &versions];
-            out.gauge(Family::TargetInfo, &labels, 1.0);
+            Family::Incidents => {
+                for cause in Cause::ALL {
+                    out.whole(&[cause.as_str()], self.incidents.get(*cause as u16));
+                }
+            }
+            Family::TargetInfo => {
+                let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+                for (member, Member { info, changes }) in &*members {
+                    let address = info.address.map(|address| address.to_string()).unwrap_or_default();
+                    let shown = |text: &Option<Text>| match text {
+                        Some(_) if *changes > Self::MAX_CHANGES => "changing".to_owned(),
+                        text => text.as_ref().map(|text| text.as_str().to_owned()).unwrap_or_default(),
+                    };
+                    let (vendor, versions) = (shown(&info.vendor), shown(&info.versions));
+                    out.number(&[&slot(*member), &address, info.family(), &vendor, &versions], 1.0);
+                }
+            }
+            _ => {}
         }
     }
 }

@@ -67,7 +67,7 @@ fn value(text: &str, name: &str, labels: &str) -> Option<f64> {
 fn every_family_is_well_formed() {
     let registry = prometheus::Registry::new();
     for family in Family::ALL {
-        let labels: Vec<_> = family.labels().collect();
+        let labels: Vec<_> = [family.scope().labels(), family.extra()].concat();
         let options = prometheus::Opts::new(family.name(), family.help());
         let vector = prometheus::GaugeVec::new(options, &labels).unwrap();
         registry.register(Box::new(vector)).unwrap();

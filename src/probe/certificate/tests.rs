@@ -100,7 +100,7 @@ impl Server {
     }
 
     /// The record of a whole handshake with it.
-    fn seen(&self) -> Arc<Recorder> {
+    pub(crate) fn seen(&self) -> Arc<Recorder> {
         let recorder = Recorder::new(NOW);
         let config = client_config(recorder.clone(), NOW, &[]);
         let mut client = ClientConnection::new(config, ServerName::try_from(NAME).unwrap()).unwrap();

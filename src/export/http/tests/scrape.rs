@@ -73,6 +73,37 @@ async fn a_long_scrape_is_whole_plain_and_compressed() {
     assert!(plain == text);
 }
 
+/// `name[]`, as client_golang's handler has it: once or more, also percent-encoded.
+#[tokio::test]
+async fn some_families_are_given_alone() {
+    let server = Served::default();
+    server.grow(40);
+    let text = String::from_utf8(server.registry.encode_text()).unwrap();
+    let of = |names: &[&str]| -> String {
+        let metric = |line: &&str| {
+            let line = line.strip_prefix("# HELP ").or(line.strip_prefix("# TYPE ")).unwrap_or(line);
+            let name = line.split([' ', '{']).next().unwrap();
+            names.iter().any(|wanted| name == *wanted || name.starts_with(&format!("{wanted}_")))
+        };
+        text.lines().filter(metric).map(|line| format!("{line}\n")).collect()
+    };
+    for (query, names) in [
+        ("?name[]=vpnprobe_probe_rtt_seconds", &["vpnprobe_probe_rtt_seconds"][..]),
+        (
+            "?name%5B%5D=vpnprobe_probe_rtt_seconds&histograms=native&name[]=vpnprobe_build_info",
+            &["vpnprobe_build_info", "vpnprobe_probe_rtt_seconds"],
+        ),
+        ("?name[]=no_such_metric", &[]),
+    ] {
+        let (_, some) = unchunked(&server.bytes("GET", &format!("/metrics{query}"), "").await);
+        assert_eq!(String::from_utf8(some).unwrap(), of(names), "{query}");
+    }
+    for query in ["?name=vpnprobe_probe_up", "?name%5=x", "?name[]=%"] {
+        let (_, all) = unchunked(&server.bytes("GET", &format!("/metrics{query}"), "").await);
+        assert!(all == text.as_bytes(), "{query}");
+    }
+}
+
 /// As many scrapes as are allowed at once, again and again: each gives its place back, also those whose
 /// body is never asked for, or whose client goes in the middle.
 #[tokio::test]

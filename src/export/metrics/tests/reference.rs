@@ -1,11 +1,13 @@
 //! The same metrics as the crate's messages, encoded by the crate: what our writers are held to.
 
+use std::borrow::Cow;
+
 use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder as _, ProtobufEncoder, TextEncoder};
 use proptest::prelude::*;
 use protobuf::{CodedInputStream, UnknownFields, UnknownValue};
 
-use super::super::families::{Collected, Scope, Sink};
+use super::super::families::{Owner, Scope, Sink};
 use super::super::histogram::Reading;
 use super::super::native::{ZERO_THRESHOLD, deltas, spans};
 use super::*;
@@ -15,20 +17,30 @@ use crate::sample::Phase;
 
 /// Collects messages.
 #[derive(Default)]
-struct Messages(Vec<MetricFamily>);
+struct Messages {
+    families: Vec<MetricFamily>,
+    family: Option<Family>,
+    /// The values of the owner's labels, each ended by a byte that no text has.
+    owner: Vec<u8>,
+}
+
+const END: u8 = 0xff;
 
 impl Messages {
-    fn push(&mut self, values: &[&str], mut metric: Metric) {
-        let family = self.0.last_mut().unwrap();
-        let names = Family::ALL.iter().find(|known| known.name() == family.name()).unwrap().labels();
+    fn push(&mut self, extra: &[&str], mut metric: Metric) {
+        let family = self.family.unwrap();
+        let names = family.scope().labels().iter().chain(family.extra());
+        let owner = self.owner.split(|byte| *byte == END).map(|value| std::str::from_utf8(value).unwrap());
+        let values: Vec<_> = owner.take(family.scope().labels().len()).chain(extra.iter().copied()).collect();
+        assert_eq!(names.clone().count(), values.len());
         let pairs = names.zip(values).map(|(name, value)| {
             let mut pair = LabelPair::default();
-            pair.set_name(name.to_owned());
-            pair.set_value((*value).to_owned());
+            pair.set_name((*name).to_owned());
+            pair.set_value(value.to_owned());
             pair
         });
         metric.set_label(pairs.collect());
-        family.mut_metric().push(metric);
+        self.families.last_mut().unwrap().mut_metric().push(metric);
     }
 }
 
@@ -38,17 +50,33 @@ impl Sink for Messages {
         out.set_name(family.name().to_owned());
         out.set_help(family.help().to_owned());
         out.set_field_type(family.kind());
-        self.0.push(out);
+        self.families.push(out);
+        self.family = Some(family);
+    }
+
+    fn block(&self, _: &[&str], values: &[Cow<str>], out: &mut Vec<u8>) {
+        for value in values {
+            out.extend_from_slice(value.as_bytes());
+            out.push(END);
+        }
+    }
+
+    fn owner(&mut self, block: &[u8]) {
+        self.owner = block.to_owned();
+    }
+
+    fn written(&self) -> usize {
+        0
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a Prometheus value is a double")]
-    fn whole(&mut self, values: &[&str], value: u64) {
-        self.number(values, value as f64);
+    fn whole(&mut self, extra: &[&str], value: u64) {
+        self.number(extra, value as f64);
     }
 
-    fn number(&mut self, values: &[&str], value: f64) {
+    fn number(&mut self, extra: &[&str], value: f64) {
         let mut metric = Metric::default();
-        if self.0.last().unwrap().get_field_type() == MetricType::COUNTER {
+        if self.families.last().unwrap().get_field_type() == MetricType::COUNTER {
             let mut counter = Counter::default();
             counter.set_value(value);
             metric.set_counter(counter);
@@ -57,11 +85,11 @@ impl Sink for Messages {
             gauge.set_value(value);
             metric.set_gauge(gauge);
         }
-        self.push(values, metric);
+        self.push(extra, metric);
     }
 
     /// The crate's message does not know the native form, so its fields are added by their numbers.
-    fn histogram(&mut self, values: &[&str], histogram: &Histogram, created: WallTime) {
+    fn histogram(&mut self, extra: &[&str], histogram: &Histogram, created: WallTime) {
         let mut reading = Reading::default();
         histogram.read(&mut reading);
         let mut out = prometheus::proto::Histogram::default();
@@ -103,30 +131,42 @@ impl Sink for Messages {
         unknown.add_length_delimited(15, stamp.write_to_bytes());
         let mut metric = Metric::default();
         metric.set_histogram(out);
-        self.push(values, metric);
+        self.push(extra, metric);
     }
 
     fn end(&mut self) {
-        self.0.pop_if(|family| family.get_metric().is_empty());
+        self.families.pop_if(|family| family.get_metric().is_empty());
+    }
+}
+
+/// Gives what these have of a family, in one piece.
+fn give<T: Owner>(owners: &[Arc<T>], family: Family, out: &mut Messages) {
+    for owner in owners {
+        let mut block = Vec::new();
+        out.block(family.scope().labels(), &owner.labels(), &mut block);
+        out.owner(&block);
+        owner.collect(family, out);
     }
 }
 
 /// All of a registry, as messages.
 fn messages(registry: &Registry) -> Vec<MetricFamily> {
-    let mut messages = Messages::default();
-    for family in Family::sorted() {
-        messages.begin(*family);
-        let mut out = Collected::new(*family, &mut messages);
+    let mut out = Messages::default();
+    for family in Family::sorted().iter().copied() {
+        out.begin(family);
         match family.scope() {
-            Scope::Series => registry.all_series().iter().for_each(|series| series.collect(&mut out)),
-            Scope::Target => registry.all_targets().iter().for_each(|target| target.collect(&mut out)),
-            Scope::Session => registry.all_sessions().iter().for_each(|session| session.collect(&mut out)),
-            Scope::Pair => registry.all_pairs().iter().for_each(|pair| pair.collect(&mut out)),
-            Scope::Own => registry.shared.own.collect(&mut out),
+            Scope::Series => give(&registry.all_series(), family, &mut out),
+            Scope::Target => give(&registry.all_targets(), family, &mut out),
+            Scope::Session => give(&registry.all_sessions(), family, &mut out),
+            Scope::Pair => give(&registry.all_pairs(), family, &mut out),
+            Scope::Own => {
+                out.owner(&[]);
+                registry.shared.own.collect(family, &mut out);
+            }
         }
-        messages.end();
+        out.end();
     }
-    messages.0
+    out.families
 }
 
 fn parse(bytes: &[u8]) -> Vec<MetricFamily> {
@@ -161,7 +201,7 @@ fn same(registry: &Registry) {
     for metric in metrics.flat_map(|family| family.mut_metric().iter_mut()) {
         metric.histogram.mut_or_insert_default().set_bucket(Vec::new());
     }
-    assert_eq!(parse(&registry.expose(Form::Protobuf { classic: false }).whole()), native);
+    assert_eq!(parse(&registry.expose(Form::Protobuf { classic: false }, &[]).whole()), native);
 }
 
 #[test]
@@ -223,7 +263,7 @@ fn many_series_are_encoded_as_the_crate_does() {
         series.record(&sample(true, Report::timed(Outcome::OK, Duration::from_micros(target * 100))));
     }
     same(&registry);
-    let mut exposition = registry.expose(Form::Protobuf { classic: true });
+    let mut exposition = registry.expose(Form::Protobuf { classic: true }, &[]);
     let mut largest = 0;
     loop {
         match exposition.step() {
@@ -250,7 +290,7 @@ fn a_native_histogram_is_small() {
     let lines: Vec<_> = text.lines().filter(|line| line.starts_with(name)).collect();
     assert_eq!(lines.len(), 25);
     let long: usize = lines.iter().map(|line| line.len() + 1).sum();
-    let families = parse(&registry.expose(Form::Protobuf { classic: false }).whole());
+    let families = parse(&registry.expose(Form::Protobuf { classic: false }, &[]).whole());
     let family = families.iter().find(|family| family.name() == name).unwrap();
     let short = protobuf::Message::compute_size(&family.get_metric()[0]);
     assert!(short * 10 <= long as u64, "{short} of {long} bytes");
