@@ -245,7 +245,7 @@ impl Config {
     ) -> Result<Self, Problems> {
         let probe = |kind: Kind, port| {
             let clear = (kind.name == "http" && port == Some(80))
-                .then(|| raw::Http { scheme: Some(raw::Scheme::Http), ..raw::Http::default() });
+                .then(|| Box::new(raw::Http { scheme: Some(raw::Scheme::Http), ..raw::Http::default() }));
             let blocks = raw::Blocks { http: clear, ..raw::Blocks::default() };
             raw::Probe { port, blocks, ..raw::Probe::default() }
         };

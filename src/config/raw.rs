@@ -128,13 +128,13 @@ pub struct Target {
     pub blocks: Blocks,
     /// What it and its line can carry, for `vpnprobe ready`; not known unless this is set.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub capacity: Option<Capacity>,
+    pub capacity: Option<Box<Capacity>>,
     /// What is behind its tunnel; nothing is judged of that unless this is set.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub inside: Option<Inside>,
+    pub inside: Option<Box<Inside>>,
     /// One real IKEv2 session, as the yardstick beside the probes; none unless this is set.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub session: Option<Session>,
+    pub session: Option<Box<Session>>,
     /// More probes, or changes to those the VPNs stand for, by name; the name is the label `probe`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probes: Option<BTreeMap<String, Box<Probe>>>,

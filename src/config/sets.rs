@@ -32,11 +32,11 @@ pub(super) fn targets(file: &raw::File, check: &mut Check<'_>) -> Vec<(String, r
             interval: Some(interval.unwrap_or(Duration::from_secs(60)).into()),
             timeout: Some(timeout.unwrap_or(Duration::from_secs(5)).into()),
             blocks: raw::Blocks {
-                http: Some(raw::Http {
+                http: Some(Box::new(raw::Http {
                     path: Some(DISCOVERY.to_owned()),
                     status: Some(vec![200]),
                     ..raw::Http::default()
-                }),
+                })),
                 ..raw::Blocks::default()
             },
             ..raw::Probe::default()

@@ -117,18 +117,18 @@ pub(super) fn unused_blocks(
 pub(super) fn settings(kind: Kind, from: &Written<'_>, check: &mut Check<'_>) -> (Settings, raw::Blocks) {
     let (mut settings, mut shown) = (Settings::default(), raw::Blocks::default());
     match block_of(kind) {
-        Some("ike") => shown.ike = Some(ike(from, check, &mut settings)),
-        Some("ikev1") => shown.ikev1 = Some(ikev1(from, check, &mut settings)),
-        Some("l2tp") => shown.l2tp = Some(l2tp(from, check, &mut settings)),
-        Some("openvpn") => shown.openvpn = Some(openvpn(from, check, &mut settings)),
-        Some("tls") => shown.tls = Some(tls(from, check, &mut settings)),
-        Some("dns") => shown.dns = Some(dns(from, check, &mut settings)),
-        Some("http") => shown.http = Some(http(from, check, &mut settings)),
-        Some("rdp") => shown.rdp = Some(rdp(from, check, &mut settings)),
-        Some("sslvpn") => shown.sslvpn = Some(sslvpn(from, check, &mut settings)),
-        Some("wireguard") => shown.wireguard = Some(wireguard(from, check, &mut settings)),
-        Some("icmp") => shown.icmp = Some(icmp(from, &mut settings)),
-        Some("trace") => shown.trace = Some(trace(from, &mut settings)),
+        Some("ike") => shown.ike = Some(ike(from, check, &mut settings).into()),
+        Some("ikev1") => shown.ikev1 = Some(ikev1(from, check, &mut settings).into()),
+        Some("l2tp") => shown.l2tp = Some(l2tp(from, check, &mut settings).into()),
+        Some("openvpn") => shown.openvpn = Some(openvpn(from, check, &mut settings).into()),
+        Some("tls") => shown.tls = Some(tls(from, check, &mut settings).into()),
+        Some("dns") => shown.dns = Some(dns(from, check, &mut settings).into()),
+        Some("http") => shown.http = Some(http(from, check, &mut settings).into()),
+        Some("rdp") => shown.rdp = Some(rdp(from, check, &mut settings).into()),
+        Some("sslvpn") => shown.sslvpn = Some(sslvpn(from, check, &mut settings).into()),
+        Some("wireguard") => shown.wireguard = Some(wireguard(from, check, &mut settings).into()),
+        Some("icmp") => shown.icmp = Some(icmp(from, &mut settings).into()),
+        Some("trace") => shown.trace = Some(trace(from, &mut settings).into()),
         _ => {}
     }
     (settings, shown)
@@ -212,9 +212,9 @@ fn key_files(block: Option<&raw::Openvpn>) -> Vec<(&'static str, &PathBuf)> {
 
 fn openvpn(from: &Written<'_>, check: &mut Check<'_>, settings: &mut Settings) -> raw::Openvpn {
     // A probe with a key of its own does not get the target's as well.
-    let own = key_files(from.probe.openvpn.as_ref());
+    let own = key_files(from.probe.openvpn.as_deref());
     let (files, path) = if own.is_empty() {
-        (key_files(from.target.openvpn.as_ref()), from.target_path.key("openvpn"))
+        (key_files(from.target.openvpn.as_deref()), from.target_path.key("openvpn"))
     } else {
         (own, from.probe_path.key("openvpn"))
     };

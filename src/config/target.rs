@@ -90,16 +90,16 @@ pub(super) fn target(
     shown.max_members = Some(max_members);
     shown.vpn.clone_from(&file.vpn);
     shown.egress = Some(egress.clone());
-    let (session, shown_session) = session::session(file.session.as_ref(), check, path);
-    shown.session = shown_session;
+    let (session, shown_session) = session::session(file.session.as_deref(), check, path);
+    shown.session = shown_session.map(Box::new);
     let mut probes: Vec<Spec> = specs.into_iter().map(|(spec, _)| spec).collect();
     probes.shrink_to_fit();
     let dpd = around.profiles.of_target(file.dpd.as_ref(), &probes, check, &path.key("dpd"));
     shown.dpd.clone_from(&file.dpd);
-    let (capacity, shown_capacity) = capacity::capacity(file.capacity.as_ref(), &vpn, check, path);
-    shown.capacity = shown_capacity;
-    let (inside, shown_inside) = inside::inside(file.inside.as_ref(), around.egress, check, path);
-    shown.inside = shown_inside;
+    let (capacity, shown_capacity) = capacity::capacity(file.capacity.as_deref(), &vpn, check, path);
+    shown.capacity = shown_capacity.map(Box::new);
+    let (inside, shown_inside) = inside::inside(file.inside.as_deref(), around.egress, check, path);
+    shown.inside = shown_inside.map(Box::new);
     let (inside, capacity) = (inside.map(Box::new), capacity.map(Box::new));
     let name = name.to_owned();
     let target =

@@ -38,7 +38,13 @@ impl Engine {
         let beside = tag.form.rare && !series.learner.stateful();
         if beside {
             let held = self.held_rare.entry(tag.form.name).or_default();
-            held.hear_rare(tag.series, tag.form.name, &series.target.name, &series.egress_name, before);
+            held.hear_rare(
+                tag.series,
+                tag.form.name,
+                &series.target.name,
+                &series.metrics.key().egress,
+                before,
+            );
             if let Outcome::Unsent(fault) = before {
                 series.metrics.not_sent(fault);
             }
@@ -60,7 +66,13 @@ impl Engine {
             report,
         };
         let news = series.metrics.record(&sample);
-        self.held.hear(tag.series, &series.egress_name, &series.egress, address, sample.report.outcome);
+        self.held.hear(
+            tag.series,
+            &series.metrics.key().egress,
+            &series.egress,
+            address,
+            sample.report.outcome,
+        );
         let mut telling = true;
         if series.spec.kind.flow == Flow::PinnedUdp
             && !tag.form.rare

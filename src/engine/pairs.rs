@@ -28,13 +28,18 @@ pub(super) struct Pairs {
 impl Pairs {
     /// Makes the pairs what the configuration says of the series there are; those that did not change
     /// go on.
-    pub fn rebuild(&mut self, config: &Config, series: &HashMap<SeriesKey, SeriesId>, registry: &Registry) {
+    pub fn rebuild(
+        &mut self,
+        config: &Config,
+        series: &HashMap<Arc<SeriesKey>, SeriesId>,
+        registry: &Registry,
+    ) {
         let mut before = std::mem::take(&mut self.all);
         self.halves.clear();
         let mut keys = Vec::new();
         for configured in &config.pairs {
             for (key, a) in series.iter().filter(|(key, _)| key.egress == configured.a) {
-                let other = SeriesKey { egress: configured.b.clone(), ..key.clone() };
+                let other = SeriesKey { egress: configured.b.clone(), ..SeriesKey::clone(key) };
                 let Some(b) = series.get(&other) else { continue };
                 let key = PairKey {
                     pair: configured.name.clone(),

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What is known of the paths of all traces.
 #[derive(Default)]
 pub(super) struct Paths {
-    known: HashMap<SeriesKey, Known>,
+    known: HashMap<Arc<SeriesKey>, Known>,
     /// Members that are to be looked at, and when each was last.
     wanted: Vec<(String, u8, Timestamp)>,
     looked: HashMap<(String, u8), Timestamp>,
@@ -56,7 +56,7 @@ impl Paths {
         let seen = findings.path.as_ref()?;
         let key = metrics.key();
         let fresh = || Known { address: seen.peer, watch: PathWatch::new(), first: None };
-        let known = self.known.entry(key.clone()).or_insert_with(fresh);
+        let known = self.known.entry(Arc::clone(key)).or_insert_with(fresh);
         if known.address != seen.peer {
             *known = fresh();
         }

@@ -98,7 +98,7 @@ impl Engine {
                 }
             }
         }
-        let gone: Vec<_> = self.by_key.keys().filter(|key| !wanted.contains(*key)).cloned().collect();
+        let gone: Vec<_> = self.by_key.keys().filter(|key| !wanted.contains(&***key)).cloned().collect();
         for key in gone {
             self.remove(&key, out);
             self.registry.remove(&key);
@@ -154,13 +154,13 @@ impl Engine {
         let forms = (spec.kind.forms)(spec);
         let metrics = self.registry.series(key.clone(), spec.kind, &self.config.buckets);
         metrics.begin(spec.interval, spec.timeout);
+        let shared_key = Arc::clone(metrics.key());
         let series = Series {
             target: Arc::clone(target),
             spec: spec.clone(),
             member: key.member,
             address,
             egress: Arc::clone(egress),
-            egress_name: key.egress.clone(),
             flow,
             learner: Learner::new(forms),
             flows: Flows::default(),
@@ -171,7 +171,7 @@ impl Engine {
             seq: 0,
         };
         let id = SeriesId(insert(&mut self.series, &mut self.free, Box::new(series)));
-        self.by_key.insert(key.clone(), id);
+        self.by_key.insert(shared_key, id);
         self.by_target.entry(key.target.clone()).or_default().push(id);
         self.watch(id, now);
         // The same probe over other ways out has the same instants, so that they can be compared.
@@ -202,7 +202,7 @@ impl Engine {
         let mut profiles =
             target.dpd.as_ref().filter(|dpd| dpd.from == spec.name).map(|dpd| Arc::clone(&dpd.profiles));
         if let (Some(all), Some(plan), 1) = (&mut profiles, &target.session, series.member)
-            && target.egress.first() == Some(&series.egress_name)
+            && target.egress.first() == Some(&series.metrics.key().egress)
         {
             *all = all.iter().cloned().chain([yardstick::profile(plan)]).collect();
         }
@@ -213,7 +213,7 @@ impl Engine {
                 address: series.address,
                 probe: spec.name.clone(),
                 kind: spec.kind.name,
-                egress: series.egress_name.clone(),
+                egress: series.metrics.key().egress.clone(),
                 carrier: spec.carrier(),
                 port: spec.flow().1,
                 interval: spec.interval,

@@ -4,8 +4,7 @@
 //! Invariant: each run ends in exactly one [`Happening::Done`], whatever the peer, the network or this
 //! host does. Packets are offered to the newest run first; what nobody takes is counted.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -34,7 +33,7 @@ mod steps;
 mod ways;
 
 use flows::FlowState;
-use past::{Past, Whose};
+use past::{Past, Whose, flow_of};
 use patience::Patience;
 pub use shared::IcmpAccess;
 use shared::SharedIcmp;
@@ -95,26 +94,6 @@ pub enum Happening {
     Overflow(u64),
     /// A packet's time is our reading, not the kernel's stamp.
     ClockFallback,
-}
-
-/// Hashes tokens, which are drawn at random by us: any bits of theirs will do.
-#[derive(Default)]
-struct Drawn(u64);
-
-impl Hasher for Drawn {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, token: u64) {
-        self.0 = token;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 enum Channel {
@@ -210,9 +189,6 @@ pub struct Driver {
     icmp: Vec<SharedIcmp>,
     /// Where the ways out are that sockets are open in.
     places: Vec<ways::Known>,
-    tokens: HashMap<u64, Whose, BuildHasherDefault<Drawn>>,
-    /// Tokens of echo requests that are over, roughly in the order in which they are to be forgotten.
-    past: VecDeque<(Timestamp, u64)>,
     /// Runs that know their echo requests by the header alone.
     header_readers: Vec<u32>,
     ready: Vec<Ready>,
@@ -259,8 +235,6 @@ impl Driver {
             spare: Vec::new(),
             icmp: Vec::new(),
             places: Vec::new(),
-            tokens: HashMap::default(),
-            past: VecDeque::new(),
             header_readers: Vec::new(),
             ready: Vec::new(),
             pending: Vec::new(),
@@ -361,6 +335,7 @@ impl Driver {
             local: pinned,
             timeout,
             form: tag.form,
+            flow: flow.0,
             entropy: &mut *self.entropy,
         };
         let exchange = make(start);
@@ -383,7 +358,6 @@ impl Driver {
             local_port: 0,
         };
         let transport = run.exchange.transport();
-        let token = run.exchange.token();
         let knows_headers = run.exchange.knows_headers();
         let run = match self.spare.pop() {
             Some(mut spare) => {
@@ -395,9 +369,6 @@ impl Driver {
         let index = insert(&mut self.runs, &mut self.free_runs, run);
         if let Some(state) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) {
             state.runs.push(index);
-        }
-        if let Some(token) = token {
-            self.tokens.insert(token, Whose::Run(index));
         }
         if knows_headers {
             self.header_readers.push(index);
@@ -490,7 +461,6 @@ impl Driver {
                 self.forget(index, run);
             }
         }
-        self.forget_past(now);
     }
 
     /// When the next run wants to be polled.
@@ -526,9 +496,6 @@ impl Driver {
 
     /// Lets go of a run that was taken out.
     fn forget(&mut self, index: u32, run: Box<Run>) {
-        if let Some(token) = run.exchange.token() {
-            self.tokens.remove(&token);
-        }
         self.header_readers.retain(|reader| *reader != index);
         self.release(index, run);
     }

@@ -1,7 +1,7 @@
 //! `icmp`: an echo request, and whether its reply comes.
 //!
 //! ```text
-//! payload   token 16 (random) | padding up to the configured size
+//! payload   token 16 (flow 4, random 12) | padding up to the configured size
 //! ```
 //! Invariant: a reply counts only if it comes from the peer with our sequence number and all 16 bytes
 //! of the token. The identifier is not compared: datagram ICMP sockets replace it.
@@ -98,14 +98,23 @@ pub(super) fn refusal(from: Option<IpAddr>, error: IcmpError) -> Option<Report> 
     Some(report)
 }
 
+/// A token for echo requests: the number of their flow, then random bytes.
+pub(super) fn draw_token(start: &mut Start<'_>) -> [u8; TOKEN] {
+    let mut token = start.entropy.array();
+    if let Some(flow) = token.first_chunk_mut() {
+        *flow = start.flow.to_be_bytes();
+    }
+    token
+}
+
 /// What the driver routes echo replies and quoted requests by: the start of the token.
 pub(super) fn routing(token: &[u8; TOKEN]) -> Option<u64> {
     token.first_chunk().copied().map(u64::from_be_bytes)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature that `KindInfo` gives")]
-fn begin(spec: &Spec, start: Start<'_>) -> Box<dyn Exchange> {
-    let token: [u8; TOKEN] = start.entropy.array();
+fn begin(spec: &Spec, mut start: Start<'_>) -> Box<dyn Exchange> {
+    let token = draw_token(&mut start);
     Box::new(Ping {
         peer: start.peer,
         token,

@@ -195,6 +195,8 @@ pub struct Start<'a> {
     pub timeout: Duration,
     /// Which form to run; one of [`KindInfo::forms`].
     pub form: &'static Form,
+    /// The number of its flow, with which the token of its echo requests begins.
+    pub flow: u32,
     /// Where ids and tokens come from.
     pub entropy: &'a mut dyn Entropy,
 }

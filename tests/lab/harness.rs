@@ -21,7 +21,10 @@ use serde_json::Value;
 pub const CONC: [&str; 2] = ["203.0.113.10", "2001:db8:3::10"];
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/lab.sh");
-const VPNPROBE: &str = env!("CARGO_BIN_EXE_vpnprobe");
+/// The program under test: that of this build, or another build of it that `VPNPROBE_BIN` names.
+fn vpnprobe() -> String {
+    std::env::var("VPNPROBE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_vpnprobe").to_owned())
+}
 const WEB: &str = "127.0.0.1:10069";
 
 /// Whether the long runs were asked for (`tests/run.sh --long`).
@@ -133,7 +136,7 @@ impl Lab {
 
     /// `vpnprobe` with these arguments in the client's namespace.
     pub fn vpnprobe(&self, arguments: &[&str]) -> Output {
-        run(self.command("client", VPNPROBE).args(arguments))
+        run(self.command("client", &vpnprobe()).args(arguments))
     }
 
     /// `vpnprobe check … --format json`.
@@ -193,8 +196,8 @@ impl Lab {
     pub fn serve_with(&self, role: &'static str, through: &[&str], more: &[&str], yaml: &str) -> Daemon<'_> {
         let config = self.config("serve.yml", yaml);
         let log = File::create(self.path("serve.log")).unwrap();
-        let mut words: Vec<&str> = through.to_vec();
-        words.push(VPNPROBE);
+        let (program, mut words) = (vpnprobe(), through.to_vec());
+        words.push(&program);
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &format!("{}-{role}", self.name)]).args(words);
         command.arg("serve").arg("--config.file").arg(&config).args(["--web.listen-address", WEB]).args(more);

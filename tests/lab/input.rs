@@ -52,6 +52,12 @@ fn a_bad_reload() {
     let before = sent(&daemon);
     until("the old configuration runs on", 10, || sent(&daemon) >= before + 3.0);
 
+    // One that is empty, as a file is before it is written.
+    lab.config("serve.yml", "");
+    let (status, body) = daemon.request("POST", "/-/reload").unwrap();
+    assert_eq!(status, 500);
+    assert!(body.contains("no targets"), "{body}");
+
     // A good one: the target that did not change keeps its counters, the new one joins.
     lab.config(
         "serve.yml",

@@ -97,7 +97,7 @@ impl Bench {
 
     fn series(&self, target: &str, probe: &str) -> Arc<SeriesMetrics> {
         let wanted = |series: &Arc<SeriesMetrics>| {
-            let SeriesKey { target: t, probe: p, .. } = series.key();
+            let SeriesKey { target: t, probe: p, .. } = &**series.key();
             t == target && p == probe
         };
         until(&format!("series {target}/{probe}"), || self.registry.all_series().into_iter().find(wanted))

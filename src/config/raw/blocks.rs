@@ -13,40 +13,40 @@ use super::{Auth, DnsTransport, DnsView, Flavour, Scheme};
 pub struct Blocks {
     /// For `ike` and `ike_natt`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ike: Option<Ike>,
+    pub ike: Option<Box<Ike>>,
     /// For `ikev1` and `ikev1_natt`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ikev1: Option<Ikev1>,
+    pub ikev1: Option<Box<Ikev1>>,
     /// For `l2tp`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub l2tp: Option<L2tp>,
+    pub l2tp: Option<Box<L2tp>>,
     /// For `openvpn_udp` and `openvpn_tcp`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub openvpn: Option<Openvpn>,
+    pub openvpn: Option<Box<Openvpn>>,
     /// For `tls`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<Tls>,
+    pub tls: Option<Box<Tls>>,
     /// For `dns`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub dns: Option<Dns>,
+    pub dns: Option<Box<Dns>>,
     /// For `http`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub http: Option<Http>,
+    pub http: Option<Box<Http>>,
     /// For `sslvpn`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub sslvpn: Option<Sslvpn>,
+    pub sslvpn: Option<Box<Sslvpn>>,
     /// For `wireguard`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub wireguard: Option<Wireguard>,
+    pub wireguard: Option<Box<Wireguard>>,
     /// For `rdp`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rdp: Option<Rdp>,
+    pub rdp: Option<Box<Rdp>>,
     /// For `icmp`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub icmp: Option<Icmp>,
+    pub icmp: Option<Box<Icmp>>,
     /// For `trace`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub trace: Option<Trace>,
+    pub trace: Option<Box<Trace>>,
 }
 
 /// Settings of `ike` and `ike_natt`.

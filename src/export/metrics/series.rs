@@ -306,7 +306,7 @@ impl SeriesMetrics {
     }
 
     /// Which series this is.
-    pub fn key(&self) -> &SeriesKey {
+    pub fn key(&self) -> &Arc<SeriesKey> {
         &self.key
     }
 

@@ -10,7 +10,7 @@ use super::super::socket::{Arrival, Batch, flush};
 use super::super::{fault, icmp, tcp_info};
 use super::{
     Channel, Clock, Driver, Drops, Duration, Event, Fault, FlowState, Handled, Happening, Mismatch, Outcome,
-    Owner, POLLS, Pending, READS_PER_FLOW, READS_PER_SHARED, Ready, Receiver, Run, Timestamp, Whose,
+    Owner, POLLS, Pending, READS_PER_FLOW, READS_PER_SHARED, Ready, Receiver, Run, Timestamp, Whose, flow_of,
 };
 
 /// How often a read that failed is tried again at once.
@@ -23,7 +23,7 @@ impl Driver {
             let event = Event::Icmp { from: pending.from, error: pending.error, quoted: &pending.quoted };
             match pending.owner {
                 Owner::Icmp(_) => {
-                    match icmp::token_of(&pending.quoted).and_then(|t| self.tokens.get(&t).copied()) {
+                    match icmp::token_of(&pending.quoted).and_then(|token| self.whose(token)) {
                         Some(Whose::Run(index)) => self.offer(&[index], event, pending.at, out),
                         Some(Whose::Past(_)) => {} // it is over
                         None => self.offer_headers(&pending.quoted, event, pending.at, out),
@@ -102,11 +102,7 @@ impl Driver {
     fn fetch_arrivals(&self, tokens: impl Iterator<Item = u64>) {
         let mut sum = 0;
         for token in tokens {
-            if let Some(Whose::Run(index)) = self.tokens.get(&token)
-                && let Some(run) = self.run_ref(*index)
-            {
-                sum ^= run.began.as_nanos() ^ run.tag.seq ^ self.fetch(run.flow);
-            }
+            sum ^= self.fetch(flow_of(token));
         }
         std::hint::black_box(sum);
     }
@@ -140,15 +136,14 @@ impl Driver {
                 }
                 icmp::Packet::Error { token, error, destination, quoted } => {
                     // The quoted packet must have gone to the peer of the run it claims to be about.
-                    let ours = self.tokens.get(&token).and_then(|whose| self.peer_of_token(*whose))
-                        == Some(destination);
+                    let ours = self.peer_of_token(token) == Some(destination);
                     (ours.then_some(token), Event::Icmp { from: Some(from.ip()), error, quoted })
                 }
             }
         } else {
             (icmp::token_of(arrival.bytes), Event::Received { from, bytes: arrival.bytes })
         };
-        match token.and_then(|token| self.tokens.get(&token).copied()) {
+        match token.and_then(|token| self.whose(token)) {
             Some(Whose::Run(run)) => self.offer(&[run], event, at, out),
             Some(Whose::Past(past)) => {
                 if matches!(event, Event::Received { .. }) {

@@ -11,7 +11,7 @@ use socket2::Socket;
 
 use super::super::drops::Drops;
 use super::super::socket;
-use super::{Clock, Driver, Fault, FlowId, Happening, Outcome, Owner, Report, insert};
+use super::{Clock, Driver, Fault, FlowId, Happening, Outcome, Owner, Past, Report, insert};
 use crate::config::Egress;
 use crate::probe::Flow;
 
@@ -30,6 +30,8 @@ pub(super) struct FlowState {
     /// The owner has let go of it; it goes when its last exchange has cleaned up at the peer.
     pub(super) closing: bool,
     pub(super) runs: SmallVec<[u32; 4]>,
+    /// Its echo requests that are over, while they are known.
+    pub(super) past: SmallVec<[Past; 4]>,
     pub(super) drops: Drops,
 }
 
@@ -59,6 +61,7 @@ impl Driver {
             stale: false,
             closing: false,
             runs: SmallVec::new(),
+            past: SmallVec::new(),
             drops: Drops::default(),
         };
         let index = insert(&mut self.flows, &mut self.free_flows, state);

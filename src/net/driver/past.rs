@@ -1,4 +1,7 @@
-//! Echo requests that are over: what of them is known a while longer.
+//! Echo requests: whose an answer is, and what is known a while longer of those that are over.
+//!
+//! The first four bytes of an echo request's payload are the number of its flow: what arrives on a socket that all
+//! share leads to its flow without a table of all that is under way.
 //!
 //! An answer that comes late or twice is told from a stranger's by its token. Only that is kept, not the run:
 //! at ten thousand requests a second and three seconds of memory the runs themselves would be most of what
@@ -18,35 +21,46 @@ pub(super) enum Whose {
     Past(Past),
 }
 
-/// A run that is over.
+/// A run that is over, in its flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Past {
-    pub flow: FlowId,
+    pub token: u64,
+    /// When it is forgotten.
+    pub until: Timestamp,
     pub series: SeriesId,
     /// Whether it ended with an answer.
     pub answered: bool,
 }
 
+/// The flow that a token names, whoever made it up.
+pub(super) const fn flow_of(token: u64) -> FlowId {
+    FlowId((token >> 32) as u32)
+}
+
 impl Driver {
-    /// Keeps a token until `until`.
-    pub(super) fn remember(&mut self, token: u64, past: Past, until: Timestamp) {
-        self.tokens.insert(token, Whose::Past(past));
-        self.past.push_back((until, token));
+    /// Keeps the token of a run that is over.
+    pub(super) fn remember(&mut self, flow: FlowId, past: Past) {
+        let now = self.woke;
+        if let Some(state) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) {
+            state.past.retain(|known| known.until > now);
+            state.past.push(past);
+        }
     }
 
-    /// Forgets the tokens whose time has come.
-    pub(super) fn forget_past(&mut self, now: Timestamp) {
-        while let Some((_, token)) = self.past.front().copied().filter(|(until, _)| *until <= now) {
-            self.past.pop_front();
-            if matches!(self.tokens.get(&token), Some(Whose::Past(_))) {
-                self.tokens.remove(&token);
-            }
+    /// Whose a token is, if anybody's.
+    pub(super) fn whose(&self, token: u64) -> Option<Whose> {
+        let state = self.flows.get(flow_of(token).0 as usize)?.as_ref()?;
+        let has_it = |run: &u32| self.run_ref(*run).is_some_and(|run| run.exchange.token() == Some(token));
+        if let Some(run) = state.runs.iter().copied().find(has_it) {
+            return Some(Whose::Run(run));
         }
+        let past = state.past.iter().find(|past| past.token == token && past.until > self.woke)?;
+        Some(Whose::Past(*past))
     }
 
     /// Tells what a reply with such a token is: late, or there twice.
     pub(super) fn again(&self, past: Past, from: IpAddr, out: &mut Vec<Happening>) {
-        let flow = self.flows.get(past.flow.0 as usize).and_then(Option::as_ref);
+        let flow = self.flows.get(flow_of(past.token).0 as usize).and_then(Option::as_ref);
         out.push(match flow {
             Some(flow) if flow.closing => Happening::Unmatched(Mismatch::Token),
             Some(flow) if flow.peer != from => Happening::Unmatched(Mismatch::Source),
@@ -56,13 +70,9 @@ impl Driver {
         });
     }
 
-    /// Where the packets with such a token went.
-    pub(super) fn peer_of_token(&self, whose: Whose) -> Option<IpAddr> {
-        match whose {
-            Whose::Run(run) => self.peer_of(run),
-            Whose::Past(past) => {
-                self.flows.get(past.flow.0 as usize).and_then(Option::as_ref).map(|flow| flow.peer)
-            }
-        }
+    /// Where the packets with such a token went, if there are any.
+    pub(super) fn peer_of_token(&self, token: u64) -> Option<IpAddr> {
+        self.whose(token)?;
+        self.flows.get(flow_of(token).0 as usize).and_then(Option::as_ref).map(|flow| flow.peer)
     }
 }

@@ -270,8 +270,8 @@ impl Driver {
             Channel::Icmp(_) if !run.exchange.knows_headers() => match run.exchange.token() {
                 Some(token) => {
                     let answered = run.reported.and_then(Outcome::received) == Some(true);
-                    let past = Past { flow: run.flow, series: run.tag.series, answered };
-                    self.remember(token, past, now + run.timeout);
+                    let (until, series) = (now + run.timeout, run.tag.series);
+                    self.remember(run.flow, Past { token, until, series, answered });
                     self.release(index, run);
                 }
                 None => self.forget(index, run),

@@ -13,7 +13,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::super::icmp::{TOKEN, routing};
+use super::super::icmp::{TOKEN, draw_token, routing};
 use super::super::{Event, Exchange, Form, Handled, Mismatch, Spec, Start, Step, Transport};
 use crate::entropy::{Draw as _, Generator};
 use crate::time::{Timestamp, WallTime};
@@ -123,7 +123,7 @@ impl Echoes {
     pub fn new(start: &mut Start<'_>) -> Self {
         Self {
             peer: start.peer,
-            token: start.entropy.array(),
+            token: draw_token(start),
             identifier: start.entropy.u16(),
             base: start.entropy.u16(),
             sent: 0,
@@ -246,6 +246,7 @@ impl Flights {
             local: None,
             timeout: self.timeout,
             form,
+            flow: 0,
             entropy: &mut self.entropy,
         };
         (self.spec.kind.begin)(&self.spec, start)

@@ -259,6 +259,7 @@ impl Run {
             local: Some(LOCAL),
             timeout: TIMEOUT,
             form,
+            flow: 0,
             entropy: &mut entropy,
         };
         let exchange = (spec.kind.begin)(spec, start);
