@@ -112,7 +112,6 @@ pub(super) fn routing(token: &[u8; TOKEN]) -> Option<u64> {
     token.first_chunk().copied().map(u64::from_be_bytes)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the signature that `KindInfo` gives")]
 fn begin(spec: &Spec, mut start: Start<'_>) -> Box<dyn Exchange> {
     let token = draw_token(&mut start);
     Box::new(Ping {
