@@ -355,6 +355,7 @@ impl Run {
             }
             _ => Event::Received { from: self.from, bytes },
         };
+        let chosen = blind || frame.chose(planted.at, 4, self.sent.len());
         self.now = self.now + Duration::from_millis(1);
         let handled = self.exchange.handle(event, self.now);
         let here = if planted.quoted {
@@ -362,7 +363,7 @@ impl Run {
         } else {
             matches!(event, Event::Received { .. })
         };
-        if here && handled == Handled::Taken && (blind || frame.chose(planted.at, 4)) {
+        if here && chosen && handled == Handled::Taken {
             canary(bytes, planted.length, planted.at);
         }
         self.heard = heard;

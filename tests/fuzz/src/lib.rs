@@ -55,9 +55,9 @@ macro_rules! targets {
 macro_rules! framed {
     () => {
         libfuzzer_sys::fuzz_mutator!(|data: &mut [u8], size: usize, most: usize, seed: u32| {
-            static NAME: std::sync::OnceLock<String> = std::sync::OnceLock::new();
-            let name = NAME.get_or_init($crate::name);
-            $crate::frames::mutate(name, data, size, most, seed, libfuzzer_sys::fuzzer_mutate)
+            static SEEDS: std::sync::OnceLock<(String, Vec<Vec<u8>>)> = std::sync::OnceLock::new();
+            let (name, seeds) = SEEDS.get_or_init(|| ($crate::name(), $crate::list::seeds(&$crate::name())));
+            $crate::frames::mutate(name, seeds, (data, size, most), seed, libfuzzer_sys::fuzzer_mutate)
         });
     };
 }

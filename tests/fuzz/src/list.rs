@@ -5,9 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::seeds::{
-    CONFIG, DNS, ICMP, IKE, IKEV1, INCIDENT, L2TP, OPENVPN, SEEN, STUN, WEB, certificates, contents,
-    exchanges, explained, framed, goldens, heads, journals, lines, marked, netlink, pem, prefixed, raw_icmp,
-    requests, sessions, states, tls, unmarked, words,
+    CONFIG, DNS, ICMP, IKE, IKEV1, INCIDENT, L2TP, OPENVPN, SEEN, STUN, WEB, certificates, commented,
+    contents, exchanges, explained, framed, goldens, heads, journals, lines, marked, netlink, pem, prefixed,
+    raw_icmp, requests, sessions, states, tls, unmarked, words,
 };
 use crate::words::{
     CONFIG_WORDS, DER_WORDS, HTTP_WORDS, IKE_WORDS, IKEV1_WORDS, JOURNAL_WORDS, JSON_WORDS, KEY_WORDS,
@@ -54,7 +54,7 @@ targets! {
     l2tp 1024 "L2TP control messages" goldens(L2TP), &[b"\xc8\x02", b"\x80\x08\x00\x00\x00\x00", b"\x00\x08", b"\x00\x0c"];
     openvpn 1536 "OpenVPN control packets, all wrappings" goldens(OPENVPN), OPENVPN_WORDS;
     openvpn_frames 2048 "OpenVPN over TCP" prefixed(1, framed(goldens(OPENVPN))), OPENVPN_WORDS;
-    openvpn_keys 4096 "OpenVPN key files" contents(&["tests/golden/openvpn"], ".key"), KEY_WORDS;
+    openvpn_keys 4096 "OpenVPN key files" commented(contents(&["tests/golden/openvpn"], ".key")), KEY_WORDS;
     stun 1024 "STUN messages" goldens(STUN), STUN_WORDS;
     rdp 256 "RDP negotiation" goldens(&["src/wire/rdp/tests.rs"]), &[b"\x03\x00\x00\x13\x0e\xd0", b"\x02\x00\x08\x00", b"\x03\x00\x08\x00", b"\x01\x00\x08\x00"];
     sstp 512 "SSTP control messages" goldens(&["src/wire/sstp/tests.rs"]), &[b"\x10\x01", b"\x00\x04\x00\x28", b"\x00\x02\x00\x14"];
@@ -75,7 +75,7 @@ targets! {
     probe_l2tp 1024 "the exchange l2tp" exchanges("probe_l2tp", goldens(L2TP)), &[b"\xc8\x02", b"\x80\x08\x00\x00\x00\x00"];
     probe_openvpn_udp 2048 "the exchange openvpn_udp" exchanges("probe_openvpn_udp", goldens(OPENVPN)), OPENVPN_WORDS;
     probe_openvpn_tcp 2048 "the exchange openvpn_tcp" exchanges("probe_openvpn_tcp", framed(goldens(OPENVPN))), OPENVPN_WORDS;
-    probe_tcp 512 "the exchange tcp" exchanges("probe_tcp", vec![b"SSH-2.0-x\r\n".to_vec()]), &[];
+    probe_tcp 512 "the exchange tcp" exchanges("probe_tcp", vec![b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n".to_vec()]), &[];
     probe_tls 4096 "the exchange tls" exchanges("probe_tls", tls()), TLS_WORDS;
     probe_dns 1024 "the exchange dns" exchanges("probe_dns", goldens(DNS)), &[b"\xc0\x0c", b"\x00\x01\x00\x01", b"\x85\x80", b"\x00\x00\x29"];
     probe_http 4096 "the exchange http" exchanges("probe_http", heads()), HTTP_WORDS;
@@ -105,6 +105,12 @@ targets! {
     page 512 "remote text on its way out" vec![b"strongSwan".to_vec(), b"strongSwan 5.9.8, charon".to_vec(), b"<script>alert(1)</script>\"\\\n\x1b[31m".to_vec(), "\u{202e}x\u{2066}".into()], &[b"<", b"\"", b"\\", b"\n", b"\x1b[", b"\xe2\x80\xae", b"&lt;"];
     http_server 4096 "requests to the web listener" requests(), HTTP_WORDS;
     }
+}
+
+/// What the target of this name starts from.
+#[must_use]
+pub fn seeds(name: &str) -> Vec<Vec<u8>> {
+    TARGETS.iter().find(|target| target.name == name).map_or_else(Vec::new, |target| (target.seeds)())
 }
 
 /// The modules that have targets.

@@ -122,10 +122,11 @@ pub(crate) fn exchanges(name: &str, answers: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
         out.push([vec![0], frame(what, Some((0, 0, 64)), &[0; 64])].concat());
     }
     // The header of our packet with something else behind it, and the whole of it.
+    let counted: Vec<u8> = (0..=255).chain(0..44).collect();
     for what in 1..=4 {
         for mode in [0, 1] {
-            out.push([vec![mode], frame(what, Some((0, 0, 24)), &[0; 64])].concat());
-            out.push([vec![mode], frame(what, Some((0, 0, 255)), &[0; 300])].concat());
+            out.push([vec![mode], frame(what, Some((0, 0, 24)), &counted[..64])].concat());
+            out.push([vec![mode], frame(what, Some((0, 0, 255)), &counted)].concat());
         }
     }
     out
@@ -142,7 +143,8 @@ pub(crate) fn sessions() -> Vec<Vec<u8>> {
     let check = b"\x25\x00\x00\x00\x01\x01";
     let rekeys = b"\x24\x00\x00\x21\x01\x01\x28\x00\x00\x2c\x00\x00\x00\x28\x01\x01\x08\x03\x01\x02\x03\x04\x05\x06\x07\x08\x03\x00\x00\x0c\x01\x00\x00\x14\x80\x0e\x00\x80\x00\x00\x00\x08\x04\x00\x00\x1f\x00\x00\x00\x14abcdefghijklmnop";
     let refuses = b"\x23\x20\x01\x29\x01\x01\x00\x00\x00\x08\x00\x00\x00\x18";
-    for sealed in [&deletes[..], check, rekeys, refuses] {
+    let vendor = b"\x25\x00\x00\x2b\x01\x01\x00\x00\x00\x18abcdefghijklmnopqrst";
+    for sealed in [&deletes[..], check, rekeys, refuses, vendor] {
         for stage in [1, 2] {
             out.push([vec![stage], frame(1, None, sealed)].concat());
             out.push(
@@ -175,6 +177,12 @@ pub(crate) fn sessions() -> Vec<Vec<u8>> {
 
 pub(crate) fn prefixed(first: u8, seeds: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     seeds.into_iter().map(|seed| [vec![first], seed].concat()).collect()
+}
+
+/// As they are, and below a line of text.
+pub(crate) fn commented(seeds: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let below: Vec<_> = seeds.iter().map(|seed| [b"# of the head office\n", &seed[..]].concat()).collect();
+    [seeds, below].concat()
 }
 
 /// With the non-ESP marker.
