@@ -1,13 +1,10 @@
 //! Each kind of probe, fed with what a peer, a router or somebody else might send.
 //!
 //! ```text
-//! input   mode 1 | frames
+//! input   mode 1 | frames (src/frames.rs)
 //! mode    10000000  somebody who does not see what we send: nothing of his may pass for an answer
 //!         00001111  which form, and which settings
-//! frame   what 1 | length 2 | [source 1 | destination 1 | count 1] | bytes
 //! what    00001111  an event (`Heard`)
-//!         10000000  `count` octets of our last packet, from `source` on, are laid over the bytes from
-//!                   `destination` on: how a peer gives our ids back
 //! ```
 //!
 //! Where the exchange gets its replies from an ICMP socket, the checksum of each is put right, or hardly one
@@ -16,7 +13,10 @@
 //! What must hold: it reports exactly once, ends in bounded steps, waits for a time that comes, and takes
 //! nothing for an answer that was made up by somebody who does not see what we send.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 
 use vpnprobe::entropy::Generator;
@@ -26,6 +26,7 @@ use vpnprobe::probe::{
 use vpnprobe::sample::{Fault, Outcome, Reason};
 use vpnprobe::time::{Timestamp, WallTime};
 
+use crate::frames::{BLIND, Frame};
 use crate::wire::put_checksum;
 use crate::{Targets, canary};
 
@@ -54,10 +55,6 @@ const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
 const ROUTER: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
 const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10)), 40000);
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// What of a mode's octet says that the peer is blind.
-pub const BLIND: u8 = 0x80;
-/// What of a frame's first octet says that our own octets are laid over it.
-pub const OVERLAY: u8 = 0x80;
 /// The most frames of an input that are looked at.
 const MOST: usize = 24;
 
@@ -144,14 +141,15 @@ const UNGUESSABLE: &[&str] =
 
 /// Where the planted bug of a kind is, once the exchange has taken what was heard: in a reply or in what an ICMP
 /// error quotes, how long that is at least, and four octets in it that are the peer's own to choose.
-struct Planted {
+pub(crate) struct Planted {
     quoted: bool,
     length: usize,
-    at: usize,
+    pub(crate) at: usize,
 }
 
-fn planted(name: &str) -> Planted {
-    let (quoted, length, at) = match name {
+/// Where that of the target of this name is.
+pub(crate) fn planted(target: &str) -> Planted {
+    let (quoted, length, at) = match target.strip_prefix("probe_").unwrap_or(target) {
         // Behind the token in the payload.
         "icmp" => (false, 32, 24),
         // In the responder's cookie or SPI, behind the marker.
@@ -175,13 +173,24 @@ fn planted(name: &str) -> Planted {
     Planted { quoted, length, at }
 }
 
-fn walk(name: &str, settings: &dyn Fn(u8, &mut Settings), input: &[u8]) {
+/// The probe of a kind with the settings of a mode, made once.
+fn kept(name: &'static str, settings: &dyn Fn(u8, &mut Settings), mode: u8) -> Rc<Spec> {
+    thread_local! {
+        static KEPT: RefCell<HashMap<(&'static str, u8), Rc<Spec>>> = RefCell::default();
+    }
+    let mode = mode & 0x0f;
+    let make = || {
+        let mut all = Settings::default();
+        settings(mode, &mut all);
+        Rc::new(spec(Kind::named(name).unwrap(), all))
+    };
+    KEPT.with_borrow_mut(|kept| Rc::clone(kept.entry((name, mode)).or_insert_with(make)))
+}
+
+fn walk(name: &'static str, settings: &dyn Fn(u8, &mut Settings), input: &[u8]) {
     let Some((&mode, frames)) = input.split_first() else { return };
-    let kind = Kind::named(name).unwrap();
-    let mut all = Settings::default();
-    settings(mode, &mut all);
-    let spec = spec(kind, all);
-    let forms = (kind.forms)(&spec);
+    let spec = kept(name, settings, mode);
+    let forms = (spec.kind.forms)(&spec);
     let form = &forms[usize::from(mode & 0x0f) % forms.len()];
     let blind = mode & BLIND != 0;
     // What is drawn is the same each time for somebody who sees it, and not to be guessed for the blind.
@@ -196,7 +205,7 @@ fn walk(name: &str, settings: &dyn Fn(u8, &mut Settings), input: &[u8]) {
     let mut run = Run::begin(&spec, form, seed);
     let mut rest = frames;
     for _ in 0..MOST {
-        let Some((frame, after)) = Frame::read(rest) else { break };
+        let Some((frame, after)) = Frame::read(rest, true) else { break };
         rest = after;
         run.hear(&frame, blind, &planted);
     }
@@ -207,27 +216,6 @@ fn walk(name: &str, settings: &dyn Fn(u8, &mut Settings), input: &[u8]) {
             "{name} {}: {outcome:?} by somebody who sees nothing",
             form.name
         );
-    }
-}
-
-/// One thing that happens.
-struct Frame<'a> {
-    what: u8,
-    overlay: Option<[u8; 3]>,
-    bytes: &'a [u8],
-}
-
-impl<'a> Frame<'a> {
-    fn read(input: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        let (&[what, high, low], mut rest) = input.split_first_chunk::<3>()?;
-        let mut overlay = None;
-        if what & OVERLAY != 0 {
-            let (three, after) = rest.split_first_chunk::<3>()?;
-            (overlay, rest) = (Some(*three), after);
-        }
-        let length = usize::from(u16::from_be_bytes([high, low])).min(rest.len());
-        let (bytes, rest) = rest.split_at(length);
-        Some((Self { what, overlay, bytes }, rest))
     }
 }
 
@@ -325,7 +313,7 @@ impl Run {
         let mut heard = std::mem::take(&mut self.heard);
         heard.clear();
         heard.extend_from_slice(frame.bytes);
-        if let (Some([source, destination, count]), false) = (frame.overlay, blind) {
+        if let (Some((source, destination, count)), false) = (frame.overlay, blind) {
             let ours = self.sent.get(usize::from(source)..).unwrap_or_default().iter().take(count.into());
             heard.iter_mut().skip(destination.into()).zip(ours).for_each(|(to, from)| *to = *from);
         }
@@ -368,6 +356,7 @@ impl Run {
             }
             _ => Event::Received { from: self.from, bytes },
         };
+        let chosen = blind || frame.chose(planted.at, 4, self.sent.len());
         self.now = self.now + Duration::from_millis(1);
         let handled = self.exchange.handle(event, self.now);
         let here = if planted.quoted {
@@ -375,7 +364,7 @@ impl Run {
         } else {
             matches!(event, Event::Received { .. })
         };
-        if here && handled == Handled::Taken {
+        if here && chosen && handled == Handled::Taken {
             canary(bytes, planted.length, planted.at);
         }
         self.heard = heard;

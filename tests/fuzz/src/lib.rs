@@ -21,6 +21,7 @@
 )]
 
 pub mod exchange;
+pub mod frames;
 pub mod list;
 pub mod mutate;
 pub mod page;
@@ -48,11 +49,30 @@ macro_rules! targets {
     };
 }
 
+/// Makes a binary change its inputs by whole frames.
+#[cfg(feature = "libfuzzer")]
+#[macro_export]
+macro_rules! framed {
+    () => {
+        libfuzzer_sys::fuzz_mutator!(|data: &mut [u8], size: usize, most: usize, seed: u32| {
+            static SEEDS: std::sync::OnceLock<(String, Vec<Vec<u8>>)> = std::sync::OnceLock::new();
+            let (name, seeds) = SEEDS.get_or_init(|| ($crate::name(), $crate::list::seeds(&$crate::name())));
+            $crate::frames::mutate(name, seeds, (data, size, most), seed, libfuzzer_sys::fuzzer_mutate)
+        });
+    };
+}
+
+/// What this process was called as.
+#[must_use]
+pub fn name() -> String {
+    let path = std::env::args_os().next().map(std::path::PathBuf::from).unwrap_or_default();
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// The one of these that this process was called as.
 #[must_use]
 pub fn called(targets: &[Targets]) -> fn(&[u8]) {
-    let path = std::env::args_os().next().map(std::path::PathBuf::from).unwrap_or_default();
-    let called = path.file_name().unwrap_or_default().to_string_lossy();
+    let called = name();
     let found = targets.iter().copied().flatten().find(|(name, _)| *name == called);
     found.unwrap_or_else(|| panic!("{called} is no target of this binary")).1
 }
@@ -75,14 +95,14 @@ pub fn canary(bytes: &[u8], length: usize, at: usize) {
     let _ = (bytes, length, at);
 }
 
-/// The same for what is text: the four octets spell `Qz7&`.
+/// The same for what is text: the four octets spell `Qz7_`, all of which a name may have.
 #[inline]
 pub fn text_canary(text: &str, length: usize, at: usize) {
     #[cfg(feature = "canary")]
     {
         if text.len() >= length
             && let Some(four) = text.as_bytes().get(at..).and_then(<[u8]>::first_chunk::<4>)
-            && u32::from_be_bytes(*four) == u32::from_be_bytes(*b"Qz7&")
+            && u32::from_be_bytes(*four) == u32::from_be_bytes(*b"Qz7_")
         {
             panic!("the canary was found");
         }

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::seeds::{
-    DNS, ICMP, IKE, IKEV1, INCIDENT, L2TP, OPENVPN, SEEN, STATE, STUN, WEB, certificates, contents,
-    exchanges, explained, framed, goldens, heads, journals, lines, marked, netlink, pem, prefixed, raw_icmp,
-    requests, sessions, tls, unmarked, words,
+    CONFIG, DNS, ICMP, IKE, IKEV1, INCIDENT, L2TP, OPENVPN, SEEN, STUN, WEB, certificates, commented,
+    contents, exchanges, explained, framed, goldens, heads, journals, lines, marked, netlink, pem, prefixed,
+    raw_icmp, requests, sessions, states, tls, unmarked, words,
 };
 use crate::words::{
     CONFIG_WORDS, DER_WORDS, HTTP_WORDS, IKE_WORDS, IKEV1_WORDS, JOURNAL_WORDS, JSON_WORDS, KEY_WORDS,
@@ -54,7 +54,7 @@ targets! {
     l2tp 1024 "L2TP control messages" goldens(L2TP), &[b"\xc8\x02", b"\x80\x08\x00\x00\x00\x00", b"\x00\x08", b"\x00\x0c"];
     openvpn 1536 "OpenVPN control packets, all wrappings" goldens(OPENVPN), OPENVPN_WORDS;
     openvpn_frames 2048 "OpenVPN over TCP" prefixed(1, framed(goldens(OPENVPN))), OPENVPN_WORDS;
-    openvpn_keys 4096 "OpenVPN key files" contents(&["tests/golden/openvpn"], ".key"), KEY_WORDS;
+    openvpn_keys 4096 "OpenVPN key files" commented(contents(&["tests/golden/openvpn"], ".key")), KEY_WORDS;
     stun 1024 "STUN messages" goldens(STUN), STUN_WORDS;
     rdp 256 "RDP negotiation" goldens(&["src/wire/rdp/tests.rs"]), &[b"\x03\x00\x00\x13\x0e\xd0", b"\x02\x00\x08\x00", b"\x03\x00\x08\x00", b"\x01\x00\x08\x00"];
     sstp 512 "SSTP control messages" goldens(&["src/wire/sstp/tests.rs"]), &[b"\x10\x01", b"\x00\x04\x00\x28", b"\x00\x02\x00\x14"];
@@ -67,23 +67,23 @@ targets! {
     netlink 2048 "rtnetlink answers" netlink(), &[b"\x03\x00eth0\x00", b"\x08\x00\x01\x00", b"\x08\x00\x04\x00", b"\x0c\x00\x12\x00"];
     }
     probe {
-    probe_icmp 1024 "the exchange icmp" exchanges(goldens(ICMP), &[(4, 4, 60), (4, 4, 20)]), &[b"\x00\x00"];
-    probe_ike 2048 "the exchange ike" exchanges(goldens(IKE), &[(0, 0, 8)]), IKE_WORDS;
-    probe_ike_natt 2048 "the exchange ike_natt" exchanges(marked(goldens(IKE)), &[(4, 4, 8)]), IKE_WORDS;
-    probe_ikev1 2048 "the exchange ikev1" exchanges(goldens(IKEV1), &[(0, 0, 8)]), IKEV1_WORDS;
-    probe_ikev1_natt 2048 "the exchange ikev1_natt" exchanges(marked(goldens(IKEV1)), &[(4, 4, 8)]), IKEV1_WORDS;
-    probe_l2tp 1024 "the exchange l2tp" exchanges(goldens(L2TP), &[(50, 4, 2), (0, 0, 0)]), &[b"\xc8\x02", b"\x80\x08\x00\x00\x00\x00"];
-    probe_openvpn_udp 2048 "the exchange openvpn_udp" exchanges(goldens(OPENVPN), &[(1, 14, 8)]), OPENVPN_WORDS;
-    probe_openvpn_tcp 2048 "the exchange openvpn_tcp" exchanges(framed(goldens(OPENVPN)), &[(3, 16, 8)]), OPENVPN_WORDS;
-    probe_tcp 512 "the exchange tcp" exchanges(vec![b"SSH-2.0-x\r\n".to_vec()], &[(0, 0, 0)]), &[];
-    probe_tls 4096 "the exchange tls" exchanges(tls(), &[(0, 0, 0)]), TLS_WORDS;
-    probe_dns 1024 "the exchange dns" exchanges(goldens(DNS), &[(0, 0, 2), (2, 2, 2)]), &[b"\xc0\x0c", b"\x00\x01\x00\x01", b"\x85\x80", b"\x00\x00\x29"];
-    probe_http 4096 "the exchange http" exchanges(heads(), &[(0, 0, 0)]), HTTP_WORDS;
-    probe_rdp 512 "the exchange rdp" exchanges(goldens(&["src/wire/rdp/tests.rs"]), &[(0, 0, 0)]), &[b"\x03\x00\x00\x13\x0e\xd0"];
-    probe_stun 1024 "the exchange stun" exchanges(goldens(STUN), &[(8, 8, 12)]), STUN_WORDS;
-    probe_sslvpn 4096 "the exchange sslvpn" exchanges([tls(), framed(goldens(OPENVPN))].concat(), &[(0, 0, 0), (3, 16, 8)]), TLS_WORDS;
-    probe_wireguard 512 "the exchange wireguard" exchanges(goldens(&["src/probe/wireguard/tests.rs"]), &[(4, 8, 4), (4, 4, 4)]), &[b"\x02\x00\x00\x00", b"\x03\x00\x00\x00"];
-    probe_trace 1024 "the exchange trace, all carriers" exchanges([goldens(ICMP), goldens(IKE)].concat(), &[(0, 0, 64), (4, 4, 60)]), &[];
+    probe_icmp 1024 "the exchange icmp" exchanges("probe_icmp", goldens(ICMP)), &[b"\x00\x00"];
+    probe_ike 2048 "the exchange ike" exchanges("probe_ike", goldens(IKE)), IKE_WORDS;
+    probe_ike_natt 2048 "the exchange ike_natt" exchanges("probe_ike_natt", marked(goldens(IKE))), IKE_WORDS;
+    probe_ikev1 2048 "the exchange ikev1" exchanges("probe_ikev1", goldens(IKEV1)), IKEV1_WORDS;
+    probe_ikev1_natt 2048 "the exchange ikev1_natt" exchanges("probe_ikev1_natt", marked(goldens(IKEV1))), IKEV1_WORDS;
+    probe_l2tp 1024 "the exchange l2tp" exchanges("probe_l2tp", goldens(L2TP)), &[b"\xc8\x02", b"\x80\x08\x00\x00\x00\x00"];
+    probe_openvpn_udp 2048 "the exchange openvpn_udp" exchanges("probe_openvpn_udp", goldens(OPENVPN)), OPENVPN_WORDS;
+    probe_openvpn_tcp 2048 "the exchange openvpn_tcp" exchanges("probe_openvpn_tcp", framed(goldens(OPENVPN))), OPENVPN_WORDS;
+    probe_tcp 512 "the exchange tcp" exchanges("probe_tcp", vec![b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n".to_vec()]), &[];
+    probe_tls 4096 "the exchange tls" exchanges("probe_tls", tls()), TLS_WORDS;
+    probe_dns 1024 "the exchange dns" exchanges("probe_dns", goldens(DNS)), &[b"\xc0\x0c", b"\x00\x01\x00\x01", b"\x85\x80", b"\x00\x00\x29"];
+    probe_http 4096 "the exchange http" exchanges("probe_http", heads()), HTTP_WORDS;
+    probe_rdp 512 "the exchange rdp" exchanges("probe_rdp", goldens(&["src/wire/rdp/tests.rs"])), &[b"\x03\x00\x00\x13\x0e\xd0"];
+    probe_stun 1024 "the exchange stun" exchanges("probe_stun", goldens(STUN)), STUN_WORDS;
+    probe_sslvpn 4096 "the exchange sslvpn" exchanges("probe_sslvpn", [tls(), framed(goldens(OPENVPN))].concat()), TLS_WORDS;
+    probe_wireguard 512 "the exchange wireguard" exchanges("probe_wireguard", goldens(&["src/probe/wireguard/tests.rs"])), &[b"\x02\x00\x00\x00", b"\x03\x00\x00\x00"];
+    probe_trace 1024 "the exchange trace, all carriers" exchanges("probe_trace", [goldens(ICMP), goldens(IKE)].concat()), &[];
     }
     session {
     session 4096 "an IKE session whose peer has the keys" sessions(), IKE_WORDS;
@@ -91,20 +91,26 @@ targets! {
     text {
     certificate 4096 "certificate chains" certificates(), DER_WORDS;
     roots 4096 "root certificates in PEM" pem(), &[b"-----BEGIN CERTIFICATE-----\n", b"\n-----END CERTIFICATE-----\n", b"MII"];
-    config 4096 "the configuration" contents(&["tests/config", "config/vpnprobe.yml"], ".yml"), CONFIG_WORDS;
+    config 4096 "the configuration" [contents(&["tests/config", "config/vpnprobe.yml"], ".yml"), vec![CONFIG.to_vec()]].concat(), CONFIG_WORDS;
     webfile 2048 "the web configuration" [contents(&["config"], "web.yml"), vec![WEB.to_vec()]].concat(), WEB_WORDS;
     words 256 "single values and flags" words(), &[b",tries=", b",retry=", b"aes256gcm16", b"-prfsha256", b"-ecp256", b"http://", b"Mbit", b"text/plain;version=0.0.4", b"q=0.5"];
     journal_line 2048 "lines of a journal" lines(), JOURNAL_WORDS;
     journal 8192 "journals, replayed" journals(), JOURNAL_WORDS;
-    state 4096 "kept state" vec![STATE.to_vec()], JSON_WORDS;
+    state 4096 "kept state" states(), JSON_WORDS;
     incident 4096 "incident records" vec![INCIDENT.to_vec()], JSON_WORDS;
     seen 4096 "the status document, as `ready` reads it" vec![SEEN.to_vec()], JSON_WORDS;
     explain 1024 "texts to explain" explained(), &[b"NO_PROPOSAL_CHOSEN", b"error 809", b"AUTHENTICATION_FAILED", b"timed out"];
     }
     web {
-    page 512 "remote text on its way out" vec![b"strongSwan".to_vec(), b"<script>alert(1)</script>\"\\\n\x1b[31m".to_vec(), "\u{202e}x\u{2066}".into()], &[b"<", b"\"", b"\\", b"\n", b"\x1b[", b"\xe2\x80\xae", b"&lt;"];
+    page 512 "remote text on its way out" vec![b"strongSwan".to_vec(), b"strongSwan 5.9.8, charon".to_vec(), b"<script>alert(1)</script>\"\\\n\x1b[31m".to_vec(), "\u{202e}x\u{2066}".into()], &[b"<", b"\"", b"\\", b"\n", b"\x1b[", b"\xe2\x80\xae", b"&lt;"];
     http_server 4096 "requests to the web listener" requests(), HTTP_WORDS;
     }
+}
+
+/// What the target of this name starts from.
+#[must_use]
+pub fn seeds(name: &str) -> Vec<Vec<u8>> {
+    TARGETS.iter().find(|target| target.name == name).map_or_else(Vec::new, |target| (target.seeds)())
 }
 
 /// The modules that have targets.

@@ -4,7 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::exchange::{BLIND, OVERLAY};
+use crate::exchange::planted;
+use crate::frames::{BLIND, Frame, Overlay, overlays};
 use crate::text::{HEADER, PLACE};
 
 pub(crate) const IKE: &[&str] = &["tests/golden/ike", "src/probe/ike/tests.rs", "src/wire/ike/tests.rs"];
@@ -88,30 +89,28 @@ pub fn contents(names: &[&str], ending: &str) -> Vec<Vec<u8>> {
 }
 
 pub(crate) const WEB: &[u8] = b"tls_server_config:\n  cert_file: a\n  key_file: b\n  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: c\n  min_version: TLS12\n  max_version: TLS13\n  cipher_suites: [TLS_AES_128_GCM_SHA256]\n  curve_preferences: [X25519]\n  prefer_server_cipher_suites: true\nhttp_server_config:\n  http2: true\n  headers:\n    X-Frame-Options: deny\n    Content-Security-Policy: default-src\nbasic_auth_users:\n  joe: $2y$10$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234\n";
-pub(crate) const STATE: &[u8] = br#"{"wall":1795305600000000000,"monotonic":1000000000,"knowledge":{"series":[],"incidents":[]},"budget":{"windows":[]}}"#;
-pub(crate) const INCIDENT: &[u8] = br#"{"schema":1,"id":"20261122T000000000Z-hq-0001","target":"hq","kind":"outage","state":"closed","began":"2026-11-22T00:00:00.000Z","ended":"2026-11-22T00:01:00.000Z","seconds":60.0,"cause":null,"clues":[],"series":[],"transitions":[],"dpd":[]}"#;
-pub(crate) const SEEN: &[u8] = br#"{"time":"2026-11-22T00:00:00Z","ready":true,"targets":[{"target":"hq","state":"up","probes":[{"probe":"ike","kind":"ike","member":1,"egress":"default","stable_in_seconds":null,"recent":null}]}]}"#;
+pub(crate) const INCIDENT: &[u8] = br#"{"schema":1,"id":"20261122T000000000Z-branch-office-0001","target":"branch-office","kind":"outage","state":"closed","began":"2026-11-22T00:00:00.000Z","ended":"2026-11-22T00:01:00.000Z","seconds":60.0,"cause":null,"clues":[],"series":[],"transitions":[],"dpd":[]}"#;
+pub(crate) const SEEN: &[u8] = br#"{"time":"2026-11-22T00:00:00Z","ready":true,"targets":[{"target":"branch-office","state":"up","probes":[{"probe":"ike","kind":"ike","member":1,"egress":"default","stable_in_seconds":null,"recent":null}]}]}"#;
 
 /// A frame of an exchange or a session.
-fn frame(what: u8, overlay: Option<(u8, u8, u8)>, bytes: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(bytes.len()).unwrap().to_be_bytes();
-    let mut out = vec![what, length[0], length[1]];
-    if let Some((source, destination, count)) = overlay {
-        out[0] |= OVERLAY;
-        out.extend([source, destination, count]);
-    }
-    out.extend_from_slice(bytes);
+fn frame(what: u8, overlay: Option<Overlay>, bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    Frame { what, overlay, bytes }.write(&mut out);
     out
 }
 
 /// Exchanges that are answered with each of these: by somebody who sees us, by a blind one, twice, after a
 /// timeout, and quoted by a router.
-pub(crate) fn exchanges(answers: Vec<Vec<u8>>, overlays: &[(u8, u8, u8)]) -> Vec<Vec<u8>> {
+pub(crate) fn exchanges(name: &str, answers: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let (overlays, at) = (overlays(name), planted(name).at);
     let mut out = Vec::new();
     for (n, answer) in answers.iter().filter(|answer| answer.len() < 1600).enumerate() {
         for overlay in overlays {
+            // Also with other octets where they are the peer's own to choose, as many answers have only zeros.
+            let chosen = [&answer[..at.min(answer.len())], b"wxyz", answer.get(at + 4..).unwrap_or_default()];
             for mode in [0, 1, 2] {
                 out.push([vec![mode], frame(0, Some(*overlay), answer)].concat());
+                out.push([vec![mode], frame(0, Some(*overlay), &chosen.concat())].concat());
             }
             let other = &answers[(n + 1) % answers.len()];
             out.push([vec![0], frame(0, Some(*overlay), answer), frame(0, Some(*overlay), other)].concat());
@@ -123,10 +122,11 @@ pub(crate) fn exchanges(answers: Vec<Vec<u8>>, overlays: &[(u8, u8, u8)]) -> Vec
         out.push([vec![0], frame(what, Some((0, 0, 64)), &[0; 64])].concat());
     }
     // The header of our packet with something else behind it, and the whole of it.
+    let counted: Vec<u8> = (0..=255).chain(0..44).collect();
     for what in 1..=4 {
         for mode in [0, 1] {
-            out.push([vec![mode], frame(what, Some((0, 0, 24)), &[0; 64])].concat());
-            out.push([vec![mode], frame(what, Some((0, 0, 255)), &[0; 300])].concat());
+            out.push([vec![mode], frame(what, Some((0, 0, 24)), &counted[..64])].concat());
+            out.push([vec![mode], frame(what, Some((0, 0, 255)), &counted)].concat());
         }
     }
     out
@@ -143,7 +143,8 @@ pub(crate) fn sessions() -> Vec<Vec<u8>> {
     let check = b"\x25\x00\x00\x00\x01\x01";
     let rekeys = b"\x24\x00\x00\x21\x01\x01\x28\x00\x00\x2c\x00\x00\x00\x28\x01\x01\x08\x03\x01\x02\x03\x04\x05\x06\x07\x08\x03\x00\x00\x0c\x01\x00\x00\x14\x80\x0e\x00\x80\x00\x00\x00\x08\x04\x00\x00\x1f\x00\x00\x00\x14abcdefghijklmnop";
     let refuses = b"\x23\x20\x01\x29\x01\x01\x00\x00\x00\x08\x00\x00\x00\x18";
-    for sealed in [&deletes[..], check, rekeys, refuses] {
+    let vendor = b"\x25\x00\x00\x2b\x01\x01\x00\x00\x00\x18abcdefghijklmnopqrst";
+    for sealed in [&deletes[..], check, rekeys, refuses, vendor] {
         for stage in [1, 2] {
             out.push([vec![stage], frame(1, None, sealed)].concat());
             out.push(
@@ -176,6 +177,12 @@ pub(crate) fn sessions() -> Vec<Vec<u8>> {
 
 pub(crate) fn prefixed(first: u8, seeds: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     seeds.into_iter().map(|seed| [vec![first], seed].concat()).collect()
+}
+
+/// As they are, and below a line of text.
+pub(crate) fn commented(seeds: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let below: Vec<_> = seeds.iter().map(|seed| [b"# of the head office\n", &seed[..]].concat()).collect();
+    [seeds, below].concat()
 }
 
 /// With the non-ESP marker.
@@ -215,6 +222,7 @@ pub(crate) fn requests() -> Vec<Vec<u8>> {
         "GET /metrics?histograms=native HTTP/1.1",
         "HEAD /metrics HTTP/1.0",
         "GET /probe?target=hq&module=ike&timeout=1 HTTP/1.1",
+        "GET /probe?module=openvpn_udp&target=hq HTTP/1.1",
         "GET /config HTTP/1.1",
         "GET /sd HTTP/1.1",
         "GET /api/v1/status?target=hq HTTP/1.1",
@@ -329,8 +337,46 @@ pub(crate) fn lines() -> Vec<Vec<u8>> {
 
 pub(crate) fn journals() -> Vec<Vec<u8>> {
     let lines = lines();
-    vec![lines[2..].join(&b'\n'), lines.join(&b'\n'), lines[5..].join(&b'\n')]
+    let other = PLACE.replace(r#""series":0"#, r#""series":1"#).replace(r#""hq""#, r#""branch-office""#);
+    vec![
+        lines[2..].join(&b'\n'),
+        lines.join(&b'\n'),
+        lines[5..].join(&b'\n'),
+        [other.as_bytes(), b"[1,0,\"version\",0,53000,12000000,\"answered\",12000000]"].join(&b'\n'),
+    ]
 }
+
+/// What a daemon keeps of nothing, and of a series that was lost for a while.
+pub(crate) fn states() -> Vec<Vec<u8>> {
+    use vpnprobe::budget::{Budget, Limits};
+    use vpnprobe::detect::Knowledge;
+    use vpnprobe::journal::{Entry, Intake, parse};
+    use vpnprobe::store::Snapshot;
+    use vpnprobe::time::{Timestamp, WallTime};
+
+    let mut intake = Intake::default();
+    let place = PLACE.replace(r#""hq""#, r#""branch-office""#);
+    let lines: Vec<_> = lines().into_iter().skip(5).collect();
+    for line in std::iter::once(place.into_bytes()).chain(lines) {
+        if let Ok(Entry::Record(record)) = parse(&line)
+            && let Some(input) = record.input()
+        {
+            intake.take(input, &mut Vec::new());
+        }
+    }
+    let now = Timestamp::from_secs(50);
+    let wall = WallTime::from_unix_secs(1_795_305_600);
+    let body = |knowledge| {
+        let file = Snapshot::new(now, wall, knowledge, Budget::new(Limits::default(), now).keep()).to_bytes();
+        // Without the first line, which the target makes.
+        file.unwrap().splitn(2, |byte| *byte == b'\n').nth(1).unwrap().trim_ascii().to_vec()
+    };
+    vec![body(Knowledge::default()), body(intake.keep(now))]
+}
+
+/// A configuration of one target.
+pub(crate) const CONFIG: &[u8] =
+    b"targets:\n  branch-office-kyoto:\n    address: 192.0.2.1\n    vpn: [ipsec, openvpn]\n";
 
 /// What clients and servers say, from their own sources.
 pub(crate) fn explained() -> Vec<Vec<u8>> {

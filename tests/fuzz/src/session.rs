@@ -1,8 +1,8 @@
 //! A session whose peer has the keys, and lies.
 //!
 //! ```text
-//! input   stage 1 | frames         stage: before IKE_SA_INIT is answered, before IKE_AUTH is, or up
-//! frame   what 1 | length 2 | bytes
+//! input   stage 1 | frames (src/frames.rs, without overlays)
+//! stage   before IKE_SA_INIT is answered, before IKE_AUTH is, or up
 //! sealed  exchange 1 | flags 1 | message id 1 | first payload 1 | number 1 | total 1 | chain of payloads
 //! ```
 //!
@@ -15,6 +15,7 @@ use vpnprobe::session::{Action, Session};
 use vpnprobe::time::Timestamp;
 use vpnprobe::wire::ike::{ExchangeType, Fragment, Header, PayloadType, Version};
 
+use crate::frames::Frame;
 use crate::responder::{self, BEGIN, Responder, marked, responder};
 use crate::{Targets, canary};
 
@@ -110,9 +111,7 @@ pub fn session(bytes: &[u8]) {
         assert!(run.session.up(), "the peer has proved itself");
     }
     for _ in 0..MOST {
-        let Some((&[what, high, low], after)) = rest.split_first_chunk::<3>() else { break };
-        let length = usize::from(u16::from_be_bytes([high, low])).min(after.len());
-        let (frame, after) = after.split_at(length);
+        let Some((Frame { what, bytes: frame, .. }, after)) = Frame::read(rest, false) else { break };
         rest = after;
         match what % 8 {
             0 => drop(run.give(&marked(frame))),

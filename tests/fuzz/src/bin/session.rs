@@ -2,3 +2,4 @@
 #![no_main]
 
 vpnprobe_fuzz::targets!(&[vpnprobe_fuzz::session::TARGETS]);
+vpnprobe_fuzz::framed!();
