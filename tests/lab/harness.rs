@@ -136,7 +136,7 @@ impl Lab {
 
     /// `vpnprobe` with these arguments in the client's namespace.
     pub fn vpnprobe(&self, arguments: &[&str]) -> Output {
-        run(self.command("client", &vpnprobe()).args(arguments))
+        run(self.command("client", vpnprobe()).args(arguments))
     }
 
     /// `vpnprobe check … --format json`.

@@ -52,7 +52,7 @@ fn size(daemon: &Daemon<'_>) -> Size {
 /// Bytes an hour, by least squares: a reload's two configurations make a saw of it.
 fn slope(sizes: &[Size], of: impl Fn(&Size) -> f64) -> f64 {
     let hours = |size: &Size| (size.at - sizes[0].at).as_secs_f64() / 3600.0;
-    let count = sizes.len() as f64;
+    let count = f64::from(u32::try_from(sizes.len()).unwrap());
     let mean = |value: &dyn Fn(&Size) -> f64| sizes.iter().map(value).sum::<f64>() / count;
     let (x, y) = (mean(&hours), mean(&of));
     let over = sizes.iter().map(|size| (hours(size) - x) * (of(size) - y)).sum::<f64>();
