@@ -18,7 +18,7 @@ use super::poller::{self, Poller, Ready, Waker};
 use super::socket::{self, Batch, Receiver};
 use crate::agenda::Agenda;
 use crate::config::Egress;
-use crate::entropy::Entropy;
+use crate::entropy::{Draw as _, Entropy};
 use crate::probe::{Event, Exchange, Form, Handled, IcmpError, Mismatch, Spec, Start, Step, Transport};
 use crate::sample::{Fault, Outcome, Phase, Reason, Report, SeriesId};
 use crate::time::{Clock, Timestamp, WallTime};
@@ -33,7 +33,7 @@ mod steps;
 mod ways;
 
 use flows::FlowState;
-use past::{Past, Whose, flow_of};
+use past::{Past, Routes, Whose};
 use patience::Patience;
 pub use shared::IcmpAccess;
 use shared::SharedIcmp;
@@ -173,6 +173,7 @@ pub struct Driver {
     errors: Receiver,
     /// Room for what the shared sockets bring at once.
     batch: Batch,
+    routes: Routes,
     flows: Vec<Option<FlowState>>,
     free_flows: Vec<u32>,
     runs: Vec<Option<Box<Run>>>,
@@ -216,8 +217,9 @@ impl Driver {
     ///
     /// # Errors
     /// When the kernel gives no epoll or event descriptor.
-    pub fn new(clock: SystemClock, entropy: Box<dyn Entropy>) -> io::Result<Self> {
+    pub fn new(clock: SystemClock, mut entropy: Box<dyn Entropy>) -> io::Result<Self> {
         let (mono, wall) = clock.both();
+        let routes = Routes::new(entropy.array());
         Ok(Self {
             clock,
             entropy,
@@ -225,6 +227,7 @@ impl Driver {
             receiver: Receiver::new(),
             errors: Receiver::new(),
             batch: Batch::new(),
+            routes,
             flows: Vec::new(),
             free_flows: Vec::new(),
             runs: Vec::new(),
@@ -328,6 +331,7 @@ impl Driver {
             return refuse(Fault::Internal, out);
         };
         let peer = state.peer;
+        let route = self.routes.to(flow, self.entropy.u32());
         let start = Start {
             now,
             wall: self.wall_at(now),
@@ -335,7 +339,7 @@ impl Driver {
             local: pinned,
             timeout,
             form: tag.form,
-            flow: flow.0,
+            route,
             entropy: &mut *self.entropy,
         };
         let exchange = make(start);

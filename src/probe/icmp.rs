@@ -1,7 +1,7 @@
 //! `icmp`: an echo request, and whether its reply comes.
 //!
 //! ```text
-//! payload   token 16 (flow 4, random 12) | padding up to the configured size
+//! payload   token 16 (random) | padding up to the configured size
 //! ```
 //! Invariant: a reply counts only if it comes from the peer with our sequence number and all 16 bytes
 //! of the token. The identifier is not compared: datagram ICMP sockets replace it.
@@ -98,11 +98,11 @@ pub(super) fn refusal(from: Option<IpAddr>, error: IcmpError) -> Option<Report> 
     Some(report)
 }
 
-/// A token for echo requests: the number of their flow, then random bytes.
+/// A token for echo requests.
 pub(super) fn draw_token(start: &mut Start<'_>) -> [u8; TOKEN] {
     let mut token = start.entropy.array();
-    if let Some(flow) = token.first_chunk_mut() {
-        *flow = start.flow.to_be_bytes();
+    if let Some(route) = token.first_chunk_mut() {
+        *route = start.route.to_be_bytes();
     }
     token
 }

@@ -195,8 +195,9 @@ pub struct Start<'a> {
     pub timeout: Duration,
     /// Which form to run; one of [`KindInfo::forms`].
     pub form: &'static Form,
-    /// The number of its flow, with which the token of its echo requests begins.
-    pub flow: u32,
+    /// What the token of its echo requests begins with: random to everybody but the driver, which finds the
+    /// flow by it.
+    pub route: u64,
     /// Where ids and tokens come from.
     pub entropy: &'a mut dyn Entropy,
 }

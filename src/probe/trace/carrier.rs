@@ -246,7 +246,7 @@ impl Flights {
             local: None,
             timeout: self.timeout,
             form,
-            flow: 0,
+            route: 0,
             entropy: &mut self.entropy,
         };
         (self.spec.kind.begin)(&self.spec, start)

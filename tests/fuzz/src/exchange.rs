@@ -247,7 +247,7 @@ impl Run {
             local: Some(LOCAL),
             timeout: TIMEOUT,
             form,
-            flow: 0,
+            route: seed,
             entropy: &mut entropy,
         };
         let exchange = (spec.kind.begin)(spec, start);
