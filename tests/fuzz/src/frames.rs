@@ -107,7 +107,9 @@ pub fn mutate(
     change: impl Fn(&mut [u8], usize, usize) -> usize,
 ) -> usize {
     let overlays = overlays(name);
-    let pick = |shift: u32, count: usize| (seed >> shift) as usize % count.max(1);
+    // Not of 32 bits: libFuzzer would remember what is compared here instead of what the target has compared.
+    let seed = seed as usize;
+    let pick = |shift: u32, count: usize| (seed >> shift) % count.max(1);
     let frames = data[..size].get(1..).unwrap_or_default();
     let count = Frame::all(frames, !overlays.is_empty()).count();
     let found = Frame::all(frames, !overlays.is_empty()).nth(pick(20, count));

@@ -107,7 +107,7 @@ pub(crate) fn exchanges(name: &str, answers: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     for (n, answer) in answers.iter().filter(|answer| answer.len() < 1600).enumerate() {
         for overlay in overlays {
             // Also with other octets where they are the peer's own to choose, as many answers have only zeros.
-            let chosen = [&answer[..at.min(answer.len())], b"wxyz", answer.get(at + 4..).unwrap_or_default()];
+            let chosen = [&answer[..at.min(answer.len())], b"lmno", answer.get(at + 4..).unwrap_or_default()];
             for mode in [0, 1, 2] {
                 out.push([vec![mode], frame(0, Some(*overlay), answer)].concat());
                 out.push([vec![mode], frame(0, Some(*overlay), &chosen.concat())].concat());
