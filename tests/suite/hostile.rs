@@ -223,9 +223,15 @@ fn what_a_peer_says_is_text() {
         }
         arrived(&said).len()
     };
-    // As many runs as bring a good part of the corpus.
+    // Three runs bring a good part of the corpus; of the short form it takes more now and then.
     for more in [&[][..], &["--format", "json"], &["--format", "nagios"], &["--ticket", "--lang", "ja"]] {
-        let count: usize = (0..3).map(|_| check(more)).sum();
+        let mut count = 0;
+        for run in 0..40 {
+            count += check(more);
+            if run >= 2 && count > 0 {
+                break;
+            }
+        }
         assert!(count > 0, "{more:?}: nothing of the corpus was seen");
     }
 }
