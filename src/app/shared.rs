@@ -53,9 +53,10 @@ impl Shared {
         reloading.extend(sd_notify::NotifyState::monotonic_usec_now());
         notify(&reloading);
         let read = move || Config::load(Path::new(&path), crate::config::environment());
+        let probing = !self.loaded().config.targets.is_empty();
         let result = match tokio::task::spawn_blocking(read).await {
             // A file that is just being written looks like that, and what is watched must not end by it.
-            Ok(Ok(loaded)) if loaded.config.targets.is_empty() && !self.config().targets.is_empty() => {
+            Ok(Ok(loaded)) if probing && loaded.config.targets.is_empty() => {
                 Err("it has no targets any more; stop the service if nothing is to be probed".to_owned())
             }
             Ok(Ok(loaded)) => match self.lockdown.as_ref().map(|lockdown| lockdown.allows(&loaded.config)) {

@@ -98,7 +98,7 @@ impl Engine {
                 }
             }
         }
-        let gone: Vec<_> = self.by_key.keys().filter(|key| !wanted.contains(&***key)).cloned().collect();
+        let gone: Vec<_> = self.by_key.keys().filter(|key| !wanted.contains(key.as_ref())).cloned().collect();
         for key in gone {
             self.remove(&key, out);
             self.registry.remove(&key);

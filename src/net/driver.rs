@@ -30,13 +30,15 @@ mod past;
 mod patience;
 mod shared;
 mod steps;
+mod tokens;
 mod ways;
 
 use flows::FlowState;
-use past::{Past, Routes, Whose};
+use past::{Past, Whose};
 use patience::Patience;
 pub use shared::IcmpAccess;
 use shared::SharedIcmp;
+use tokens::Tokens;
 
 /// How much later than planned a wake-up must be to count as a stall of ours.
 const STALL: Duration = Duration::from_millis(500);
@@ -173,7 +175,7 @@ pub struct Driver {
     errors: Receiver,
     /// Room for what the shared sockets bring at once.
     batch: Batch,
-    routes: Routes,
+    tokens: Tokens,
     flows: Vec<Option<FlowState>>,
     free_flows: Vec<u32>,
     runs: Vec<Option<Box<Run>>>,
@@ -219,7 +221,7 @@ impl Driver {
     /// When the kernel gives no epoll or event descriptor.
     pub fn new(clock: SystemClock, mut entropy: Box<dyn Entropy>) -> io::Result<Self> {
         let (mono, wall) = clock.both();
-        let routes = Routes::new(entropy.array());
+        let tokens = Tokens::new(entropy.array());
         Ok(Self {
             clock,
             entropy,
@@ -227,7 +229,7 @@ impl Driver {
             receiver: Receiver::new(),
             errors: Receiver::new(),
             batch: Batch::new(),
-            routes,
+            tokens,
             flows: Vec::new(),
             free_flows: Vec::new(),
             runs: Vec::new(),
@@ -331,7 +333,7 @@ impl Driver {
             return refuse(Fault::Internal, out);
         };
         let peer = state.peer;
-        let route = self.routes.to(flow, self.entropy.u32());
+        let token = self.tokens.begin(flow, self.entropy.u32());
         let start = Start {
             now,
             wall: self.wall_at(now),
@@ -339,7 +341,7 @@ impl Driver {
             local: pinned,
             timeout,
             form: tag.form,
-            route,
+            token,
             entropy: &mut *self.entropy,
         };
         let exchange = make(start);

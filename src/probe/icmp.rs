@@ -101,8 +101,8 @@ pub(super) fn refusal(from: Option<IpAddr>, error: IcmpError) -> Option<Report> 
 /// A token for echo requests.
 pub(super) fn draw_token(start: &mut Start<'_>) -> [u8; TOKEN] {
     let mut token = start.entropy.array();
-    if let Some(route) = token.first_chunk_mut() {
-        *route = start.route.to_be_bytes();
+    if let Some(first) = token.first_chunk_mut() {
+        *first = start.token.to_be_bytes();
     }
     token
 }

@@ -197,7 +197,7 @@ pub struct Start<'a> {
     pub form: &'static Form,
     /// What the token of its echo requests begins with: random to everybody but the driver, which finds the
     /// flow by it.
-    pub route: u64,
+    pub token: u64,
     /// Where ids and tokens come from.
     pub entropy: &'a mut dyn Entropy,
 }

@@ -102,7 +102,7 @@ impl Driver {
     fn fetch_arrivals(&self, tokens: impl Iterator<Item = u64>) {
         let mut sum = 0;
         for token in tokens {
-            sum ^= self.fetch(self.routes.flow(token));
+            sum ^= self.fetch(self.tokens.flow(token));
         }
         std::hint::black_box(sum);
     }

@@ -65,7 +65,7 @@ pub(crate) fn talk(
         local: None,
         timeout: spec.timeout,
         form: &(spec.kind.forms)(spec)[form],
-        route: 0,
+        token: 0,
         entropy: &mut entropy,
     };
     let mut exchange = (spec.kind.begin)(spec, start);

@@ -70,7 +70,7 @@ fn begun(settings: Settings, id: &[u8]) -> Box<dyn Exchange> {
         local: None,
         timeout: spec.timeout,
         form: &(kind.forms)(&spec)[0],
-        route: 0,
+        token: 0,
         entropy: &mut Id([id[0], id[1]]),
     };
     (kind.begin)(&spec, start)

@@ -29,7 +29,7 @@ pub(in crate::probe) fn exchange(kind: &str, peer: &str, settings: All) -> Box<d
         local: None,
         timeout: spec.timeout,
         form: &(kind.forms)(&spec)[0],
-        route: 0,
+        token: 0,
         entropy: &mut Generator::seeded(7),
     };
     (kind.begin)(&spec, start)

@@ -43,7 +43,7 @@ impl Script {
             local: Some("192.0.2.10:40000".parse().unwrap()),
             timeout: TIMEOUT,
             form: pick(&spec),
-            route: 0,
+            token: 0,
             entropy: &mut Generator::seeded(7),
         };
         let exchange = (kind.begin)(&spec, start);

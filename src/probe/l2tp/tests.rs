@@ -41,7 +41,7 @@ fn begin(behind_ipsec: bool) -> Box<dyn Exchange> {
         local: None,
         timeout: spec.timeout,
         form: &(kind.forms)(&spec)[0],
-        route: 0,
+        token: 0,
         entropy: &mut Generator::seeded(3),
     };
     (kind.begin)(&spec, start)

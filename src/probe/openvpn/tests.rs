@@ -45,7 +45,7 @@ fn begin(kind: &str, form: &str, settings: Settings, wall: WallTime) -> Box<dyn 
         local: None,
         timeout: TIMEOUT,
         form,
-        route: 0,
+        token: 0,
         entropy: &mut Generator::seeded(7),
     };
     (kind.begin)(&spec, start)

@@ -18,7 +18,7 @@ fn begun() -> (Box<dyn Exchange>, Vec<u8>) {
         local: Some("192.0.2.10:40000".parse().unwrap()),
         timeout: spec.timeout,
         form: &FORMS[0],
-        route: 0,
+        token: 0,
         entropy: &mut Generator::seeded(3),
     };
     let mut exchange = (spec.kind.begin)(&spec, start);

@@ -35,7 +35,7 @@ fn begun(settings: Settings, host: Option<&str>) -> Box<dyn Exchange> {
         local: None,
         timeout: spec.timeout,
         form: &FORMS[0],
-        route: 0,
+        token: 0,
         entropy: &mut Generator::seeded(1),
     };
     (kind.begin)(&spec, start)

@@ -246,7 +246,7 @@ impl Flights {
             local: None,
             timeout: self.timeout,
             form,
-            route: 0,
+            token: 0,
             entropy: &mut self.entropy,
         };
         (self.spec.kind.begin)(&self.spec, start)

@@ -455,7 +455,7 @@ mod tests {
             local: None,
             timeout: Duration::from_secs(2),
             form: &super::super::MTU,
-            route: 0,
+            token: 0,
             entropy: &mut crate::entropy::Generator::seeded(7),
         };
         let mut search = Mtu::new(None, &mut start);

@@ -100,7 +100,7 @@ fn begun(settings: Settings) -> (Box<dyn Exchange>, Vec<u8>) {
         local: None,
         timeout: spec.timeout,
         form: &(spec.kind.forms)(&spec)[0],
-        route: 0,
+        token: 0,
         entropy: &mut Generator::seeded(3),
     };
     let mut exchange = (spec.kind.begin)(&spec, start);
@@ -171,7 +171,7 @@ fn a_proof_is_an_answer() {
             local: None,
             timeout: Duration::from_secs(2),
             form: &KEYED[0],
-            route: 0,
+            token: 0,
             entropy: &mut Generator::seeded(7),
         };
         let mut exchange =

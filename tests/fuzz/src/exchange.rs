@@ -247,7 +247,7 @@ impl Run {
             local: Some(LOCAL),
             timeout: TIMEOUT,
             form,
-            route: seed,
+            token: seed,
             entropy: &mut entropy,
         };
         let exchange = (spec.kind.begin)(spec, start);

@@ -426,7 +426,7 @@ fn the_first_words_of_every_probe() {
                     local: Some(SocketAddr::from(([192, 0, 2, 10], 40_000))),
                     timeout: spec.timeout,
                     form,
-                    route: 0,
+                    token: 0,
                     entropy: &mut Generator::seeded(seed),
                 };
                 let mut exchange = (kind.begin)(&spec, start);

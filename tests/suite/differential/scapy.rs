@@ -192,7 +192,7 @@ fn dns(packet: &[u8], fields: &Value) -> Value {
         local: None,
         timeout: spec.timeout,
         form: &(kind.forms)(&spec)[0],
-        route: 0,
+        token: 0,
         entropy: &mut Id(id),
     };
     let mut ask = (kind.begin)(&spec, start);

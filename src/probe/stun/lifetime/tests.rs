@@ -166,7 +166,7 @@ impl World {
             local: None,
             timeout: Duration::from_secs(2),
             form: &LIFETIME,
-            route: 0,
+            token: 0,
             entropy: &mut entropy,
         };
         let mut trial = Trial::begin(SERVER.1, idle, start);
@@ -275,7 +275,7 @@ fn what_is_not_ours_changes_nothing() {
         local: None,
         timeout: SECOND,
         form: &LIFETIME,
-        route: 0,
+        token: 0,
         entropy: &mut entropy,
     };
     let mut trial = Trial::begin(SERVER.1, SECOND, start);
