@@ -6,6 +6,7 @@
 //!          ▲                                            │
 //!          └────────── metrics (atomics) ◀──────────────┘
 //! ```
+//! With `engine_threads` the engine has drivers in threads of their own beside it (`net::Pool`).
 //!
 //! Invariants: a reload builds the whole new configuration before anything of the old one changes; the
 //! start waits for no name, no network and no peer; the watchdog is fed by what the engine gets done,
@@ -32,7 +33,7 @@ use crate::export::http::{self, App, Guard, Limits};
 use crate::export::metrics::Registry;
 use crate::journal::{self, Recorder};
 use crate::net::clock::SystemClock;
-use crate::net::{Driver, IcmpAccess, listen, raise_descriptor_limit};
+use crate::net::{Drivers, IcmpAccess, listen, raise_descriptor_limit};
 use crate::store::{self, Snapshot, Store};
 use crate::time::{Clock, Timestamp};
 
@@ -112,8 +113,8 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
         }
     }
     let clock = SystemClock::start();
-    let mut driver = match prepare(clock, &loaded.config) {
-        Ok(driver) => driver,
+    let mut drivers = match prepare(clock, &loaded.config) {
+        Ok(drivers) => drivers,
         Err(error) => {
             eprintln!("vpnprobe: {error}");
             return ExitCode::FAILURE;
@@ -129,7 +130,7 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
             let _ = std::fs::create_dir_all(directory);
         }
         let paths = lockdown::paths(&args.config_file, args.web_file.as_deref(), journal, &loaded);
-        match Lockdown::enter(&loaded, &mut driver, &paths) {
+        match Lockdown::enter(&loaded, &mut drivers, &paths) {
             Ok(lockdown) => Some(lockdown),
             Err(problem) => {
                 eprintln!("vpnprobe: {problem}");
@@ -144,7 +145,7 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    driver.set_clock(base.clock);
+    drivers.set_clock(base.clock);
     let recorder = match args.journal.clone().map(|settings| start_journal(settings, base.clock)).transpose()
     {
         Ok(recorder) => recorder,
@@ -155,7 +156,7 @@ pub fn serve(args: &ServeArgs) -> ExitCode {
     };
     let source = Source::File(args.config_file.clone());
     let loader = Some(loader);
-    let start = Start { base, loaded, loader, source, listeners, driver, recorder, lockdown, guard };
+    let start = Start { base, loaded, loader, source, listeners, drivers, recorder, lockdown, guard };
     match run(start, until_signal) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -193,13 +194,13 @@ pub fn guard(file: Option<&Path>, listen: &[SocketAddr], unprotected: bool) -> R
 }
 
 /// The sockets' side, ready before any right is given back.
-fn prepare(clock: SystemClock, config: &Config) -> io::Result<Driver> {
+fn prepare(clock: SystemClock, config: &Config) -> io::Result<Drivers> {
     let descriptors = raise_descriptor_limit();
     // Reading the trust store takes a while: before the engine runs, not in its first handshake.
     crate::probe::certificate::native();
-    let mut driver = Driver::new(clock, Box::new(Generator::from_os()))?;
-    tell_rights(config, &mut driver, descriptors);
-    Ok(driver)
+    let mut drivers = Drivers::new(clock, config.engine_threads, || Box::new(Generator::from_os()))?;
+    tell_rights(config, &mut drivers, descriptors);
+    Ok(drivers)
 }
 
 fn start_journal(settings: journal::Settings, clock: SystemClock) -> Result<Recorder, String> {
@@ -238,14 +239,14 @@ impl Daemon {
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("web".to_owned()).spawn(move || {
             let base = Base::open(&loaded.config)?;
-            let driver = prepare(base.clock, &loaded.config)?;
+            let drivers = prepare(base.clock, &loaded.config)?;
             let start = Start {
                 base,
                 loaded,
                 loader: None,
                 source: Source::Fixed,
                 listeners,
-                driver,
+                drivers,
                 recorder: None,
                 lockdown: None,
                 guard: Guard::open(),
@@ -313,7 +314,7 @@ struct Start {
     loader: Option<Loader>,
     source: Source,
     listeners: Vec<TcpListener>,
-    driver: Driver,
+    drivers: Drivers,
     recorder: Option<Recorder>,
     lockdown: Option<Lockdown>,
     guard: Guard,
@@ -325,9 +326,9 @@ where
     E: FnOnce(Arc<Shared>) -> F,
     F: Future<Output = ()>,
 {
-    let Start { base, loaded, loader, source, listeners, driver, recorder, lockdown, guard } = start;
+    let Start { base, loaded, loader, source, listeners, drivers, recorder, lockdown, guard } = start;
     let Base { clock, registry, store, kept } = base;
-    let mut engine = Engine::new(driver, registry.clone());
+    let mut engine = Engine::new(drivers.start()?, registry.clone());
     if let Some((_, kept)) = kept {
         engine.resume(kept);
     }
@@ -431,14 +432,14 @@ fn summary(config: &Config) -> String {
 }
 
 /// Says once what this process may not do, and the command that would allow it.
-fn tell_rights(config: &Config, driver: &mut Driver, descriptors: u64) {
+fn tell_rights(config: &Config, drivers: &mut Drivers, descriptors: u64) {
     let icmp = config
         .targets
         .iter()
         .flat_map(|target| &target.probes)
         .any(|spec| matches!(spec.kind.name, "icmp" | "trace"));
     if icmp {
-        match driver.icmp_access(false, &Arc::new(Egress::default())) {
+        match drivers.icmp_access(false, &Arc::new(Egress::default())) {
             IcmpAccess::Raw => tracing::info!("ICMP: raw sockets"),
             IcmpAccess::Datagram => tracing::info!(
                 "ICMP: datagram sockets (no CAP_NET_RAW), whose answers another program of this host could take; \

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::config::{Config, Egress, Loaded};
 use crate::net::rights::{Rights, reduce, refusal};
 use crate::net::sandbox::{self, Files, Held, Paths};
-use crate::net::{Driver, IcmpAccess};
+use crate::net::{Drivers, IcmpAccess};
 
 /// What has been given back.
 pub(super) struct Lockdown {
@@ -24,14 +24,14 @@ impl Lockdown {
     ///
     /// # Errors
     /// For people: which way out needs what, or what the kernel refuses.
-    pub fn enter(loaded: &Loaded, driver: &mut Driver, paths: &Paths) -> Result<Self, String> {
+    pub fn enter(loaded: &Loaded, drivers: &mut Drivers, paths: &Paths) -> Result<Self, String> {
         let config = &loaded.config;
         let kept = Rights::held().needed(config).map_err(|missing| refusal(&missing))?;
         let mut opened = Vec::new();
         for egress in config.egress.values() {
             let egress = Arc::new(egress.clone());
             // A family that this host does not have is no fault.
-            let access = [false, true].map(|v6| driver.icmp_access(v6, &egress));
+            let access = [false, true].map(|v6| drivers.icmp_access(v6, &egress));
             if access.iter().any(|access| *access != IcmpAccess::Denied) {
                 opened.push(Egress::clone(&egress));
             }

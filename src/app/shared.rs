@@ -76,6 +76,9 @@ impl Shared {
                 if (&config.state_dir, config.state_max_size) != (&before.state_dir, before.state_max_size) {
                     tracing::warn!("state_dir and state_max_size are heeded at the next start only");
                 }
+                if config.engine_threads != before.engine_threads {
+                    tracing::warn!("engine_threads is heeded at the next start only");
+                }
                 *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
                 *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = self.clock.now();
                 tracing::info!("reloaded: {}", summary(&config));

@@ -236,6 +236,7 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
     let web = web(&file.web, &mut check, &top.key("web"));
     let state_dir = file.state_dir.as_ref().map(|path| check.absolute(path));
     let state_max_size = size(file.state_max_size.as_ref(), &mut check, &top.key("state_max_size"));
+    let engine_threads = file.engine_threads.unwrap_or(1);
     let (mut targets, mut shown, mut files) = (Vec::new(), BTreeMap::new(), Vec::new());
     let profiles = dpd::Profiles::read(file, &mut check);
     let around = target::Around::new(&defaults, &budget, &egress, &profiles);
@@ -275,6 +276,7 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
         dpd_profiles: file.dpd_profiles.clone(),
         state_dir: state_dir.clone(),
         state_max_size: Some(shown_size(state_max_size)),
+        engine_threads: Some(engine_threads),
         web: raw::Web::from(&web),
     };
     let Check { problems, mut warnings, .. } = check;
@@ -282,7 +284,18 @@ pub(super) fn config(file: &raw::File, check: Check<'_>) -> Result<Loaded, Probl
     if let Some(problems) = Problems::some(problems) {
         return Err(problems);
     }
-    let config = Config { targets, egress, pairs, budget, buckets, flap, state_dir, state_max_size, web };
+    let config = Config {
+        targets,
+        egress,
+        pairs,
+        budget,
+        buckets,
+        flap,
+        state_dir,
+        state_max_size,
+        engine_threads,
+        web,
+    };
     named_files(&effective, &mut files);
     effective.targets = shown;
     files.sort();

@@ -68,6 +68,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// The most bytes of recorded incidents in it.
     pub state_max_size: u64,
+    /// In how many threads probes are sent and received.
+    pub engine_threads: u8,
     /// The HTTP side.
     pub web: Web,
 }
@@ -85,6 +87,7 @@ impl Config {
             flap: Damping::default(),
             state_dir: None,
             state_max_size: check::STATE_MAX_SIZE,
+            engine_threads: 1,
             web: Web {
                 listen: vec![SocketAddr::from(([127, 0, 0, 1], 10069))],
                 probe_timeout: Duration::from_secs(10),

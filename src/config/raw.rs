@@ -48,6 +48,11 @@ pub struct File {
     /// The most space that recorded incidents may take there, from 1MiB to 100GiB; the oldest go.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_max_size: Option<Size>,
+    /// In how many threads probes are sent and received; more than 1 (the default) helps only where one is busy
+    /// all the time. Heeded at start only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 16))]
+    pub engine_threads: Option<u8>,
     /// The HTTP side.
     pub web: Web,
 }

@@ -8,7 +8,8 @@
 //!               └────────────────────────────────────────────┘
 //! ```
 //!
-//! Invariants: no lock is taken on the way from a packet to its counter; nothing that comes out of a
+//! Invariants: no lock is taken on the way from a packet to its counter (with `engine_threads` one for all that a
+//! turn of another driver brought); nothing that comes out of a
 //! sample moves a due time; a reload keeps everything of a series that did not change.
 
 use std::collections::{BTreeMap, HashMap};
@@ -23,7 +24,7 @@ use crate::config::{Config, Egress, Target};
 use crate::detect::{Found, Track};
 use crate::export::metrics::{DpdMetrics, Registry, SeriesKey, SeriesMetrics};
 use crate::journal::{Intake, Recorder};
-use crate::net::{Driver, FlowId, Happening, Tag, Waker};
+use crate::net::{Fence, Happening, Line, Pool, Tag, Waker};
 use crate::probe::forms::Learner;
 use crate::probe::stun::lifetime::LIFETIME;
 use crate::probe::{Flow, Spec};
@@ -114,7 +115,7 @@ impl Handle {
         self.waker.wake();
     }
 
-    /// When the engine last finished a turn: its sign of life.
+    /// When the engine and all its drivers had last finished a turn: their sign of life.
     pub fn turned(&self) -> Timestamp {
         Timestamp::from_nanos(self.turned.load(Ordering::Relaxed))
     }
@@ -126,11 +127,11 @@ struct Series {
     member: u8,
     address: Option<IpAddr>,
     egress: Arc<Egress>,
-    flow: Option<FlowId>,
+    flow: Option<Line>,
     learner: Learner,
     flows: Flows,
     /// The fresh flow of the slot that runs now.
-    fresh: Option<FlowId>,
+    fresh: Option<Line>,
     /// The box whose findings were heard last.
     heard: Option<IpAddr>,
     metrics: Arc<SeriesMetrics>,
@@ -144,7 +145,7 @@ pub type Reply = Box<dyn FnOnce(Result<(IpAddr, Report), String>) + Send>;
 
 /// The engine. Made on any thread, run on one.
 pub struct Engine {
-    driver: Driver,
+    driver: Pool,
     schedule: Schedule,
     budget: Budget,
     registry: Registry,
@@ -152,6 +153,8 @@ pub struct Engine {
     members: BTreeMap<String, Members>,
     series: Vec<Option<Box<Series>>>,
     free: Vec<u32>,
+    /// Numbers of series that have gone, of which something may still be under way.
+    leaving: Vec<(Fence, u32)>,
     by_key: HashMap<Arc<SeriesKey>, SeriesId>,
     by_target: HashMap<String, Vec<SeriesId>>,
     rare: Appointments,
@@ -182,7 +185,8 @@ pub struct Engine {
 impl Engine {
     /// An engine without targets, under `config`'s budget once that is applied.
     #[must_use]
-    pub fn new(driver: Driver, registry: Registry) -> Self {
+    pub fn new(driver: impl Into<Pool>, registry: Registry) -> Self {
+        let driver = driver.into();
         let (sender, commands) = mpsc::channel();
         let turned = Arc::new(AtomicU64::new(0));
         let handle = Handle { commands: sender, waker: driver.waker(), turned };
@@ -197,6 +201,7 @@ impl Engine {
             members: BTreeMap::new(),
             series: Vec::new(),
             free: Vec::new(),
+            leaving: Vec::new(),
             by_key: HashMap::new(),
             by_target: HashMap::new(),
             rare: Appointments::default(),
@@ -269,8 +274,8 @@ impl Engine {
             if now >= self.saved.1 {
                 self.save(false);
             }
-            self.sessions.begin(&mut self.driver, &mut self.budget, &mut happenings);
-            self.insides.begin(&mut self.driver, &mut self.budget, &mut happenings);
+            self.sessions.begin(self.driver.own(), &mut self.budget, &mut happenings);
+            self.insides.begin(self.driver.own(), &mut self.budget, &mut happenings);
             self.take(&mut happenings);
             let mut until = now + LONGEST_SLEEP;
             until = self.schedule.next_due().map_or(until, |due| until.min(due));
@@ -280,7 +285,7 @@ impl Engine {
             self.driver.set_patience(if hurry { Duration::ZERO } else { PATIENCE });
             self.driver.turn(until, &mut happenings)?;
             self.take(&mut happenings);
-            self.handle.turned.store(self.driver.clock().now().as_nanos(), Ordering::Relaxed);
+            self.handle.turned.store(self.driver.turned().as_nanos(), Ordering::Relaxed);
         }
     }
 
@@ -364,7 +369,8 @@ impl Engine {
             && series.fresh.is_none()
             && self.budget.draw(address, form, now).is_ok()
         {
-            let fresh = self.driver.open(address, series.spec.port, Flow::Fresh, Arc::clone(&series.egress));
+            let kind = (Flow::Fresh, series.spec.port);
+            let fresh = self.driver.open(address, kind, &series.spec, &series.egress);
             series.fresh = Some(fresh);
             self.driver.begin(fresh, Tag { seq: tag.seq | FRESH, ..tag }, &series.spec, out);
         }
@@ -385,10 +391,10 @@ impl Engine {
         for happening in happenings.drain(..) {
             match happening {
                 Happening::Done { tag, .. } if Sessions::owns(tag.series) => {
-                    self.sessions.ended(tag, &mut self.driver, &mut self.budget);
+                    self.sessions.ended(tag, self.driver.own(), &mut self.budget);
                 }
                 Happening::Done { tag, report, .. } if Insides::owns(tag.series) => {
-                    self.insides.done(tag, report, &mut self.driver, &mut self.budget, &mut more);
+                    self.insides.done(tag, report, self.driver.own(), &mut self.budget, &mut more);
                 }
                 Happening::Done { tag, report, .. } if tag.form == &LIFETIME => {
                     self.trial_done(tag, &report, &mut more);
@@ -420,8 +426,9 @@ impl Engine {
         // Before the clean-up: the file is written meanwhile.
         self.save(true);
         self.feed = None;
-        self.sessions.stop(&mut self.driver, &mut happenings);
-        self.nats.stop(&mut self.driver, &mut happenings);
+        self.sessions.stop(self.driver.own(), &mut happenings);
+        self.nats.stop(self.driver.own(), &mut happenings);
+        self.driver.finish();
         let deadline = self.driver.clock().now() + Duration::from_millis(1500);
         while self.driver.unfinished() > 0 && self.driver.clock().now() < deadline {
             self.driver.turn(deadline, &mut happenings)?;

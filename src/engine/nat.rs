@@ -185,19 +185,25 @@ impl Engine {
         let idle = known.search.next().unwrap_or(Search::FIRST);
         self.nats.trials += 1;
         let port = series.spec.port;
-        let flow = self.driver.open(address, port, Flow::Fresh, std::sync::Arc::clone(&series.egress));
+        let flow = self.driver.own().open(address, port, Flow::Fresh, std::sync::Arc::clone(&series.egress));
         known.trial = Some((self.nats.trials, flow, idle));
         known.due = Timestamp::FAR;
         let tag = Tag { series: id, seq: self.nats.trials, due: now, form: &LIFETIME };
         let timeout = series.spec.timeout;
-        self.driver.begin_with(flow, tag, timeout, |start| Box::new(Trial::begin(port, idle, start)), out);
+        self.driver.own().begin_with(
+            flow,
+            tag,
+            timeout,
+            |start| Box::new(Trial::begin(port, idle, start)),
+            out,
+        );
     }
 
     /// Folds what a trial showed.
     pub(super) fn trial_done(&mut self, tag: Tag, report: &Report, out: &mut Vec<Happening>) {
         let Some(known) = self.nats.known.get_mut(&tag.series) else { return };
         let Some((_, flow, idle)) = known.trial.take_if(|(number, ..)| *number == tag.seq) else { return };
-        self.driver.abandon(flow, out);
+        self.driver.own().abandon(flow, out);
         let seen = report.findings.as_ref().and_then(|findings| findings.binding);
         known.search.take(idle, seen);
         let now = self.driver.clock().now();

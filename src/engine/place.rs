@@ -71,6 +71,8 @@ impl Engine {
     pub(super) fn rebuild(&mut self, out: &mut Vec<Happening>) {
         let config = Arc::clone(&self.config);
         let now = self.driver.clock().now();
+        let (driver, free) = (&self.driver, &mut self.free);
+        free.extend(self.leaving.extract_if(.., |(fence, _)| driver.has_passed(*fence)).map(|(_, id)| id));
         let mut wanted = HashSet::new();
         let shared = |(name, egress): (&String, &Egress)| (name.clone(), Arc::new(egress.clone()));
         let ways: BTreeMap<String, Arc<Egress>> = config.egress.iter().map(shared).collect();
@@ -105,8 +107,8 @@ impl Engine {
         }
         self.paths.retain(|key| wanted.contains(key));
         let members = |name: &str| self.members.get(name);
-        self.sessions.rebuild(&config, members, &mut self.driver, &self.registry, out);
-        self.insides.rebuild(&config, &mut self.driver, &self.registry, out);
+        self.sessions.rebuild(&config, members, self.driver.own(), &self.registry, out);
+        self.insides.rebuild(&config, self.driver.own(), &self.registry, out);
         self.pairs.rebuild(&config, &self.by_key, &self.registry);
         let used = self.series.iter().flatten().filter_map(|series| series.address);
         let used: HashSet<IpAddr> = used.chain(self.insides.addresses()).collect();
@@ -147,10 +149,7 @@ impl Engine {
             return;
         }
         self.remove(key, out);
-        let flow = address.map(|address| {
-            let (kept, port) = spec.flow();
-            self.driver.open(address, port, kept, Arc::clone(egress))
-        });
+        let flow = address.map(|address| self.driver.open(address, spec.flow(), spec, egress));
         let forms = (spec.kind.forms)(spec);
         let metrics = self.registry.series(key.clone(), spec.kind, &self.config.buckets);
         metrics.begin(spec.interval, spec.timeout);
@@ -241,15 +240,18 @@ impl Engine {
         self.rare.remove(id);
         self.held.forget(id);
         self.held_rare.values_mut().for_each(|held| held.forget(id));
-        self.nats.remove(id, &mut self.driver, out);
-        self.free.push(id.0);
+        self.nats.remove(id, self.driver.own(), out);
         if let Some(ids) = self.by_target.get_mut(&key.target) {
             ids.retain(|other| *other != id);
         }
-        if let Some(series) = self.series.get_mut(id.0 as usize).and_then(Option::take) {
-            for flow in series.flow.into_iter().chain(series.fresh) {
-                self.driver.close(flow, out);
-            }
+        let Some(series) = self.series.get_mut(id.0 as usize).and_then(Option::take) else { return };
+        for flow in series.fresh.into_iter().chain(series.flow) {
+            self.driver.close(flow, out);
+        }
+        // Else what is still said of it would be taken for the next one's.
+        match series.flow.and_then(|flow| self.driver.fence(flow)) {
+            Some(fence) => self.leaving.push((fence, id.0)),
+            None => self.free.push(id.0),
         }
     }
 }

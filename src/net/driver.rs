@@ -15,6 +15,7 @@ use super::clock::SystemClock;
 use super::drops::{Drops, Table};
 use super::fault;
 use super::poller::{self, Poller, Ready, Waker};
+use super::share::Share;
 use super::socket::{self, Batch, Receiver};
 use crate::agenda::Agenda;
 use crate::config::Egress;
@@ -201,6 +202,8 @@ pub struct Driver {
     /// leave with one call when all that is due has been begun.
     outbox: (Vec<u8>, Vec<(u32, u32, usize)>),
     tick: Duration,
+    /// Being woken ends a tick: another driver sets its beat.
+    led: bool,
     patience: Patience,
     woke: Timestamp,
     streams: usize,
@@ -246,6 +249,7 @@ impl Driver {
             out: Vec::with_capacity(2048),
             outbox: (Vec::new(), Vec::new()),
             tick: Duration::ZERO,
+            led: false,
             patience: Patience::NONE,
             woke: mono,
             streams: 0,
@@ -268,6 +272,12 @@ impl Driver {
         self.clock = clock;
         self.offset = offset(mono, wall.as_unix_nanos());
         (self.woke, self.turned) = (mono, mono);
+    }
+
+    /// Makes it one of several: it takes this share of the host's ICMP. One that is `led` works whenever it is
+    /// woken, also within a tick. Only before the first socket.
+    pub(super) fn join(&mut self, share: Share, led: bool) {
+        (self.tokens.share, self.led) = (share, led);
     }
 
     /// The source of randomness.
@@ -402,7 +412,7 @@ impl Driver {
             let gathered = self.woke + self.tick;
             planned = planned.max(gathered);
             if gathered > now {
-                std::thread::sleep(gathered.since(now));
+                self.gather(gathered.since(now));
                 now = self.clock.now();
             }
         }
@@ -448,6 +458,10 @@ impl Driver {
         self.hand_out_pending(out);
         self.turned = self.clock.now();
         Ok(())
+    }
+
+    fn gather(&self, rest: Duration) {
+        if self.led { self.poller.nap(rest) } else { std::thread::sleep(rest) }
     }
 
     fn run_timers(&mut self, now: Timestamp, out: &mut Vec<Happening>) {

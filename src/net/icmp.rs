@@ -12,11 +12,11 @@ use crate::probe::icmp::icmp_error;
 use crate::wire::{Error, Reader};
 
 // Classic BPF. A raw IPv4 socket sees the IP header first, a raw ICMPv6 socket does not.
-const LOAD_HEADER_LENGTH: u16 = 0xb1; // ldx 4*([k]&0xf)
-const LOAD_BYTE_INDEXED: u16 = 0x50; // ldb [x+k]
-const LOAD_BYTE: u16 = 0x30; // ldb [k]
-const JUMP_IF_EQUAL: u16 = 0x15;
-const RETURN: u16 = 0x06;
+pub(super) const LOAD_HEADER_LENGTH: u16 = 0xb1; // ldx 4*([k]&0xf)
+pub(super) const LOAD_BYTE_INDEXED: u16 = 0x50; // ldb [x+k]
+pub(super) const LOAD_BYTE: u16 = 0x30; // ldb [k]
+pub(super) const JUMP_IF_EQUAL: u16 = 0x15;
+pub(super) const RETURN: u16 = 0x06;
 
 /// Echo replies, unreachable and time exceeded; not the requests of others.
 pub(super) const FILTER_V4: &[SockFilter] = &[

@@ -6,6 +6,8 @@
 //!                                      Poller (epoll, one wake for many)
 //! ```
 //!
+//! With several threads the engine has a [`Pool`] of drivers before it.
+//!
 //! Invariants: receives are stamped by the kernel where it can, and a stamp is believed only while wall
 //! and monotonic clock agree; errors are attributed to the flow they belong to; a fault of this host is
 //! reported as such and never as a result of the peer.
@@ -17,10 +19,12 @@ mod fault;
 mod host;
 mod icmp;
 mod poller;
+mod pool;
 pub mod resolve;
 pub mod rights;
 pub mod route;
 pub mod sandbox;
+mod share;
 mod socket;
 mod tcp_info;
 pub mod way;
@@ -28,6 +32,7 @@ pub mod way;
 pub use driver::{Driver, FlowId, Happening, IcmpAccess, Tag};
 pub use host::{has_room, listen, raise_descriptor_limit};
 pub use poller::Waker;
+pub use pool::{Drivers, Fence, Line, MOST_DRIVERS, Pool};
 
 /// What the fuzz targets read as the driver would.
 #[cfg(feature = "fuzzing")]

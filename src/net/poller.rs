@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll, eventfd, poll};
 
 /// What a socket is ready for.
 #[derive(Debug, Clone, Copy)]
@@ -69,13 +69,18 @@ impl Poller {
         let _ = epoll::delete(&self.epoll, socket);
     }
 
+    /// Sleeps until another thread wakes us, or the time is over, whatever is ready meanwhile. The wake itself is
+    /// left for the next wait.
+    pub fn nap(&self, sleep: Duration) {
+        let timeout = timespec(sleep);
+        // A signal that ends it early does no harm.
+        let _ = poll(&mut [PollFd::new(&*self.wake, PollFlags::IN)], Some(&timeout));
+    }
+
     /// Sleeps until something is ready, another thread wakes us, or the time is over.
     pub fn wait(&self, sleep: Duration, ready: &mut Vec<Ready>) -> io::Result<()> {
         ready.clear();
-        let timeout = Timespec {
-            tv_sec: i64::try_from(sleep.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(sleep.subsec_nanos()),
-        };
+        let timeout = timespec(sleep);
         let mut buffer = [MaybeUninit::<epoll::Event>::uninit(); BATCH];
         let (events, _) = match epoll::wait(&self.epoll, &mut buffer[..], Some(&timeout)) {
             Ok(events) => events,
@@ -97,6 +102,13 @@ impl Poller {
             });
         }
         Ok(())
+    }
+}
+
+fn timespec(sleep: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(sleep.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(sleep.subsec_nanos()),
     }
 }
 

@@ -19,6 +19,7 @@ use rustix::net;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::host::beside_reserved;
+use super::share::Share;
 use crate::config::Egress;
 use crate::probe::IcmpError;
 use crate::probe::icmp::icmp_error;
@@ -77,8 +78,9 @@ pub(super) fn tcp(peer: SocketAddr, egress: &Egress, limited: Option<(u8, u16)>)
     }
 }
 
-/// An ICMP socket for a family: raw, with a filter that lets answers and errors pass, or a datagram one.
-pub(super) fn icmp(v6: bool, raw: bool, egress: &Egress) -> io::Result<Socket> {
+/// An ICMP socket for a family: raw, with a filter that lets this share of answers and errors pass, or a
+/// datagram one.
+pub(super) fn icmp(v6: bool, raw: bool, egress: &Egress, share: Share) -> io::Result<Socket> {
     let (domain, protocol, any): (_, _, IpAddr) = if v6 {
         (Domain::IPV6, Protocol::ICMPV6, Ipv6Addr::UNSPECIFIED.into())
     } else {
@@ -94,7 +96,7 @@ pub(super) fn icmp(v6: bool, raw: bool, egress: &Egress) -> io::Result<Socket> {
     }
     prepare(&socket, any, egress, SHARED_RECEIVE_BUFFER)?;
     if raw {
-        socket.attach_filter(if v6 { super::icmp::FILTER_V6 } else { super::icmp::FILTER_V4 })?;
+        share.filter(&socket, v6)?;
     }
     // A raw socket gets ICMP errors as packets anyway; without this option the kernel would not tell that
     // its send queue was full.

@@ -68,10 +68,10 @@ impl Driver {
             return Ok(index);
         }
         self.look_at(egress);
-        let (socket, raw) = match socket::icmp(v6, true, egress) {
+        let (socket, raw) = match socket::icmp(v6, true, egress, self.tokens.share) {
             Ok(socket) => (socket, true),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                (socket::icmp(v6, false, egress)?, false)
+                (socket::icmp(v6, false, egress, self.tokens.share)?, false)
             }
             Err(error) => return Err(error),
         };

@@ -6,24 +6,29 @@
 //! ```text
 //!   flow ⊕ mask 4 | random 4        mask = keyed hash of the random half
 //! ```
-//! Invariant: to others a token is random from its first bit.
+//! Invariant: to others a token is random from its first bit (but for the mark of its driver, where several
+//! run).
 
 use std::hash::{DefaultHasher, Hasher as _};
 
 use super::FlowId;
+use crate::net::share::Share;
 
 /// Makes the beginnings of tokens, and reads them.
 pub(super) struct Tokens {
     key: [u8; 16],
+    /// Whose they are, among several drivers.
+    pub share: Share,
 }
 
 impl Tokens {
     pub fn new(key: [u8; 16]) -> Self {
-        Self { key }
+        Self { key, share: Share::ALL }
     }
 
     /// The beginning of a new token for this flow.
     pub fn begin(&self, flow: FlowId, random: u32) -> u64 {
+        let random = self.share.mark(random);
         u64::from(flow.0 ^ self.mask(random)) << 32 | u64::from(random)
     }
 
