@@ -62,6 +62,12 @@ impl Timestamp {
     pub fn checked_since(self, earlier: Self) -> Option<Duration> {
         self.0.checked_sub(earlier.0).map(Duration::from_nanos)
     }
+
+    /// The first multiple of `step` that is not before this; this itself without a step.
+    #[must_use]
+    pub fn ceil(self, step: Duration) -> Self {
+        Self(self.0.checked_next_multiple_of(nanos(step)).unwrap_or(self.0))
+    }
 }
 
 impl Add<Duration> for Timestamp {
@@ -173,6 +179,15 @@ mod tests {
         assert_eq!(Timestamp::ZERO - Duration::from_secs(1), Timestamp::ZERO);
         assert_eq!(Timestamp::ZERO.since(Timestamp::from_secs(1)), Duration::ZERO);
         assert_eq!(Timestamp::ZERO.checked_since(Timestamp::from_secs(1)), None);
+    }
+
+    #[test]
+    fn ticks_are_multiples_of_their_step() {
+        let tick = Duration::from_millis(5);
+        let ceil = |nanos| Timestamp::from_nanos(nanos).ceil(tick).as_nanos();
+        assert_eq!([0, 1, 5_000_000, 5_000_001].map(ceil), [0, 5_000_000, 5_000_000, 10_000_000]);
+        assert_eq!(Timestamp::FAR.ceil(tick), Timestamp::FAR);
+        assert_eq!(Timestamp::from_nanos(7).ceil(Duration::ZERO), Timestamp::from_nanos(7));
     }
 
     #[test]

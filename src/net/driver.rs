@@ -290,7 +290,8 @@ impl Driver {
         self.poller.waker()
     }
 
-    /// How long to gather work before waking for it; kernel stamps keep the times exact meanwhile.
+    /// How long to gather work before waking for it; kernel stamps keep the times exact meanwhile. Ticks are
+    /// multiples of this, so that what is due each second leaves each second equally late.
     pub fn set_tick(&mut self, tick: Duration) {
         self.tick = tick;
     }
@@ -407,9 +408,11 @@ impl Driver {
         if now.since(self.turned) >= STALL {
             self.stall = (self.turned, now); // stopped, or starved, outside the wait
         }
+        let ticks = self.tick > Duration::ZERO && self.streams == 0;
+        let next = if ticks { next.ceil(self.tick) } else { next };
         let mut planned = next.max(now);
-        if self.tick > Duration::ZERO && self.streams == 0 {
-            let gathered = self.woke + self.tick;
+        if ticks {
+            let gathered = (self.woke + Duration::from_nanos(1)).ceil(self.tick);
             planned = planned.max(gathered);
             if gathered > now {
                 self.gather(gathered.since(now));

@@ -380,6 +380,8 @@ pub(super) struct Batch {
 impl Batch {
     /// The most that is taken at once.
     pub const MOST: usize = 64;
+    /// Room for so many that nobody expects.
+    const SPARE: usize = 3;
     /// Room for each; what is longer is cut off.
     pub const EACH: usize = 2048;
     /// Room for what the kernel says of each: times, who sent an error, what was dropped.
@@ -394,19 +396,25 @@ impl Batch {
         Self { bytes: Vec::new(), heads: Vec::new() }
     }
 
-    /// Takes what is there, and says how many that is; `WouldBlock` if there is nothing.
-    pub fn receive(&mut self, socket: &Socket, flags: MsgFlags) -> io::Result<usize> {
+    /// Takes what is there, with room for as many as are expected and some more, and says whether there may
+    /// be more than it took; `WouldBlock` if there is nothing.
+    pub fn receive(&mut self, socket: &Socket, flags: MsgFlags, expected: usize) -> io::Result<bool> {
         self.heads.clear();
+        let room = (expected + Self::SPARE).min(Self::MOST);
         // What the kernel writes into these it does not set back, so they are not used twice.
-        let mut headers =
-            MultiHeaders::<SockaddrStorage>::preallocate(Self::MOST, Some(vec![0; Self::CONTROL]));
-        let mut slices: Vec<_> =
-            self.bytes.chunks_mut(Self::EACH).map(|chunk| [IoSliceMut::new(chunk)]).collect();
+        let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(room, Some(vec![0; Self::CONTROL]));
+        let chunks = self.bytes.chunks_mut(Self::EACH).take(room);
+        let mut slices: Vec<_> = chunks.map(|chunk| [IoSliceMut::new(chunk)]).collect();
         for message in recvmmsg(socket.as_raw_fd(), &mut headers, slices.iter_mut(), flags, None)? {
             let control = Control::of(&message)?;
             self.heads.push((message.bytes, message.address.as_ref().and_then(address), control));
         }
-        Ok(self.heads.len())
+        Ok(self.heads.len() == room)
+    }
+
+    /// How many it took.
+    pub fn taken(&self) -> usize {
+        self.heads.len()
     }
 
     /// The packets that were taken.

@@ -38,8 +38,39 @@ def network():
     sys.exit(inside.returncode)
 
 
+IKE_ANSWER = bytes(8) + bytes.fromhex("292022200000000000000024000000080000" + "0005")  # INVALID_MAJOR_VERSION, as strongSwan says it
+
+
+def exchange(packet):
+    """Whether an IPv4 packet is a request (of ICMP echo or IKE) or an answer, and what both of a pair have: the peer, an identity."""
+    if packet[9] == 1 and packet[20] in (0, 8):
+        asks, identity = packet[20] == 8, packet[24:44]
+    elif packet[9] == 17 and 500 in struct.unpack("!HH", packet[20:24]):
+        asks, identity = packet[22:24] == b"\x01\xf4", packet[28:36]
+    else:
+        return None, None
+    return asks, bytes(packet[16:20] if asks else packet[12:16]) + bytes(identity)
+
+
+def answer(packet):
+    """The answer to a request, as its peer would send it."""
+    packet[12:16], packet[16:20] = packet[16:20], packet[12:16]
+    if packet[9] == 1:
+        packet[20] = 0
+        total = struct.unpack("!H", packet[22:24])[0] + 0x0800
+        packet[22:24] = struct.pack("!H", (total & 0xffff) + (total >> 16))
+        return bytes(packet)
+    said = bytes(packet[28:36]) + IKE_ANSWER
+    head = packet[:20]
+    head[2:4], head[10:12] = struct.pack("!H", 28 + len(said)), b"\0\0"
+    total = sum(struct.unpack("!10H", head))
+    total = (total & 0xffff) + (total >> 16)
+    head[10:12] = struct.pack("!H", 0xffff - ((total & 0xffff) + (total >> 16)))
+    return bytes(head + packet[22:24] + packet[20:22] + struct.pack("!HH", 8 + len(said), 0) + said)  # no checksum over UDP
+
+
 class Delay(threading.Thread):
-    """Answers echo requests on a TUN interface 5 ms after they came; may stall. The tap has the truth."""
+    """Answers requests on a TUN interface 5 ms after they came; may stall. The tap has the truth."""
 
     def __init__(self, stall=False):
         super().__init__(daemon=True)
@@ -69,12 +100,8 @@ class Delay(threading.Thread):
                 packet = bytearray(os.read(self.tun, 65536))
             except OSError:
                 continue
-            if packet[0] >> 4 == 4 and packet[9] == 1 and packet[20] == 8:
-                packet[12:16], packet[16:20] = packet[16:20], packet[12:16]
-                packet[20] = 0
-                total = struct.unpack("!H", packet[22:24])[0] + 0x0800
-                packet[22:24] = struct.pack("!H", (total & 0xffff) + (total >> 16))
-                queue.append((now + .005, bytes(packet)))
+            if packet[0] >> 4 == 4 and exchange(packet)[0]:
+                queue.append((now + .005, answer(packet)))
 
     def close(self):
         self.over = True
@@ -107,7 +134,7 @@ class Tap(threading.Thread):
                 continue
             if self.loopback and address[2] == 4:  # each packet of the loopback passes twice
                 continue
-            if data[0] >> 4 == 4 and data[9] == 1 and data[20] in (0, 8):
+            if data[0] >> 4 == 4 and exchange(data)[1]:
                 seconds, nanos = struct.unpack("qq", control[0][2])
                 self.packets.append((seconds + nanos / 1e9, data))
 
@@ -115,16 +142,15 @@ class Tap(threading.Thread):
         self.over = True
         self.join()
         sent, rtts, self.trips = {}, [], {}
-        for at, data in self.packets:
-            if data[20] == 8:
-                sent[data[16:20] + data[24:44]] = at
-            elif (left := sent.get(data[12:16] + data[24:44])) is not None:
-                rtts.append(at - left)
-                self.trips.setdefault(socket.inet_ntoa(data[12:16]), []).append((left, at - left))
         self.sends = {}
         for at, data in self.packets:
-            if data[20] == 8:
+            asks, identity = exchange(data)
+            if asks:
+                sent[identity] = at
                 self.sends.setdefault(data[16:20], []).append(at)
+            elif (left := sent.get(identity)) is not None:
+                rtts.append(at - left)
+                self.trips.setdefault(socket.inet_ntoa(data[12:16]), []).append((left, at - left))
         return rtts
 
 
@@ -515,11 +541,10 @@ def responder():
         server.setsockopt(socket.IPPROTO_IP, 8, 1)  # IP_PKTINFO
         server.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE
         server.bind(("0.0.0.0", 500))
-        rest = bytes(8) + bytes.fromhex("292022200000000000000024000000080000" + "0005")
         while True:
             request, control, _, peer = server.recvmsg(2048, 64)
             if len(request) >= 28:
-                server.sendmsg([request[:8] + rest], [(socket.IPPROTO_IP, 8, struct.pack("I4s4x", 0, control[0][2][8:12]))], 0, peer)
+                server.sendmsg([request[:8] + IKE_ANSWER], [(socket.IPPROTO_IP, 8, struct.pack("I4s4x", 0, control[0][2][8:12]))], 0, peer)
 
 
 def ike(options):
@@ -547,7 +572,7 @@ def ike(options):
 
 
 def truth(options, title, loaded, stall):
-    names = ["vpnprobe", "fping", "smokeping_prober", "blackbox_exporter"] + ([] if stall else ["floor"])
+    names = ["vpnprobe", "fping", "smokeping_prober", "blackbox_exporter"] + ([] if stall else ["vpnprobe, ike", "floor"])
     rows, targets = [], [f"10.77.1.{index + 1}" for index in range(20)]
     seconds = 30 if stall else options.seconds
     for name in chosen(options, names):
@@ -557,7 +582,8 @@ def truth(options, title, loaded, stall):
         try:
             tap = Tap("vpb0")
             tap.start()
-            tool = Contender(name, targets, .1, FINE, seconds=seconds - 8, verbose=True, journal=name == "vpnprobe")
+            tool, _, kind = name.partition(", ")
+            tool = Contender(tool, targets, .1, FINE, kind or "icmp", seconds=seconds - 8, verbose=True, journal=tool == "vpnprobe")
             time.sleep(seconds)
             if name == "fping":
                 tool.process.wait(seconds + 20)
@@ -568,7 +594,7 @@ def truth(options, title, loaded, stall):
             tool.process.send_signal(signal.SIGTERM)
             tool.process.wait(20)
             wire = tap.close()
-            errors = [error * 1e6 for error in tool.errors(tap.trips)] if name == "vpnprobe" else []
+            errors = [error * 1e6 for error in tool.errors(tap.trips)] if tool.name == "vpnprobe" else []
             tool.close()
             sent = sum(map(len, tap.sends.values()))
             real = summary(wire)
@@ -584,9 +610,9 @@ def truth(options, title, loaded, stall):
         else:
             # Quantiles are not compared: this responder's own delays spread, and a histogram interpolates.
             each = summary(errors)
-            paired = (f"{each['mean']:+.1f}", f"{each['p50']:+.1f}", f"{each['p99']:+.1f}") if errors else ("-",) * 3
+            paired = (f"{each['mean']:+.1f}", f"{each['p50']:+.1f}", f"{each['p99']:+.1f}", f"{max(errors):+.1f}") if errors else ("-",) * 4
             rows.append((name, real["n"], said["n"], f"{(said['mean'] - real['mean']) * 1e6:+.0f}", *paired))
-    head = ("", "sent", "skipped", "answers told", "mean ms, said / wire", "p95", "p99") if stall else ("", "answers on the wire", "told", "mean error µs", "each against its own packets: mean", "p50", "p99")
+    head = ("", "sent", "skipped", "answers told", "mean ms, said / wire", "p95", "p99") if stall else ("", "answers on the wire", "told", "mean error µs", "each against its own packets: mean", "p50", "p99", "most")
     table(title, head, rows)
 
 

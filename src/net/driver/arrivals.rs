@@ -61,24 +61,24 @@ impl Driver {
             let Some(socket) = shared.socket.as_ref() else { break };
             let headed = shared.raw && !shared.v6;
             let result = if shared.long_until < self.woke {
-                batch.receive(socket, MsgFlags::empty())
+                batch.receive(socket, MsgFlags::empty(), shared.waiting).map(|more| {
+                    let routed = |arrival: Arrival<'_>| icmp::routed(headed, arrival.bytes);
+                    self.fetch_arrivals(batch.arrivals().filter_map(routed));
+                    batch.arrivals().for_each(|arrival| self.arrived(index, &arrival, out));
+                    (batch.taken(), more)
+                })
             } else {
                 receiver.receive(socket).map(|arrival| {
                     self.arrived(index, &arrival, out);
-                    0
+                    (1, true)
                 })
             };
             match result {
-                Ok(0) => read += 1,
-                Ok(count) => {
-                    self.fetch_arrivals(
-                        batch.arrivals().filter_map(|arrival| icmp::routed(headed, arrival.bytes)),
-                    );
-                    batch.arrivals().for_each(|arrival| self.arrived(index, &arrival, out));
-                    if count < Batch::MOST {
+                Ok((count, more)) => {
+                    read += count;
+                    if !more {
                         break;
                     }
-                    read += count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // An error that is queued, told once.

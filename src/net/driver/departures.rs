@@ -94,7 +94,8 @@ impl Driver {
         for _ in 0..super::READS_PER_SHARED / Batch::MOST {
             let Some(shared) = self.icmp.get_mut(index) else { break };
             let Some(socket) = &shared.socket else { break };
-            let Ok(count) = batch.receive(socket, MsgFlags::MSG_ERRQUEUE) else { break };
+            let expected = shared.departures.sent.len();
+            let Ok(more) = batch.receive(socket, MsgFlags::MSG_ERRQUEUE, expected) else { break };
             // A raw socket gets the same errors as packets, with more of what they quote.
             for error in batch.errors().filter(|_| !shared.raw) {
                 self.pending.push(Pending {
@@ -113,7 +114,7 @@ impl Driver {
                     self.left(whose, left);
                 }
             }
-            if count < Batch::MOST {
+            if !more {
                 break;
             }
         }
