@@ -463,8 +463,10 @@ impl Driver {
         Ok(())
     }
 
+    /// Sleeps for the rest of a tick. One that is led leaves its leader, which works at the same instants, time to
+    /// wake it with what is to be done, so that it wakes once a tick and not twice.
     fn gather(&self, rest: Duration) {
-        if self.led { self.poller.nap(rest) } else { std::thread::sleep(rest) }
+        if self.led { self.poller.nap(rest + self.tick / 2) } else { std::thread::sleep(rest) }
     }
 
     fn run_timers(&mut self, now: Timestamp, out: &mut Vec<Happening>) {
