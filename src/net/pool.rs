@@ -34,6 +34,8 @@ mod worker;
 pub const MOST_DRIVERS: u8 = share::MOST;
 /// Orders that may lie before a driver. One that is so far behind is given no more probes: it stands still.
 const MOST_ORDERS: usize = 1 << 16;
+/// Of so many parts of what a probe costs one is the engine's, as measured with pings; the others are a driver's.
+const PARTS: usize = 7;
 
 /// Drivers that do not run yet, so that their sockets can be opened while there are rights to.
 pub struct Drivers(Vec<Driver>);
@@ -274,15 +276,18 @@ impl Pool {
     }
 }
 
-/// Which driver has the series of an address: 0 is the engine's own.
+/// Which driver has the series of an address: 0 is the engine's own. That has fewer, so that all threads have as
+/// much to do: what the engine itself does for all of them, and nothing beside it from seven threads on.
 fn place(peer: IpAddr, others: usize) -> usize {
     if others == 0 {
         return 0;
     }
     let mut hasher = DefaultHasher::new();
     peer.hash(&mut hasher);
-    let all = u64::try_from(others + 1).unwrap_or(1);
-    usize::try_from(hasher.finish() % all).unwrap_or(0)
+    let own = PARTS.saturating_sub(others + 1);
+    let all = u64::try_from(own + PARTS * others).unwrap_or(1);
+    let at = usize::try_from(hasher.finish() % all).unwrap_or(0);
+    at.checked_sub(own).map_or(0, |at| 1 + at / PARTS)
 }
 
 /// What a driver in a thread of its own is told to do.

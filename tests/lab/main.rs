@@ -39,6 +39,7 @@ mod routes;
 mod serve;
 mod session;
 mod soak;
+mod threads;
 mod tls;
 mod twin;
 mod ways;

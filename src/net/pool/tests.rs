@@ -72,6 +72,22 @@ fn an_address_has_one_driver_and_every_driver_has_some() {
     assert_eq!(seen.len(), 4);
 }
 
+/// Each thread has as much to do as any other.
+#[test]
+fn addresses_are_spread_by_what_the_threads_have_to_do() {
+    for drivers in 2..=usize::from(MOST_DRIVERS) {
+        let mut addresses = vec![0_usize; drivers];
+        for number in 0..40_000_u16 {
+            let [high, low] = number.to_be_bytes();
+            addresses[place(IpAddr::from([198, 18, high, low]), drivers - 1)] += 1;
+        }
+        let fair = if drivers < PARTS { (PARTS - drivers) * 40_000 / ((PARTS - 1) * drivers) } else { 0 };
+        assert!(addresses[0].abs_diff(fair) <= fair / 10, "{addresses:?}, {fair} for the engine's own");
+        let fair = (40_000 - fair) / (drivers - 1);
+        assert!(addresses[1..].iter().all(|got| got.abs_diff(fair) <= fair / 10), "{addresses:?}");
+    }
+}
+
 #[test]
 fn one_driver_has_all_of_it() {
     let mut pool = Pool::from(Driver::new(SystemClock::start(), Box::new(Generator::from_os())).unwrap());
