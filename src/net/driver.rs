@@ -15,7 +15,7 @@ use super::clock::SystemClock;
 use super::drops::{Drops, Table};
 use super::fault;
 use super::poller::{self, Poller, Ready, Waker};
-use super::socket::{self, Batch, Receiver};
+use super::socket::{self, Batch, QueuedError, Receiver};
 use crate::agenda::Agenda;
 use crate::config::Egress;
 use crate::entropy::{Draw as _, Entropy};
@@ -163,6 +163,19 @@ struct Pending {
     from: Option<IpAddr>,
     quoted: Vec<u8>,
     at: Timestamp,
+}
+
+impl Pending {
+    /// `now` is the time, and what turns a kernel's stamp into ours while that can be believed.
+    fn new(owner: Owner, queued: &QueuedError<'_>, (now, offset): (Timestamp, Option<i64>)) -> Self {
+        Self {
+            owner,
+            error: queued.error,
+            from: queued.offender,
+            quoted: queued.quoted.to_vec(),
+            at: offset.and_then(|offset| arrivals::believe(queued.stamp, offset, now)).unwrap_or(now),
+        }
+    }
 }
 
 /// Runs exchanges over sockets.

@@ -37,6 +37,7 @@ pub(super) fn udp(peer: SocketAddr, connected: bool, egress: &Egress) -> io::Res
     prepare(&socket, peer.ip(), egress, RECEIVE_BUFFER)?;
     // Also unconnected a socket here has one peer only, so an ICMP error cannot hit another's send.
     report_errors(&socket, peer.is_ipv6())?;
+    stamp_both_ways(&socket, TimestampingFlag::empty())?;
     if connected {
         aim(&socket, peer)?;
     }
@@ -269,6 +270,17 @@ pub(super) struct Arrival<'a> {
     pub dropped: Option<u32>,
 }
 
+/// An entry of a socket's error queue.
+#[derive(Debug)]
+pub(super) enum Queued<'a> {
+    /// An ICMP error.
+    Error(QueuedError<'a>),
+    /// One of our packets left: wall clock, nanoseconds since 1970.
+    Left(i64),
+    /// Nothing that is asked for.
+    Other,
+}
+
 /// One ICMP error from a socket's error queue.
 #[derive(Debug)]
 pub(super) struct QueuedError<'a> {
@@ -362,10 +374,14 @@ impl Receiver {
         Ok(Arrival { bytes, from, stamp, dropped })
     }
 
-    /// The next ICMP error of the socket's error queue; nothing if it is empty or the entry is no ICMP error.
-    pub fn queued_error(&mut self, socket: impl AsFd) -> io::Result<Option<QueuedError<'_>>> {
-        let (quoted, _, Control { stamp, error, .. }) = self.one(socket, MsgFlags::MSG_ERRQUEUE)?;
-        Ok(error.map(|(error, offender)| QueuedError { error, offender, quoted, stamp }))
+    /// The next entry of the socket's error queue; `WouldBlock` if there is none.
+    pub fn queued(&mut self, socket: impl AsFd) -> io::Result<Queued<'_>> {
+        let (quoted, _, Control { stamp, error, left, .. }) = self.one(socket, MsgFlags::MSG_ERRQUEUE)?;
+        Ok(match (error, left, stamp) {
+            (Some((error, offender)), ..) => Queued::Error(QueuedError { error, offender, quoted, stamp }),
+            (None, Some(_), Some(stamp)) => Queued::Left(stamp),
+            _ => Queued::Other,
+        })
     }
 }
 
@@ -519,15 +535,19 @@ fn send_all<S: SockaddrLike + Copy>(
 /// Has the kernel tell when each packet left, by the number of the packet since this call, from 0 on. In
 /// place of what it said before.
 pub(super) fn stamp_sends(socket: &Socket) -> io::Result<()> {
-    setsockopt(socket, sockopt::ReceiveTimestampns, &false)?;
     // The count begins anew only with the option.
     setsockopt(socket, sockopt::Timestamping, &TimestampingFlag::empty())?;
+    stamp_both_ways(socket, TimestampingFlag::SOF_TIMESTAMPING_OPT_ID)
+}
+
+/// Has the kernel tell when packets left and arrived.
+fn stamp_both_ways(socket: &Socket, more: TimestampingFlag) -> io::Result<()> {
+    setsockopt(socket, sockopt::ReceiveTimestampns, &false)?;
     let flags = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE
         | TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE
         | TimestampingFlag::SOF_TIMESTAMPING_TX_SOFTWARE
-        | TimestampingFlag::SOF_TIMESTAMPING_OPT_ID
         | TimestampingFlag::SOF_TIMESTAMPING_OPT_TSONLY;
-    Ok(setsockopt(socket, sockopt::Timestamping, &flags)?)
+    Ok(setsockopt(socket, sockopt::Timestamping, &(flags | more))?)
 }
 
 /// Sends what a stream's socket takes of `unsent`.

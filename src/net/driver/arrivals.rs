@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use nix::sys::socket::MsgFlags;
 use socket2::Socket;
 
-use super::super::socket::{Arrival, Batch, flush};
+use super::super::socket::{Arrival, Batch, Queued, flush};
 use super::super::{fault, icmp, tcp_info};
 use super::{
     Channel, Clock, Driver, Drops, Duration, Event, Fault, FlowState, Handled, Happening, Mismatch, Outcome,
@@ -561,20 +561,15 @@ pub(super) fn queue_errors(
     receiver: &mut Receiver,
     socket: &Socket,
     owner: Owner,
-    (now, offset): (Timestamp, Option<i64>),
+    now: (Timestamp, Option<i64>),
     pending: &mut Vec<Pending>,
 ) -> bool {
     let mut deaf = false;
     for _ in 0..READS_PER_FLOW {
-        match receiver.queued_error(socket) {
-            Ok(Some(queued)) => pending.push(Pending {
-                owner,
-                error: queued.error,
-                from: queued.offender,
-                quoted: queued.quoted.to_vec(),
-                at: offset.and_then(|offset| believe(queued.stamp, offset, now)).unwrap_or(now),
-            }),
-            Ok(None) => {}
+        match receiver.queued(socket) {
+            Ok(Queued::Error(error)) => pending.push(Pending::new(owner, &error, now)),
+            // Of one that a queue of the interface had held back: whoever sent it did not wait to be told.
+            Ok(Queued::Left(_) | Queued::Other) => {}
             Err(error) => {
                 deaf = fault::is_deaf(&error);
                 break;

@@ -11,6 +11,7 @@ use socket2::Socket;
 use super::super::socket::{Batch, datagram, flush};
 use super::super::{fault, socket};
 use super::arrivals::queue_errors;
+use super::departures::own_socket;
 use super::shared::SharedIcmp;
 use super::ways::GONE;
 use super::{
@@ -396,6 +397,7 @@ impl Driver {
             let at = self.clock.now();
             match self.transmit(index, run, bytes, ttl, port) {
                 Ok(()) => {
+                    let at = self.left_at(index, run, at);
                     run.sent.get_or_insert(at);
                     run.exchange.handle(Event::Sent, at);
                     self.watch_writes(index, run);
@@ -504,16 +506,12 @@ impl Driver {
 
     /// Empties the error queue of a run's socket into the pending list.
     pub(super) fn drain_errors(&mut self, index: u32, run: &Run) {
-        let (owner, socket) = match &run.channel {
+        let own = match &run.channel {
             Channel::Icmp(shared) => return self.read_departures(*shared),
-            Channel::Pinned => {
-                let state = self.flows.get(run.flow.0 as usize).and_then(Option::as_ref);
-                (Owner::Flow(run.flow.0), state.and_then(|state| state.pinned.as_ref()))
-            }
-            Channel::Udp { socket, .. } | Channel::Tcp { socket, .. } => (Owner::Run(index), Some(socket)),
-            Channel::Closed => return,
+            Channel::Tcp { socket, .. } => Some((Owner::Run(index), socket)),
+            _ => own_socket(&self.flows, index, run),
         };
-        if let Some(socket) = socket {
+        if let Some((owner, socket)) = own {
             let now = self.errors_now();
             queue_errors(&mut self.errors, socket, owner, now, &mut self.pending);
         }
