@@ -37,7 +37,8 @@ pub(super) fn udp(peer: SocketAddr, connected: bool, egress: &Egress) -> io::Res
     prepare(&socket, peer.ip(), egress, RECEIVE_BUFFER)?;
     // Also unconnected a socket here has one peer only, so an ICMP error cannot hit another's send.
     report_errors(&socket, peer.is_ipv6())?;
-    stamp_both_ways(&socket, TimestampingFlag::empty())?;
+    // Without it we know only when packets arrive, and go by our own reading of when they left.
+    let _ = stamp_both_ways(&socket, TimestampingFlag::empty());
     if connected {
         aim(&socket, peer)?;
     }
@@ -542,12 +543,12 @@ pub(super) fn stamp_sends(socket: &Socket) -> io::Result<()> {
 
 /// Has the kernel tell when packets left and arrived.
 fn stamp_both_ways(socket: &Socket, more: TimestampingFlag) -> io::Result<()> {
-    setsockopt(socket, sockopt::ReceiveTimestampns, &false)?;
     let flags = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE
         | TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE
         | TimestampingFlag::SOF_TIMESTAMPING_TX_SOFTWARE
         | TimestampingFlag::SOF_TIMESTAMPING_OPT_TSONLY;
-    Ok(setsockopt(socket, sockopt::Timestamping, &(flags | more))?)
+    setsockopt(socket, sockopt::Timestamping, &(flags | more))?;
+    Ok(setsockopt(socket, sockopt::ReceiveTimestampns, &false)?)
 }
 
 /// Sends what a stream's socket takes of `unsent`.

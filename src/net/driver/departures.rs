@@ -170,7 +170,25 @@ pub(super) fn own_socket<'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
+
     use super::*;
+    use crate::config::Egress;
+    use crate::net::socket::Receiver;
+
+    #[test]
+    fn the_time_of_a_datagram_is_there_when_its_send_returns() {
+        for any in ["127.0.0.1:0", "[::1]:0"] {
+            let peer = UdpSocket::bind(any).unwrap();
+            let socket = socket::udp(peer.local_addr().unwrap(), true, &Egress::default()).unwrap();
+            let mut errors = Receiver::new();
+            for _ in 0..2 {
+                socket::datagram(&socket, b"IKE", None, None).unwrap();
+                assert!(matches!(errors.queued(&socket), Ok(Queued::Left(stamp)) if stamp > 0));
+                assert!(errors.queued(&socket).is_err(), "one of each");
+            }
+        }
+    }
 
     #[test]
     fn numbers_are_told_by_the_order_of_sends() {
