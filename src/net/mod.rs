@@ -17,6 +17,7 @@ mod fault;
 mod host;
 mod icmp;
 mod poller;
+mod receive;
 pub mod resolve;
 pub mod rights;
 pub mod route;

@@ -16,7 +16,8 @@ use std::time::Duration;
 use nix::sys::socket::MsgFlags;
 use socket2::Socket;
 
-use super::super::socket::{self, Batch, Queued};
+use super::super::receive::{Batch, Queued};
+use super::super::socket;
 use super::arrivals::believe;
 use super::{Channel, Driver, Event, FlowState, Owner, Pending, Run, Timestamp};
 
@@ -174,7 +175,7 @@ mod tests {
 
     use super::*;
     use crate::config::Egress;
-    use crate::net::socket::Receiver;
+    use crate::net::receive::Receiver;
 
     #[test]
     fn the_time_of_a_datagram_is_there_when_its_send_returns() {
