@@ -15,8 +15,9 @@ use super::clock::SystemClock;
 use super::drops::{Drops, Table};
 use super::fault;
 use super::poller::{self, Poller, Ready, Waker};
+use super::receive::{Batch, QueuedError, Receiver};
 use super::share::Share;
-use super::socket::{self, Batch, Receiver};
+use super::socket;
 use crate::agenda::Agenda;
 use crate::config::Egress;
 use crate::entropy::{Draw as _, Entropy};
@@ -29,8 +30,10 @@ mod departures;
 mod flows;
 mod past;
 mod patience;
+mod sends;
 mod shared;
 mod steps;
+mod streams;
 mod tokens;
 mod ways;
 
@@ -164,6 +167,19 @@ struct Pending {
     from: Option<IpAddr>,
     quoted: Vec<u8>,
     at: Timestamp,
+}
+
+impl Pending {
+    /// `now` is the time, and what turns a kernel's stamp into ours while that can be believed.
+    fn new(owner: Owner, queued: &QueuedError<'_>, (now, offset): (Timestamp, Option<i64>)) -> Self {
+        Self {
+            owner,
+            error: queued.error,
+            from: queued.offender,
+            quoted: queued.quoted.to_vec(),
+            at: offset.and_then(|offset| arrivals::believe(queued.stamp, offset, now)).unwrap_or(now),
+        }
+    }
 }
 
 /// Runs exchanges over sockets.

@@ -20,6 +20,7 @@ mod host;
 mod icmp;
 mod poller;
 mod pool;
+mod receive;
 pub mod resolve;
 pub mod rights;
 pub mod route;

@@ -548,27 +548,46 @@ def responder():
 
 
 def ike(options):
-    """A connected socket each. Only vpnprobe keeps a schedule of IKE probes; ike-scan's cost is in the README."""
-    size, runs = options.sizes[-1], []
+    """vpnprobe keeps a connected socket each and a schedule; ike-scan sends to all once from one socket, as fast as it is told."""
+    size, runs = options.sizes[-1], {}
     child = os.fork()
     if child == 0:
         responder()
     try:
         udp = lambda: dict(zip(*[line.split() for line in open("/proc/net/snmp") if line.startswith("Udp:")]))
         for _ in range(options.reps):
-            tool = Contender("vpnprobe", addresses(size, "127.10"), 1.0, BUCKETS, kind="ike")
-            time.sleep(10)
-            cpu, before = tool.cpu(), int(udp()["OutDatagrams"])
-            time.sleep(options.seconds)
-            cpu, sent = tool.cpu() - cpu, (int(udp()["OutDatagrams"]) - before) / 2
-            failed = own(tool, "vpnprobe_probe_failures_total")
-            runs.append((cpu / max(1, sent) * 1e6, tool.memory(), sent / options.seconds, failed))
-            tool.close()
+            for name in chosen(options, ["vpnprobe", "ike-scan, every 100 µs", "ike-scan, every 50 µs"]):
+                if name != "vpnprobe":
+                    runs.setdefault(name, []).append(ike_scan(size, re.search(r"\d+", name)[0]))
+                    continue
+                tool = Contender("vpnprobe", addresses(size, "127.10"), 1.0, BUCKETS, kind="ike")
+                time.sleep(10)
+                failed = -own(tool, "vpnprobe_probe_failures_total")
+                cpu, before = tool.cpu(), int(udp()["OutDatagrams"])
+                time.sleep(options.seconds)
+                cpu, sent = tool.cpu() - cpu, (int(udp()["OutDatagrams"]) - before) / 2
+                failed += own(tool, "vpnprobe_probe_failures_total")
+                runs.setdefault(name, []).append((cpu / max(1, sent) * 1e6, tool.memory(), sent / options.seconds, failed / max(1, sent) * 100))
+                tool.close()
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    column = lambda index, digits: spread([run[index] for run in runs], digits)
-    table(f"IKE, {size} targets once a second, each with a connected socket", ("", "CPU µs a probe", "memory MiB", "probes a second", "failures told"), [("vpnprobe", column(0, 1), column(1, 0), column(2, 0), column(3, 0))])
+    column = lambda name, index, digits: spread([run[index] for run in runs[name]], digits)
+    table(f"IKE, {size} targets", ("", "CPU µs a probe", "memory MiB", "probes a second", "not answered %"),
+          [(name, column(name, 0, 1), column(name, 1, 0), column(name, 2, 0), column(name, 3, 1)) for name in runs])
+
+
+def ike_scan(size, pause):
+    """One pass over all addresses: CPU µs a probe, memory, probes a second, and how many were not answered, in percent."""
+    with tempfile.NamedTemporaryFile("w", prefix="vpbench-") as hosts:
+        hosts.write("\n".join(addresses(size, "127.10")) + "\n")
+        hosts.flush()
+        tool = subprocess.Popen(["ike-scan", "--retry=1", "--timeout=1000", "--quiet", "--sport=0", f"--interval={pause}u", f"--file={hosts.name}"], stdout=subprocess.PIPE, text=True)
+        said = tool.stdout.read()
+        _, status, used = os.wait4(tool.pid, 0)
+        tool.returncode = status
+    took, answered = re.search(r"scanned in ([\d.]+) seconds.* (\d+) returned notify", said).groups()
+    return (used.ru_utime + used.ru_stime) / size * 1e6, used.ru_maxrss / 1024, size / float(took), (size - int(answered)) / size * 100
 
 
 def truth(options, title, loaded, stall):

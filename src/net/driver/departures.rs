@@ -6,22 +6,27 @@
 //!
 //! Our own reading of the clock is earlier by all that the kernel does until a packet is on its way; a batch
 //! has one reading for all. What the kernel numbers is told by the order of our sends. It counts some that
-//! failed and not others, so after a failure the count is begun anew.
+//! failed and not others, so after a failure the count is begun anew. A socket with a peer of its own sends one
+//! packet at a time, whose time is there when the call returns.
 //! Invariants: a time is taken only if it fits our own reading; whoever gets none keeps that.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use nix::sys::socket::MsgFlags;
+use socket2::Socket;
 
-use super::super::socket::{self, Batch};
+use super::super::receive::{Batch, Queued};
+use super::super::socket;
 use super::arrivals::believe;
-use super::{Driver, Event, Owner, Pending, Timestamp};
+use super::{Channel, Driver, Event, FlowState, Owner, Pending, Run, Timestamp};
 
 /// The most sends that are waited for; of those before them nothing will come.
 const MOST: usize = 8192;
 /// How much later than our reading a packet may leave. Beyond it the number belongs to another.
 const LONGEST: Duration = Duration::from_secs(2);
+/// So many entries of an error queue are looked at for the one that belongs to a send.
+const LOOKS: usize = 4;
 /// How much earlier: two clocks are read one after the other, and stepped by as much as is believed.
 const EARLIEST: Duration = Duration::from_micros(100);
 
@@ -98,13 +103,7 @@ impl Driver {
             let Ok(more) = batch.receive(socket, MsgFlags::MSG_ERRQUEUE, expected) else { break };
             // A raw socket gets the same errors as packets, with more of what they quote.
             for error in batch.errors().filter(|_| !shared.raw) {
-                self.pending.push(Pending {
-                    owner: Owner::Icmp(index),
-                    error: error.error,
-                    from: error.offender,
-                    quoted: error.quoted.to_vec(),
-                    at: offset.and_then(|offset| believe(error.stamp, offset, now)).unwrap_or(now),
-                });
+                self.pending.push(Pending::new(Owner::Icmp(index), &error, (now, offset)));
             }
             for (number, stamp) in batch.departures() {
                 let whose = self.icmp.get_mut(index).and_then(|shared| shared.departures.take(number));
@@ -121,6 +120,27 @@ impl Driver {
         self.batch = batch;
     }
 
+    /// When the packet left that has just been sent over a UDP socket; our own reading from before it where a
+    /// queue of the interface holds it back, or the kernel does not tell.
+    pub(super) fn left_at(&mut self, index: u32, run: &Run, before: Timestamp) -> Timestamp {
+        let (now, offset) = self.errors_now();
+        let Some((owner, socket)) = own_socket(&self.flows, index, run) else { return before };
+        for _ in 0..LOOKS {
+            match self.errors.queued(socket) {
+                Ok(Queued::Left(stamp)) => {
+                    let left = offset.and_then(|offset| believe(Some(stamp), offset, now));
+                    if let Some(left) = left.filter(|left| *left + EARLIEST >= before) {
+                        return left;
+                    }
+                }
+                Ok(Queued::Error(error)) => self.pending.push(Pending::new(owner, &error, (now, offset))),
+                Ok(Queued::Other) => {}
+                Err(_) => break,
+            }
+        }
+        before
+    }
+
     /// Tells a run when its packet left, if that fits what it was told before.
     fn left(&mut self, (index, generation): (u32, u32), left: Timestamp) {
         let Some(mut run) = self.take_run(index) else { return };
@@ -133,9 +153,43 @@ impl Driver {
     }
 }
 
+/// The UDP socket a run sends from, and whose events it has.
+pub(super) fn own_socket<'a>(
+    flows: &'a [Option<FlowState>],
+    index: u32,
+    run: &'a Run,
+) -> Option<(Owner, &'a Socket)> {
+    match &run.channel {
+        Channel::Pinned => {
+            let state = flows.get(run.flow.0 as usize).and_then(Option::as_ref)?;
+            Some((Owner::Flow(run.flow.0), state.pinned.as_ref()?))
+        }
+        Channel::Udp { socket, .. } => Some((Owner::Run(index), socket)),
+        Channel::Icmp(_) | Channel::Tcp { .. } | Channel::Closed => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
+
     use super::*;
+    use crate::config::Egress;
+    use crate::net::receive::Receiver;
+
+    #[test]
+    fn the_time_of_a_datagram_is_there_when_its_send_returns() {
+        for any in ["127.0.0.1:0", "[::1]:0"] {
+            let peer = UdpSocket::bind(any).unwrap();
+            let socket = socket::udp(peer.local_addr().unwrap(), true, &Egress::default()).unwrap();
+            let mut errors = Receiver::new();
+            for _ in 0..2 {
+                socket::datagram(&socket, b"IKE", None, None).unwrap();
+                assert!(matches!(errors.queued(&socket), Ok(Queued::Left(stamp)) if stamp > 0));
+                assert!(errors.queued(&socket).is_err(), "one of each");
+            }
+        }
+    }
 
     #[test]
     fn numbers_are_told_by_the_order_of_sends() {

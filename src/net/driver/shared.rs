@@ -8,7 +8,8 @@ use std::sync::Arc;
 use socket2::Socket;
 
 use super::super::drops::Drops;
-use super::super::socket::{self, Batch};
+use super::super::receive::Batch;
+use super::super::socket;
 use super::departures::Departures;
 use super::{Driver, Owner, Timestamp};
 use crate::config::Egress;
