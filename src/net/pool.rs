@@ -13,9 +13,7 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::SystemClock;
@@ -28,12 +26,13 @@ use crate::probe::{Flow, Spec, trace};
 use crate::sample::{Fault, Outcome, Report};
 use crate::time::{Clock, Timestamp};
 
+mod other;
 mod worker;
+
+use other::{New, Order, Other};
 
 /// The most drivers that can run together.
 pub const MOST_DRIVERS: u8 = share::MOST;
-/// Orders that may lie before a driver. One that is so far behind is given no more probes: it stands still.
-const MOST_ORDERS: usize = 1 << 16;
 /// Of so many parts of what a probe costs one is the engine's, as measured with pings; the others are a driver's.
 const PARTS: usize = 7;
 
@@ -160,12 +159,7 @@ impl Pool {
         let Some((driver, other)) = other else {
             return Line::Own(self.own.open(peer, port, kind, Arc::clone(egress)));
         };
-        let flow = other.free.pop().unwrap_or_else(|| {
-            other.flows += 1;
-            other.flows - 1
-        });
-        let new = New { peer, port, kind, egress: Arc::clone(egress), spec: spec.clone() };
-        other.order(Order::Open(flow, Box::new(new)));
+        let flow = other.open(New { peer, port, kind, egress: Arc::clone(egress), spec: spec.clone() });
         Line::Other { driver, flow }
     }
 
@@ -175,7 +169,7 @@ impl Pool {
             Line::Own(flow) => self.own.begin(flow, tag, spec, out),
             Line::Other { driver, flow } => {
                 let Some(other) = self.others.get_mut(usize::from(driver)) else { return };
-                if other.full {
+                if other.is_full() {
                     let report = Report::new(Outcome::Unsent(Fault::Stalled));
                     let done = self.own.clock().now();
                     return out.push(Happening::Done { tag, sent: None, done, report });
@@ -198,9 +192,8 @@ impl Pool {
         match line {
             Line::Own(flow) => self.own.close(flow, out),
             Line::Other { driver, flow } => {
-                self.order(driver, Order::Close(flow));
                 if let Some(other) = self.others.get_mut(usize::from(driver)) {
-                    other.free.push(flow); // orders are followed in their order
+                    other.close(flow);
                 }
             }
         }
@@ -211,12 +204,12 @@ impl Pool {
     pub fn fence(&self, line: Line) -> Option<Fence> {
         let Line::Other { driver, .. } = line else { return None };
         let other = self.others.get(usize::from(driver))?;
-        Some(Fence { driver, orders: other.given })
+        Some(Fence { driver, orders: other.given() })
     }
 
     /// Whether that moment is over.
     pub fn has_passed(&self, fence: Fence) -> bool {
-        self.others.get(usize::from(fence.driver)).is_none_or(|other| other.followed >= fence.orders)
+        self.others.get(usize::from(fence.driver)).is_none_or(|other| other.followed() >= fence.orders)
     }
 
     /// Reads a little of what a flow keeps, where that is ours to read. The number says nothing.
@@ -236,10 +229,7 @@ impl Pool {
     /// How long answers may lie where nothing else is to be done.
     pub fn set_patience(&mut self, patience: Duration) {
         self.own.set_patience(patience);
-        for other in self.others.iter_mut().filter(|other| other.patience != patience) {
-            other.patience = patience;
-            other.order(Order::Patience(patience));
-        }
+        self.others.iter_mut().for_each(|other| other.set_patience(patience));
     }
 
     /// Hands out what has been ordered, sleeps until `until` or until something happens, and takes what did.
@@ -254,9 +244,8 @@ impl Pool {
 
     /// When the driver that is furthest behind last finished a turn.
     pub fn turned(&self) -> Timestamp {
-        let turned = |other: &Other| Timestamp::from_nanos(other.desk.turned.load(Ordering::Relaxed));
-        let running = self.others.iter().filter(|other| other.thread.is_some());
-        running.map(turned).fold(self.own.clock().now(), Ord::min)
+        let running = self.others.iter().filter(|other| other.runs());
+        running.map(Other::turned).fold(self.own.clock().now(), Ord::min)
     }
 
     /// Has all of them end when nothing is unfinished any more.
@@ -266,7 +255,7 @@ impl Pool {
 
     /// How much is still to be done: runs of the own driver, and others that have not ended.
     pub fn unfinished(&self) -> usize {
-        self.own.unfinished() + self.others.iter().filter(|other| other.thread.is_some()).count()
+        self.own.unfinished() + self.others.iter().filter(|other| other.runs()).count()
     }
 
     fn order(&mut self, driver: u8, order: Order) {
@@ -288,149 +277,6 @@ fn place(peer: IpAddr, others: usize) -> usize {
     let all = u64::try_from(own + PARTS * others).unwrap_or(1);
     let at = usize::try_from(hasher.finish() % all).unwrap_or(0);
     at.checked_sub(own).map_or(0, |at| 1 + at / PARTS)
-}
-
-/// What a driver in a thread of its own is told to do.
-enum Order {
-    Open(u32, Box<New>),
-    Begin {
-        flow: u32,
-        tag: Tag,
-        timeout: Duration,
-    },
-    Renew(u32),
-    Close(u32),
-    Tick(Duration),
-    Patience(Duration),
-    /// End when nothing is unfinished.
-    Finish,
-}
-
-/// A flow to be opened.
-struct New {
-    peer: IpAddr,
-    port: u16,
-    kind: Flow,
-    egress: Arc<Egress>,
-    spec: Spec,
-}
-
-/// Where the engine and a driver leave things for each other.
-struct Desk {
-    orders: Mutex<Vec<Order>>,
-    results: Mutex<Results>,
-    /// When the driver last finished a turn.
-    turned: AtomicU64,
-    /// Its thread has ended, and lays down no more results.
-    gone: AtomicBool,
-    /// The engine is no more.
-    left: AtomicBool,
-}
-
-#[derive(Default)]
-struct Results {
-    happenings: Vec<Happening>,
-    /// How many orders have been followed, since the beginning: all that came of them is there.
-    followed: u64,
-}
-
-/// What lies on a desk is whole, also when its thread panicked.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A driver in a thread of its own, as the engine sees it.
-struct Other {
-    desk: Arc<Desk>,
-    waker: Waker,
-    /// Nothing once it has ended as it was told to.
-    thread: Option<JoinHandle<io::Result<()>>>,
-    /// Orders that have not been handed over.
-    orders: Vec<Order>,
-    /// How many have been given, and how many of them were followed.
-    given: u64,
-    followed: u64,
-    full: bool,
-    patience: Duration,
-    /// How many flows there were at once, and the numbers of those that are closed.
-    flows: u32,
-    free: Vec<u32>,
-}
-
-impl Other {
-    fn start(driver: Driver, number: u8, engine: Waker) -> io::Result<Self> {
-        let desk = Arc::new(Desk {
-            orders: Mutex::default(),
-            results: Mutex::default(),
-            turned: AtomicU64::new(driver.clock().now().as_nanos()),
-            gone: AtomicBool::new(false),
-            left: AtomicBool::new(false),
-        });
-        let waker = driver.waker();
-        let there = Arc::clone(&desk);
-        let thread = std::thread::Builder::new()
-            .name(format!("driver-{number}"))
-            .spawn(move || worker::run(driver, &there, &engine))?;
-        Ok(Self {
-            desk,
-            waker,
-            thread: Some(thread),
-            orders: Vec::new(),
-            given: 0,
-            followed: 0,
-            full: false,
-            patience: Duration::ZERO,
-            flows: 0,
-            free: Vec::new(),
-        })
-    }
-
-    fn order(&mut self, order: Order) {
-        self.given += 1;
-        self.orders.push(order);
-    }
-
-    fn hand_over(&mut self) {
-        let mut there = lock(&self.desk.orders);
-        self.full = there.len() >= MOST_ORDERS;
-        if self.orders.is_empty() {
-            return;
-        }
-        let asleep = there.is_empty();
-        if asleep {
-            std::mem::swap(&mut *there, &mut self.orders);
-        } else {
-            there.append(&mut self.orders);
-        }
-        drop(there);
-        if asleep {
-            self.waker.wake(); // else it has been woken for what lies there
-        }
-    }
-
-    fn collect(&mut self, out: &mut Vec<Happening>) -> io::Result<()> {
-        // Before the results: behind the last of them nothing is laid down.
-        let gone = self.desk.gone.load(Ordering::Acquire);
-        let mut there = lock(&self.desk.results);
-        out.append(&mut there.happenings);
-        self.followed = there.followed;
-        drop(there);
-        match self.thread.take_if(|_| gone).map(JoinHandle::join) {
-            None => Ok(()),
-            Some(Ok(result)) => result,
-            Some(Err(_)) => Err(io::Error::other("a driver's thread panicked")),
-        }
-    }
-}
-
-impl Drop for Other {
-    fn drop(&mut self) {
-        self.desk.left.store(true, Ordering::Release);
-        self.waker.wake();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join(); // whoever lets go of it does not ask
-        }
-    }
 }
 
 #[cfg(test)]

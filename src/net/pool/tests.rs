@@ -1,7 +1,8 @@
 use std::collections::HashSet;
 use std::net::{TcpListener, UdpSocket};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 
+use super::other::MOST_ORDERS;
 use super::*;
 use crate::entropy::Generator;
 use crate::probe::{Form, Kind};
@@ -221,7 +222,7 @@ fn a_thread_that_stands_still_is_no_sign_of_life() {
     let mut out = Vec::new();
     pool.begin(line, tag, &ike, &mut out);
     // Its last turn ended before it was given something to do.
-    until(&mut pool, |pool, _| lock(&pool.others[0].desk.orders).is_empty());
+    until(&mut pool, |pool, _| pool.others[0].is_idle());
     let (now, last) = (pool.clock().now(), pool.turned());
     assert!(last < now);
     for _ in 0..MOST_ORDERS {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::super::driver::{Driver, FlowId, Happening};
 use super::super::poller::Waker;
-use super::{Desk, New, Order, lock};
+use super::other::{Desk, New, Order, lock};
 use crate::probe::Spec;
 use crate::time::Clock as _;
 
