@@ -8,9 +8,11 @@
 //!               └────────────────────────────────────────────┘
 //! ```
 //!
-//! Invariants: no lock is taken on the way from a packet to its counter (with `engine_threads` one for all that a
-//! turn of another driver brought); nothing that comes out of a
-//! sample moves a due time; a reload keeps everything of a series that did not change.
+//! With `engine_threads` some of its drivers run in threads of their own (`net::Pool`).
+//!
+//! Invariants: no lock is taken on the way from a packet to its counter (but one for all that a turn of a driver in
+//! another thread brought); nothing that comes out of a sample moves a due time; a reload keeps everything of a
+//! series that did not change.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;

@@ -76,6 +76,7 @@ fn an_address_has_one_driver_and_every_driver_has_some() {
 /// Each thread has as much to do as any other.
 #[test]
 fn addresses_are_spread_by_what_the_threads_have_to_do() {
+    assert_eq!(MOST_DRIVERS, 16, "what the configuration allows");
     for drivers in 2..=usize::from(MOST_DRIVERS) {
         let mut addresses = vec![0_usize; drivers];
         for number in 0..40_000_u16 {
