@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -105,11 +105,16 @@ impl<'a> Bench<'a> {
             "-e",
             &format!("inject={calls}:{how}"),
         ]);
-        command.args(["-p", &engine(self.daemon.pid()).to_string()]);
+        let threads = engine(self.daemon.pid());
+        for thread in &threads {
+            command.args(["-p", thread]);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
         let tracer = command.spawn().expect("strace");
         assert!(self.tracer.replace(Some(tracer)).is_none(), "one tracer at a time");
-        until("strace is attached", 10, || self.lab.read("strace.log").contains("attached"));
+        until("strace is attached", 10, || {
+            self.lab.read("strace.log").matches("attached").count() == threads.len()
+        });
     }
 
     /// Lets them succeed again.
@@ -129,12 +134,15 @@ impl Drop for Bench<'_> {
     }
 }
 
-/// The thread that owns the sockets.
-fn engine(pid: Pid) -> i32 {
+/// The threads that own the sockets: with `engine_threads` (`VPNPROBE__ENGINE_THREADS`) there are several.
+fn engine(pid: Pid) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).unwrap();
-    let is_engine = |path: &Path| fs::read_to_string(path.join("comm")).unwrap().trim() == "engine";
-    let engine = tasks.map(|task| task.unwrap().path()).find(|path| is_engine(path)).unwrap();
-    engine.file_name().unwrap().to_str().unwrap().parse().unwrap()
+    let owns = |path: &PathBuf| {
+        let name = fs::read_to_string(path.join("comm")).unwrap();
+        name.trim() == "engine" || name.starts_with("driver-")
+    };
+    let owners = tasks.map(|task| task.unwrap().path()).filter(owns);
+    owners.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
 }
 
 /// The wall clock.
