@@ -26,7 +26,7 @@ const ALL: [&str; 2] = ["ip daddr 198.18.0.0/16", "ip6 daddr 2001:db8:9::/64"];
 /// Every fifth has an address of IPv6.
 fn address(target: u16) -> IpAddr {
     let [high, low] = target.to_be_bytes();
-    if target % 5 == 0 {
+    if target.is_multiple_of(5) {
         Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, target).into()
     } else {
         Ipv4Addr::new(198, 18, high, low).into()
