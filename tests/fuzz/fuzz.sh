@@ -6,7 +6,7 @@
 #        tests/fuzz/fuzz.sh table                 table.md from all that was run here
 #        tests/fuzz/fuzz.sh build MODE            plain, canary or asan; then target/fuzz/bin/MODE/NAME FILE
 #                                                 runs one input again
-# TARGETS="a b" takes only those; JOBS is how many at a time, one if not said.
+# TARGETS="a b" takes only those; JOBS is how many at a time, one if not said; SEED is what canaries begin with.
 # Coverage works with a stable compiler; the sanitizer asks for RUSTC_BOOTSTRAP, for its own build alone.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -72,7 +72,7 @@ canary() { # NAME
     corpus=$(mktemp -d -p /dev/shm)
     for values in 0 1; do
         CPU=$((values ? third : CANARY_SECONDS - third))
-        run canary "$1" -seed=1 -use_value_profile=$values "$corpus" "$out/seeds/$1"
+        run canary "$1" -seed="${SEED:-1}" -use_value_profile=$values "$corpus" "$out/seeds/$1"
         all=$(awk '{print $1 + $2}' <<<"$all $seconds")
         ((code == 0)) || ! grep -q 'the canary was found' "$log" || break
     done

@@ -38,6 +38,17 @@ pub fn overlays(name: &str) -> &'static [Overlay] {
     }
 }
 
+/// How a router quotes what we sent, where a reply says less of a target or nothing.
+#[must_use]
+pub fn quotes(name: &str) -> &'static [Overlay] {
+    match name {
+        // Nobody can answer without the keys; behind the whole initiation there may be more.
+        "probe_wireguard" => &[(0, 0, 148)],
+        "probe_trace" => &[(0, 0, 24), (0, 0, 255)],
+        _ => &[],
+    }
+}
+
 /// One thing that happens.
 pub struct Frame<'a> {
     /// Which event, and whether something is laid over the bytes.
@@ -98,7 +109,8 @@ impl<'a> Frame<'a> {
 /// Changes `data[..size]`, an input for the target of this name, to one of at most `most` octets and returns
 /// its length: with `change`, which does the same with any octets, now the whole and now the bytes of one
 /// frame. Now and then it puts a frame of one of the `seeds` in the place of that frame, or makes a reply of it
-/// with our ids in it, by somebody who sees what we send: else hardly an input would still hold an answer.
+/// with our ids in it, by somebody who sees what we send, or a quotation: else hardly an input would still hold
+/// an answer.
 pub fn mutate(
     name: &str,
     seeds: &[Vec<u8>],
@@ -127,8 +139,13 @@ pub fn mutate(
         (mode, frame) = (*first, other);
     } else if seed & 0x08 != 0 && !overlays.is_empty() {
         mode &= !BLIND;
-        frame.what = 0;
-        frame.overlay = Some(overlays[pick(5, overlays.len())]);
+        let quotes = quotes(name);
+        let which = pick(5, overlays.len() + quotes.len());
+        (frame.what, frame.overlay) = match overlays.get(which) {
+            Some(overlay) => (0, Some(*overlay)),
+            // One of the four errors.
+            None => (1 + (seed >> 16 & 3) as u8, quotes.get(which - overlays.len()).copied()),
+        };
     }
     if frame.bytes.len() > room {
         return change(data, size, most);

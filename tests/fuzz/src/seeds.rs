@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::exchange::planted;
-use crate::frames::{BLIND, Frame, Overlay, overlays};
+use crate::frames::{BLIND, Frame, Overlay, overlays, quotes};
 use crate::text::{HEADER, PLACE};
 
 pub(crate) const IKE: &[&str] = &["tests/golden/ike", "src/probe/ike/tests.rs", "src/wire/ike/tests.rs"];
@@ -129,6 +129,16 @@ pub(crate) fn exchanges(name: &str, answers: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
             out.push([vec![mode], frame(what, Some((0, 0, 255)), &counted)].concat());
         }
     }
+    // Quoted by one router after the other, each with something else behind it; a trace also on the flow of IKE.
+    for quote in quotes(name) {
+        for mode in [0, 1, 0x11] {
+            let another =
+                |n: u8| counted.iter().take(160).map(|byte| byte.wrapping_mul(n)).collect::<Vec<u8>>();
+            let frames =
+                (0..8).flat_map(|n: u8| frame([1, 4][usize::from(n) % 2], Some(*quote), &another(2 * n + 3)));
+            out.push([mode].into_iter().chain(frames).collect());
+        }
+    }
     out
 }
 
@@ -152,6 +162,12 @@ pub(crate) fn sessions() -> Vec<Vec<u8>> {
             );
         }
     }
+    // One after the other, each with a vendor ID of its own.
+    let vendors = (0..8).flat_map(|id: u8| {
+        let vendor: Vec<u8> = (3..23_u8).map(|n| n.wrapping_mul(2 * id + 41)).collect();
+        frame(1, None, &[&[0x25, 0, id, 0x2b, 1, 1, 0, 0, 0, 24], &vendor[..]].concat())
+    });
+    out.push([2].into_iter().chain(vendors).collect());
     // In two parts, and a check of ours answered.
     out.push(
         [
@@ -335,6 +351,25 @@ pub(crate) fn lines() -> Vec<Vec<u8>> {
     lines.into_iter().map(String::into_bytes).collect()
 }
 
+/// What is seen there, and a header of a version with a longer name.
+pub(crate) fn entries() -> Vec<Vec<u8>> {
+    let released = HEADER.replace("0.1.0", "0.1.0-rc.12").into_bytes();
+    [lines(), vec![released]].concat()
+}
+
+/// Names of targets.
+const OFFICES: [&str; 6] = ["kyoto", "osaka", "sendai", "nagoya", "naha", "hakodate"];
+
+/// Six targets, of each a series with a sample.
+fn offices() -> Vec<u8> {
+    let lines = OFFICES.iter().zip(1..).flat_map(|(office, n)| {
+        let place = PLACE.replace(r#""series":0"#, &format!(r#""series":{n}"#));
+        let sample = format!("[{n},0,\"version\",0,53000,12000000,\"answered\",12000000]");
+        [place.replace(r#""hq""#, &format!(r#""{office}-office""#)), sample]
+    });
+    lines.collect::<Vec<_>>().join("\n").into_bytes()
+}
+
 pub(crate) fn journals() -> Vec<Vec<u8>> {
     let lines = lines();
     let other = PLACE.replace(r#""series":0"#, r#""series":1"#).replace(r#""hq""#, r#""branch-office""#);
@@ -342,11 +377,12 @@ pub(crate) fn journals() -> Vec<Vec<u8>> {
         lines[2..].join(&b'\n'),
         lines.join(&b'\n'),
         lines[5..].join(&b'\n'),
+        offices(),
         [other.as_bytes(), b"[1,0,\"version\",0,53000,12000000,\"answered\",12000000]"].join(&b'\n'),
     ]
 }
 
-/// What a daemon keeps of nothing, and of a series that was lost for a while.
+/// What a daemon keeps of nothing, of a series that was lost for a while, and of six.
 pub(crate) fn states() -> Vec<Vec<u8>> {
     use vpnprobe::budget::{Budget, Limits};
     use vpnprobe::detect::Knowledge;
@@ -354,16 +390,19 @@ pub(crate) fn states() -> Vec<Vec<u8>> {
     use vpnprobe::store::Snapshot;
     use vpnprobe::time::{Timestamp, WallTime};
 
-    let mut intake = Intake::default();
-    let place = PLACE.replace(r#""hq""#, r#""branch-office""#);
-    let lines: Vec<_> = lines().into_iter().skip(5).collect();
-    for line in std::iter::once(place.into_bytes()).chain(lines) {
-        if let Ok(Entry::Record(record)) = parse(&line)
-            && let Some(input) = record.input()
-        {
-            intake.take(input, &mut Vec::new());
+    let place = PLACE.replace(r#""hq""#, r#""branch-office""#).into_bytes();
+    let lost = std::iter::once(place).chain(lines().into_iter().skip(5)).collect::<Vec<_>>().join(&b'\n');
+    let known = |journal: &[u8]| {
+        let mut intake = Intake::default();
+        for line in journal.split(|byte| *byte == b'\n') {
+            if let Ok(Entry::Record(record)) = parse(line)
+                && let Some(input) = record.input()
+            {
+                intake.take(input, &mut Vec::new());
+            }
         }
-    }
+        intake
+    };
     let now = Timestamp::from_secs(50);
     let wall = WallTime::from_unix_secs(1_795_305_600);
     let body = |knowledge| {
@@ -371,12 +410,17 @@ pub(crate) fn states() -> Vec<Vec<u8>> {
         // Without the first line, which the target makes.
         file.unwrap().splitn(2, |byte| *byte == b'\n').nth(1).unwrap().trim_ascii().to_vec()
     };
-    vec![body(Knowledge::default()), body(intake.keep(now))]
+    vec![body(Knowledge::default()), body(known(&lost).keep(now)), body(known(&offices()).keep(now))]
 }
 
-/// A configuration of one target.
-pub(crate) const CONFIG: &[u8] =
-    b"targets:\n  branch-office-kyoto:\n    address: 192.0.2.1\n    vpn: [ipsec, openvpn]\n";
+/// A configuration of one target, and one of six.
+pub(crate) fn configs() -> Vec<Vec<u8>> {
+    let one = "targets:\n  branch-office-kyoto:\n    address: 192.0.2.1\n    vpn: [ipsec, openvpn]\n";
+    let target =
+        |office| format!("  {office}-branch-office: {{address: 192.0.2.1, probes: {{icmp: {{}}}}}}\n");
+    let six = OFFICES.iter().map(target).collect::<String>();
+    vec![one.into(), format!("targets:\n{six}").into()]
+}
 
 /// What clients and servers say, from their own sources.
 pub(crate) fn explained() -> Vec<Vec<u8>> {

@@ -21,11 +21,13 @@ use vpnprobe::replay::{Change, Replay, Rules};
 use vpnprobe::route::Prefix;
 use vpnprobe::store::Snapshot;
 use vpnprobe::time::WallTime;
+use vpnprobe::wire::openvpn::{Digest as AuthDigest, Keys};
 
 use crate::{Targets, text_canary};
 
 /// The targets here.
 pub const TARGETS: Targets = &[
+    ("openvpn_keys", openvpn_keys),
     ("certificate", certificate),
     ("roots", roots),
     ("config", config),
@@ -40,6 +42,19 @@ pub const TARGETS: Targets = &[
 ];
 
 const WALL: WallTime = WallTime::from_unix_secs(1_795_305_600);
+
+/// The text of a key file of OpenVPN.
+pub fn openvpn_keys(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let good = [
+        Keys::tls_auth(text, None, AuthDigest::Sha256).is_ok(),
+        Keys::tls_crypt(text).is_ok(),
+        Keys::tls_crypt_v2(text).is_ok(),
+    ];
+    if good.contains(&true) {
+        text_canary(text, 64, 0);
+    }
+}
 
 /// The configuration: an effective configuration loads again as the same.
 pub fn config(bytes: &[u8]) {

@@ -2,3 +2,4 @@
 #![no_main]
 
 vpnprobe_fuzz::targets!(&[vpnprobe_fuzz::web::TARGETS, vpnprobe_fuzz::page::TARGETS]);
+vpnprobe_fuzz::mutated!(vpnprobe_fuzz::fields::mutate);
