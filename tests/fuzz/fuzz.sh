@@ -16,7 +16,8 @@ out=$PWD/target/fuzz
 results=$out/results.tsv
 host=$(rustc -vV | sed -n 's/^host: //p')
 # No target may take more memory than this, nor longer for one input.
-LIMITS=(-rss_limit_mb=1024 -malloc_limit_mb=64 -timeout=10 -reload=0 -print_final_stats=1 -verbosity=1)
+# Short inputs first, also where a mutation of our own is used.
+LIMITS=(-rss_limit_mb=1024 -malloc_limit_mb=64 -timeout=10 -len_control=100 -reload=0 -print_final_stats=1 -verbosity=1)
 export ASAN_OPTIONS=detect_leaks=0
 
 build() { # MODE

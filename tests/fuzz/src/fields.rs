@@ -9,12 +9,14 @@
 //!
 //! Invariant: of two fields the separators around them stay, of words their number and their lengths.
 
+use crate::spells;
+
 /// How often a mutation is drawn again that did not keep the skeleton.
 const DRAWS: usize = 64;
 
-/// Changes `data[..size]`, a text for the target of this name, to one of at most `most` octets and returns its
-/// length: with `change`, which does the same with any octets, in one of the ways above. Now and then it begins
-/// anew with one of the `seeds`, as most of what coverage keeps is some way to be refused.
+/// Changes `data[..size]`, an input for the target of this name, to one of at most `most` octets and returns its
+/// length: with `change`, which does the same with any octets, in one of the ways above; or does so with one of
+/// the `seeds`, while a spell lasts.
 pub fn mutate(
     name: &str,
     seeds: &[Vec<u8>],
@@ -24,26 +26,17 @@ pub fn mutate(
 ) -> usize {
     // Not of 32 bits, as in `frames::mutate`.
     let seed = seed as usize;
-    // The one target with these mutations that reads no text.
-    if name == "certificate" || seed & 3 == 0 {
-        return change(data, size, most);
-    }
-    let mut text = data[..size].to_vec();
-    if seed & 0x0c == 0
-        && let Some(other) = seeds.get((seed >> 6) % seeds.len().max(1)).filter(|other| other.len() <= most)
-    {
-        text.clone_from(other);
-    }
+    let spell = spells::seed(seeds).filter(|other| other.len() <= most);
+    let mut text = spell.map_or_else(|| data[..size].to_vec(), Clone::clone);
     let changed = match seed & 3 {
-        1 => field(&mut text, most, seed >> 4, &change),
+        0 => false,
+        // Certificates are no texts, but have words in them.
+        1 if name != "certificate" => field(&mut text, most, seed >> 4, &change),
         _ => words(&mut text, &change),
     };
-    if changed {
-        data[..text.len()].copy_from_slice(&text);
-        text.len()
-    } else {
-        change(data, size, most)
-    }
+    let size = text.len();
+    data[..size].copy_from_slice(&text);
+    if changed { size } else { change(data, size, most) }
 }
 
 /// What may stand in a word.

@@ -31,6 +31,7 @@ pub mod responder;
 pub mod seeds;
 pub mod session;
 pub mod sockets;
+mod spells;
 pub mod text;
 pub mod web;
 pub mod wire;

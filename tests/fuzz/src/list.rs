@@ -102,7 +102,7 @@ targets! {
     explain 1024 "texts to explain" explained(), &[b"NO_PROPOSAL_CHOSEN", b"error 809", b"AUTHENTICATION_FAILED", b"timed out"];
     }
     web {
-    page 512 "remote text on its way out" vec![b"strongSwan".to_vec(), b"strongSwan 5.9.8, charon".to_vec(), b"<script>alert(1)</script>\"\\\n\x1b[31m".to_vec(), "\u{202e}x\u{2066}".into()], &[b"<", b"\"", b"\\", b"\n", b"\x1b[", b"\xe2\x80\xae", b"&lt;"];
+    page 512 "remote text on its way out" vec![b"strongSwan".to_vec(), b"<script>alert(1)</script>\"\\\n\x1b[31m".to_vec(), "\u{202e}x\u{2066}".into(), b"strongSwan 5.9.8, charon".to_vec()], &[b"<", b"\"", b"\\", b"\n", b"\x1b[", b"\xe2\x80\xae", b"&lt;"];
     http_server 4096 "requests to the web listener" requests(), HTTP_WORDS;
     }
 }

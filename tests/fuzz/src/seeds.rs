@@ -104,20 +104,6 @@ fn frame(what: u8, overlay: Option<Overlay>, bytes: &[u8]) -> Vec<u8> {
 pub(crate) fn exchanges(name: &str, answers: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     let (overlays, at) = (overlays(name), planted(name).at);
     let mut out = Vec::new();
-    for (n, answer) in answers.iter().filter(|answer| answer.len() < 1600).enumerate() {
-        for overlay in overlays {
-            // Also with other octets where they are the peer's own to choose, as many answers have only zeros.
-            let chosen = [&answer[..at.min(answer.len())], b"lmno", answer.get(at + 4..).unwrap_or_default()];
-            for mode in [0, 1, 2] {
-                out.push([vec![mode], frame(0, Some(*overlay), answer)].concat());
-                out.push([vec![mode], frame(0, Some(*overlay), &chosen.concat())].concat());
-            }
-            let other = &answers[(n + 1) % answers.len()];
-            out.push([vec![0], frame(0, Some(*overlay), answer), frame(0, Some(*overlay), other)].concat());
-            out.push([vec![1], frame(11, None, &[]), frame(0, Some(*overlay), answer)].concat());
-        }
-        out.push([vec![BLIND], frame(0, None, answer)].concat());
-    }
     for what in 1..=12 {
         out.push([vec![0], frame(what, Some((0, 0, 64)), &[0; 64])].concat());
     }
@@ -129,13 +115,27 @@ pub(crate) fn exchanges(name: &str, answers: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
             out.push([vec![mode], frame(what, Some((0, 0, 255)), &counted)].concat());
         }
     }
+    for (n, answer) in answers.iter().filter(|answer| answer.len() < 1600).enumerate() {
+        out.push([vec![BLIND], frame(0, None, answer)].concat());
+        for overlay in overlays {
+            // Also with other octets where they are the peer's own to choose, as many answers have only zeros.
+            let chosen = [&answer[..at.min(answer.len())], b"lmno", answer.get(at + 4..).unwrap_or_default()];
+            for mode in [0, 1, 2] {
+                out.push([vec![mode], frame(0, Some(*overlay), answer)].concat());
+                out.push([vec![mode], frame(0, Some(*overlay), &chosen.concat())].concat());
+            }
+            let other = &answers[(n + 1) % answers.len()];
+            out.push([vec![0], frame(0, Some(*overlay), answer), frame(0, Some(*overlay), other)].concat());
+            out.push([vec![1], frame(11, None, &[]), frame(0, Some(*overlay), answer)].concat());
+        }
+    }
     // Quoted by one router after the other, each with something else behind it; a trace also on the flow of IKE.
     for quote in quotes(name) {
-        for mode in [0, 1, 0x11] {
+        for mode in [0x11, 1, 0] {
             let another =
                 |n: u8| counted.iter().take(160).map(|byte| byte.wrapping_mul(n)).collect::<Vec<u8>>();
-            let frames =
-                (0..8).flat_map(|n: u8| frame([1, 4][usize::from(n) % 2], Some(*quote), &another(2 * n + 3)));
+            let frames = (0..16)
+                .flat_map(|n: u8| frame([1, 4][usize::from(n) % 2], Some(*quote), &another(2 * n + 3)));
             out.push([mode].into_iter().chain(frames).collect());
         }
     }
@@ -162,12 +162,6 @@ pub(crate) fn sessions() -> Vec<Vec<u8>> {
             );
         }
     }
-    // One after the other, each with a vendor ID of its own.
-    let vendors = (0..8).flat_map(|id: u8| {
-        let vendor: Vec<u8> = (3..23_u8).map(|n| n.wrapping_mul(2 * id + 41)).collect();
-        frame(1, None, &[&[0x25, 0, id, 0x2b, 1, 1, 0, 0, 0, 24], &vendor[..]].concat())
-    });
-    out.push([2].into_iter().chain(vendors).collect());
     // In two parts, and a check of ours answered.
     out.push(
         [
@@ -188,6 +182,12 @@ pub(crate) fn sessions() -> Vec<Vec<u8>> {
         .concat(),
     );
     out.push([vec![2], frame(6, None, &[]), frame(5, None, &[]), frame(4, None, b"\xff")].concat());
+    // One after the other, each with a vendor ID of its own.
+    let vendors = (0..16).flat_map(|id: u8| {
+        let vendor: Vec<u8> = (3..23_u8).map(|n| n.wrapping_mul(2 * id + 41)).collect();
+        frame(1, None, &[&[0x25, 0, id, 0x2b, 1, 1, 0, 0, 0, 24], &vendor[..]].concat())
+    });
+    out.push([2].into_iter().chain(vendors).collect());
     out
 }
 
@@ -197,7 +197,7 @@ pub(crate) fn prefixed(first: u8, seeds: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
 
 /// As they are, and below a line of text.
 pub(crate) fn commented(seeds: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-    let below: Vec<_> = seeds.iter().map(|seed| [b"# of the head office\n", &seed[..]].concat()).collect();
+    let below: Vec<_> = seeds.iter().map(|seed| [b"head-office, since 2026\n", &seed[..]].concat()).collect();
     [seeds, below].concat()
 }
 
@@ -351,18 +351,20 @@ pub(crate) fn lines() -> Vec<Vec<u8>> {
     lines.into_iter().map(String::into_bytes).collect()
 }
 
-/// What is seen there, and a header of a version with a longer name.
+/// Lines of each kind; the header also of a version with a longer name.
 pub(crate) fn entries() -> Vec<Vec<u8>> {
     let released = HEADER.replace("0.1.0", "0.1.0-rc.12").into_bytes();
-    [lines(), vec![released]].concat()
+    lines().into_iter().take(5).chain(lines().into_iter().skip(5).step_by(12)).chain([released]).collect()
 }
 
 /// Names of targets.
-const OFFICES: [&str; 6] = ["kyoto", "osaka", "sendai", "nagoya", "naha", "hakodate"];
+const OFFICES: [&str; 12] = [
+    "kyoto", "osaka", "sendai", "nagoya", "naha", "hakodate", "tokyo", "nara", "gifu", "otsu", "kobe", "mito",
+];
 
-/// Six targets, of each a series with a sample.
+/// More targets, of each a series with a sample.
 fn offices() -> Vec<u8> {
-    let lines = OFFICES.iter().zip(1..).flat_map(|(office, n)| {
+    let lines = OFFICES.iter().take(6).zip(1..).flat_map(|(office, n)| {
         let place = PLACE.replace(r#""series":0"#, &format!(r#""series":{n}"#));
         let sample = format!("[{n},0,\"version\",0,53000,12000000,\"answered\",12000000]");
         [place.replace(r#""hq""#, &format!(r#""{office}-office""#)), sample]
@@ -377,12 +379,12 @@ pub(crate) fn journals() -> Vec<Vec<u8>> {
         lines[2..].join(&b'\n'),
         lines.join(&b'\n'),
         lines[5..].join(&b'\n'),
-        offices(),
         [other.as_bytes(), b"[1,0,\"version\",0,53000,12000000,\"answered\",12000000]"].join(&b'\n'),
+        offices(),
     ]
 }
 
-/// What a daemon keeps of nothing, of a series that was lost for a while, and of six.
+/// What a daemon keeps of nothing, of a series that was lost for a while, and of more.
 pub(crate) fn states() -> Vec<Vec<u8>> {
     use vpnprobe::budget::{Budget, Limits};
     use vpnprobe::detect::Knowledge;
@@ -413,13 +415,13 @@ pub(crate) fn states() -> Vec<Vec<u8>> {
     vec![body(Knowledge::default()), body(known(&lost).keep(now)), body(known(&offices()).keep(now))]
 }
 
-/// A configuration of one target, and one of six.
+/// A configuration of one target, and one of many.
 pub(crate) fn configs() -> Vec<Vec<u8>> {
     let one = "targets:\n  branch-office-kyoto:\n    address: 192.0.2.1\n    vpn: [ipsec, openvpn]\n";
     let target =
         |office| format!("  {office}-branch-office: {{address: 192.0.2.1, probes: {{icmp: {{}}}}}}\n");
-    let six = OFFICES.iter().map(target).collect::<String>();
-    vec![one.into(), format!("targets:\n{six}").into()]
+    let many = OFFICES.iter().map(target).collect::<String>();
+    vec![one.into(), format!("targets:\n{many}").into()]
 }
 
 /// What clients and servers say, from their own sources.
