@@ -130,7 +130,7 @@ pub fn mutate(
     if let Some(spell) = spells::seed(seeds).filter(|spell| spell.len() <= most) {
         size = spell.len();
         data[..size].copy_from_slice(spell);
-        if seed & 3 > 1 && inside(&mut data[..size], !overlays.is_empty(), &change) {
+        if seed & 3 > 1 && inside(&mut data[..size], !overlays.is_empty(), seed >> 4, &change) {
             return size;
         }
     }
@@ -182,8 +182,14 @@ pub fn mutate(
     out.len()
 }
 
-/// Changes the bytes of frames, wherever, and moves none; whether that has been possible.
-fn inside(data: &mut [u8], overlaid: bool, change: impl Fn(&mut [u8], usize, usize) -> usize) -> bool {
+/// Changes the bytes of frames, wherever, and moves none; whether that has been possible. Every other time not
+/// of one octet only.
+fn inside(
+    data: &mut [u8],
+    overlaid: bool,
+    seed: usize,
+    change: impl Fn(&mut [u8], usize, usize) -> usize,
+) -> bool {
     let heads = |input: &[u8]| -> Vec<Vec<u8>> {
         let head = |(before, frame, after): (&[u8], Frame<'_>, &[u8])| {
             before[..before.len() - frame.bytes.len() - after.len()].to_vec()
@@ -196,7 +202,7 @@ fn inside(data: &mut [u8], overlaid: bool, change: impl Fn(&mut [u8], usize, usi
         drawn.copy_from_slice(data);
         if change(&mut drawn, size, size) == size
             && drawn[..1] == data[..1]
-            && drawn != data
+            && spells::changed(data, &drawn, 1 + 2 * (seed & 1))
             && heads(&drawn) == before
         {
             data.copy_from_slice(&drawn);
@@ -218,7 +224,7 @@ mod tests {
         let before = all(&input);
         for at in 0..input.len() {
             let mut data = input.clone();
-            let changed = inside(&mut data, true, |bytes, size, _| {
+            let changed = inside(&mut data, true, 0, |bytes, size, _| {
                 bytes[at] ^= 0x20;
                 size
             });

@@ -81,8 +81,8 @@ targets! {
     probe_rdp 512 "the exchange rdp" exchanges("probe_rdp", goldens(&["src/wire/rdp/tests.rs"])), &[b"\x03\x00\x00\x13\x0e\xd0"];
     probe_stun 1024 "the exchange stun" exchanges("probe_stun", goldens(STUN)), STUN_WORDS;
     probe_sslvpn 4096 "the exchange sslvpn" exchanges("probe_sslvpn", [tls(), framed(goldens(OPENVPN))].concat()), TLS_WORDS;
-    probe_wireguard 512 "the exchange wireguard" exchanges("probe_wireguard", goldens(&["src/probe/wireguard/tests.rs"])), &[b"\x02\x00\x00\x00", b"\x03\x00\x00\x00"];
-    probe_trace 1024 "the exchange trace, all carriers" exchanges("probe_trace", [goldens(ICMP), goldens(IKE)].concat()), &[];
+    probe_wireguard 3072 "the exchange wireguard" exchanges("probe_wireguard", goldens(&["src/probe/wireguard/tests.rs"])), &[b"\x02\x00\x00\x00", b"\x03\x00\x00\x00"];
+    probe_trace 3072 "the exchange trace, all carriers" exchanges("probe_trace", [goldens(ICMP), goldens(IKE)].concat()), &[];
     }
     session {
     session 4096 "an IKE session whose peer has the keys" sessions(), IKE_WORDS;
