@@ -418,8 +418,7 @@ pub(crate) fn states() -> Vec<Vec<u8>> {
 /// A configuration of one target, and one of many.
 pub(crate) fn configs() -> Vec<Vec<u8>> {
     let one = "targets:\n  branch-office-kyoto:\n    address: 192.0.2.1\n    vpn: [ipsec, openvpn]\n";
-    let target =
-        |office| format!("  {office}-branch-office: {{address: 192.0.2.1, probes: {{icmp: {{}}}}}}\n");
+    let target = |office| format!("  site-{office}-north: {{address: 192.0.2.1, probes: {{icmp: {{}}}}}}\n");
     let many = OFFICES.iter().map(target).collect::<String>();
     vec![one.into(), format!("targets:\n{many}").into()]
 }

@@ -223,7 +223,8 @@ pub fn certificate(bytes: &[u8]) {
         let mut findings = vpnprobe::sample::Findings::default();
         judgement.note(&mut findings);
         if let Some(issuer) = findings.details.get_text("issuer") {
-            text_canary(issuer, 8, 3);
+            // Inside the second attribute, as the first is a country mostly.
+            text_canary(issuer, 20, 12);
         }
     }
 }
