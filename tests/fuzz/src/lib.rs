@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! src/bin/GROUP.rs ──▶ src/module.rs   TARGETS by name: what is called, and what must hold
-//! src/frames.rs, src/fields.rs    how their inputs are changed where a change of any octet would only break them
+//! src/frames.rs, src/fields.rs, src/spells.rs    how their inputs are changed where a change of any octet would only break them
 //! src/list.rs          NAME, GROUP, its seeds (src/seeds.rs) and its dictionary (src/words.rs); `seeds` writes them
 //! fuzz.sh              runs them all, guided by coverage
 //! tests/mutated.rs     runs them all with so many inputs, made of the seeds and the words: on each change
@@ -31,7 +31,7 @@ pub mod responder;
 pub mod seeds;
 pub mod session;
 pub mod sockets;
-mod spells;
+pub mod spells;
 pub mod text;
 pub mod web;
 pub mod wire;
@@ -53,7 +53,7 @@ macro_rules! targets {
     };
 }
 
-/// Makes a binary change its inputs so that what they are made of stays whole: `frames::mutate`, `fields::mutate`.
+/// Makes a binary change its inputs so that what they are made of stays whole: one of the functions `mutate`.
 #[cfg(feature = "libfuzzer")]
 #[macro_export]
 macro_rules! mutated {

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use crate::seeds::{
     DNS, ICMP, IKE, IKEV1, INCIDENT, L2TP, OPENVPN, SEEN, STUN, WEB, certificates, commented, configs,
-    contents, entries, exchanges, explained, framed, goldens, heads, journals, marked, netlink, pem,
-    prefixed, raw_icmp, requests, sessions, states, tls, unmarked, words,
+    contents, entries, exchanges, explained, framed, goldens, heads, journals, marked, netlink, notified,
+    pem, prefixed, raw_icmp, requests, sessions, states, tls, unmarked, words,
 };
 use crate::words::{
     CONFIG_WORDS, DER_WORDS, HTTP_WORDS, IKE_WORDS, IKEV1_WORDS, JOURNAL_WORDS, JSON_WORDS, KEY_WORDS,
@@ -49,7 +49,7 @@ macro_rules! targets {
 targets! {
     wire {
     ike 2048 "IKEv2 messages" goldens(IKE), IKE_WORDS;
-    ike_sealed 2048 "IKEv2 encrypted payloads, opened" [goldens(IKE), unmarked(goldens(IKE))].concat(), IKE_WORDS;
+    ike_sealed 2048 "IKEv2 encrypted payloads, opened" notified([goldens(IKE), unmarked(goldens(IKE))].concat()), IKE_WORDS;
     ikev1 2048 "IKEv1 messages" goldens(IKEV1), IKEV1_WORDS;
     l2tp 1024 "L2TP control messages" goldens(L2TP), &[b"\xc8\x02", b"\x80\x08\x00\x00\x00\x00", b"\x00\x08", b"\x00\x0c"];
     openvpn 1536 "OpenVPN control packets, all wrappings" goldens(OPENVPN), OPENVPN_WORDS;
@@ -100,9 +100,9 @@ targets! {
     incident 4096 "incident records" vec![INCIDENT.to_vec()], JSON_WORDS;
     seen 4096 "the status document, as `ready` reads it" vec![SEEN.to_vec()], JSON_WORDS;
     explain 1024 "texts to explain" explained(), &[b"NO_PROPOSAL_CHOSEN", b"error 809", b"AUTHENTICATION_FAILED", b"timed out"];
+    page 512 "remote text on its way out" vec![b"strongSwan".to_vec(), b"<script>alert(1)</script>\"\\\n\x1b[31m".to_vec(), "\u{202e}x\u{2066}".into(), b"strongSwan 5.9.8, charon".to_vec()], &[b"<", b"\"", b"\\", b"\n", b"\x1b[", b"\xe2\x80\xae", b"&lt;"];
     }
     web {
-    page 512 "remote text on its way out" vec![b"strongSwan".to_vec(), b"<script>alert(1)</script>\"\\\n\x1b[31m".to_vec(), "\u{202e}x\u{2066}".into(), b"strongSwan 5.9.8, charon".to_vec()], &[b"<", b"\"", b"\\", b"\n", b"\x1b[", b"\xe2\x80\xae", b"&lt;"];
     http_server 4096 "requests to the web listener" requests(), HTTP_WORDS;
     }
 }

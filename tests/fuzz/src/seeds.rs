@@ -201,6 +201,13 @@ pub(crate) fn commented(seeds: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     [seeds, below].concat()
 }
 
+/// Those with the most notifications last.
+pub(crate) fn notified(mut seeds: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    use vpnprobe::wire::ike::Message;
+    seeds.sort_by_key(|seed| Message::decode(seed).map_or(0, |message| message.notifies().count()));
+    seeds
+}
+
 /// With the non-ESP marker.
 pub(crate) fn marked(seeds: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     unmarked(seeds).into_iter().map(|seed| [vec![0; 4], seed].concat()).collect()
@@ -234,7 +241,6 @@ pub(crate) fn heads() -> Vec<Vec<u8>> {
 pub(crate) fn requests() -> Vec<Vec<u8>> {
     let lines = [
         "GET / HTTP/1.1",
-        "GET /metrics HTTP/1.1",
         "GET /metrics?histograms=native HTTP/1.1",
         "HEAD /metrics HTTP/1.0",
         "GET /probe?target=hq&module=ike&timeout=1 HTTP/1.1",
@@ -248,6 +254,7 @@ pub(crate) fn requests() -> Vec<Vec<u8>> {
         "GET /-/healthy HTTP/1.1",
         "GET /-/ready HTTP/1.1",
         "POST /-/reload HTTP/1.1",
+        "GET /metrics HTTP/1.1",
     ];
     let headers = "Host: localhost\r\nAccept: text/html, application/vnd.google.protobuf;q=0.5\r\nAccept-Encoding: gzip\r\n";
     lines.map(|line| format!("{line}\r\n{headers}\r\n").into_bytes()).to_vec()
@@ -427,10 +434,10 @@ pub(crate) fn configs() -> Vec<Vec<u8>> {
 pub(crate) fn explained() -> Vec<Vec<u8>> {
     let texts = vpnprobe::diagnose::advice::entries().iter().map(|entry| entry.id.as_bytes().to_vec());
     let said = [
-        "received NO_PROPOSAL_CHOSEN notify error",
         "The network connection could not be established because the remote server is not responding. (Error 809)",
         "TLS Error: TLS key negotiation failed to occur within 60 seconds",
         "AUTHENTICATION_FAILED",
+        "received NO_PROPOSAL_CHOSEN notify error",
     ];
     texts.chain(said.map(|text| text.as_bytes().to_vec())).collect()
 }

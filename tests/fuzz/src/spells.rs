@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How many mutations a spell lasts.
 const LENGTH: usize = 128;
+/// How often a mutation is drawn again that moved something or changed too little.
+const DRAWS: usize = 8;
 
 /// The seed of the spell, if it is one of the half that have one; every other of them the last seed, which is
 /// the one with the most in it.
@@ -21,6 +23,31 @@ pub fn seed(seeds: &[Vec<u8>]) -> Option<&Vec<u8>> {
         2 => seeds.get(spell / 4 % seeds.len().max(1)),
         _ => None,
     }
+}
+
+/// Changes `data[..size]` to an input of at most `most` octets and returns its length: with `change`, or while a
+/// spell lasts that way a seed, of which mostly nothing moves.
+pub fn mutate(
+    _: &str,
+    seeds: &[Vec<u8>],
+    (data, size, most): (&mut [u8], usize, usize),
+    random: u32,
+    change: impl Fn(&mut [u8], usize, usize) -> usize,
+) -> usize {
+    let Some(spell) = seed(seeds).filter(|spell| spell.len() <= most) else {
+        return change(data, size, most);
+    };
+    let size = spell.len();
+    for _ in 0..if random as usize & 3 == 0 { 0 } else { DRAWS } {
+        data[..size].copy_from_slice(spell);
+        if change(data, size, size) == size
+            && changed(spell, &data[..size], 1 + 2 * (random as usize >> 2 & 1))
+        {
+            return size;
+        }
+    }
+    data[..size].copy_from_slice(spell);
+    change(data, size, most)
 }
 
 /// Whether that is a change, and of at least so many octets.
