@@ -241,6 +241,7 @@ pub(crate) fn heads() -> Vec<Vec<u8>> {
 pub(crate) fn requests() -> Vec<Vec<u8>> {
     let lines = [
         "GET / HTTP/1.1",
+        "GET /metrics HTTP/1.1",
         "GET /metrics?histograms=native HTTP/1.1",
         "HEAD /metrics HTTP/1.0",
         "GET /probe?target=hq&module=ike&timeout=1 HTTP/1.1",
@@ -251,10 +252,9 @@ pub(crate) fn requests() -> Vec<Vec<u8>> {
         "GET /api/v1/path HTTP/1.1",
         "GET /api/v1/incidents?limit=3&since=1h HTTP/1.1",
         "GET /api/v1/incidents/20261122T000000000Z-hq-0001 HTTP/1.1",
-        "GET /-/healthy HTTP/1.1",
         "GET /-/ready HTTP/1.1",
         "POST /-/reload HTTP/1.1",
-        "GET /metrics HTTP/1.1",
+        "GET /-/healthy HTTP/1.1",
     ];
     let headers = "Host: localhost\r\nAccept: text/html, application/vnd.google.protobuf;q=0.5\r\nAccept-Encoding: gzip\r\n";
     lines.map(|line| format!("{line}\r\n{headers}\r\n").into_bytes()).to_vec()
@@ -314,11 +314,12 @@ pub(crate) fn raw_icmp() -> Vec<Vec<u8>> {
     ]
 }
 
-/// A link of Ethernet, and a route by a gateway (rtnetlink(7)).
+/// A link of Ethernet, a route by a gateway (rtnetlink(7)), and a link with a longer name.
 pub(crate) fn netlink() -> Vec<Vec<u8>> {
     let link = b"\x00\x00\x01\x00\x02\x00\x00\x00\x43\x10\x01\x00\x00\x00\x00\x00\x09\x00\x03\x00eth0\x00\x00\x00\x00\x08\x00\x04\x00\xdc\x05\x00\x00\x0c\x00\x12\x00\x08\x00\x01\x00veth";
     let route = b"\x02\x20\x00\x00\xfe\x00\x00\x01\x00\x00\x00\x00\x08\x00\x0f\x00\xfe\x00\x00\x00\x08\x00\x01\x00\xcb\x00\x71\x0a\x08\x00\x05\x00\xc0\x00\x02\x01\x08\x00\x04\x00\x02\x00\x00\x00\x08\x00\x07\x00\xc0\x00\x02\x0a";
-    vec![[&[0][..], link].concat(), [&[1][..], route].concat()]
+    let named = b"\x00\x00\x01\x00\x03\x00\x00\x00\x43\x10\x01\x00\x00\x00\x00\x00\x12\x00\x03\x00vethwe-bridge\x00\x00\x00\x08\x00\x04\x00\xdc\x05\x00\x00\x0c\x00\x12\x00\x08\x00\x01\x00veth";
+    vec![[&[0][..], link].concat(), [&[1][..], route].concat(), [&[0][..], named].concat()]
 }
 
 pub(crate) fn words() -> Vec<Vec<u8>> {
