@@ -119,9 +119,9 @@ pub fn canary(bytes: &[u8], length: usize, at: usize) {
 
 /// The same for what is text: the four octets spell `Qz7_`, all of which a name may have.
 #[inline]
-pub fn text_canary(text: &str, length: usize, at: usize) {
+pub fn text_canary(text: impl AsRef<[u8]>, length: usize, at: usize) {
     #[cfg(feature = "canary")]
-    seen::see(text.as_bytes(), length, at, *b"Qz7_");
+    seen::see(text.as_ref(), length, at, *b"Qz7_");
     #[cfg(not(feature = "canary"))]
     let _ = (text, length, at);
 }

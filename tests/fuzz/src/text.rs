@@ -173,7 +173,7 @@ pub fn explain(bytes: &[u8]) {
         let _ = counsel::explained(&meanings, lang);
     }
     if !meanings.is_empty() {
-        text_canary(&text, 24, 0);
+        text_canary(&*text, 24, 0);
     }
 }
 

@@ -2,4 +2,4 @@
 #![no_main]
 
 vpnprobe_fuzz::targets!(&[vpnprobe_fuzz::web::TARGETS]);
-vpnprobe_fuzz::mutated!(vpnprobe_fuzz::spells::mutate);
+vpnprobe_fuzz::mutated!(vpnprobe_fuzz::fields::mutate);
