@@ -129,6 +129,18 @@ pub(crate) fn exchanges(name: &str, answers: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
             out.push([vec![1], frame(11, None, &[]), frame(0, Some(*overlay), answer)].concat());
         }
     }
+    // The answers one after the other, each with other octets where the peer chooses them.
+    let room = crate::list::TARGETS.iter().find(|target| target.name == name).unwrap().longest;
+    let mut all = vec![0];
+    for (answer, n) in answers.iter().filter(|answer| answer.len() >= at + 4).zip(1_u8..24) {
+        let chosen = [1, 3, 5, 7].map(|times| n.wrapping_mul(times * 10 + 1));
+        let chosen = [&answer[..at], &chosen, &answer[at + 4..]].concat();
+        let next = frame(0, overlays.first().copied(), &chosen);
+        if all.len() + next.len() <= room {
+            all.extend(next);
+        }
+    }
+    out.push(all);
     // Quoted by one router after the other, each with something else behind it; a trace also on the flow of IKE.
     for quote in quotes(name) {
         for mode in [0x11, 1, 0] {
