@@ -30,7 +30,8 @@ pub fn overlays(name: &str) -> &'static [Overlay] {
         "probe_icmp" => &[(4, 4, 60), (4, 4, 20)],
         "probe_ike" | "probe_ikev1" => &[(0, 0, 8)],
         "probe_ike_natt" | "probe_ikev1_natt" => &[(4, 4, 8)],
-        "probe_l2tp" => &[(50, 4, 2), (0, 0, 0)],
+        // The assigned tunnel id, behind the name of a host.
+        "probe_l2tp" => &[(58, 4, 2), (0, 0, 0)],
         "probe_openvpn_udp" => &[(1, 14, 8)],
         "probe_openvpn_tcp" => &[(3, 16, 8)],
         "probe_dns" => &[(0, 0, 2), (2, 2, 2)],
