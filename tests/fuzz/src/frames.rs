@@ -158,7 +158,7 @@ pub fn mutate(
         (frame.what, frame.overlay) = match overlays.get(which) {
             Some(overlay) => (0, Some(*overlay)),
             // One of the four errors.
-            None => (1 + (seed >> 16 & 3) as u8, quotes.get(which - overlays.len()).copied()),
+            None => ([1, 2, 3, 4][seed >> 16 & 3], quotes.get(which - overlays.len()).copied()),
         };
     }
     if frame.bytes.len() > room {
