@@ -125,7 +125,7 @@ mod tests {
             let mut text = TEXT.to_vec();
             let changed = words(&mut text, seed, |bytes, size, _| {
                 let at = draw.replace(draw.get() + 7) % (size - 4);
-                let by = if draw.get() % 2 == 0 { b'x' } else { b':' };
+                let by = if draw.get().is_multiple_of(2) { b'x' } else { b':' };
                 bytes[at..at + 1 + draw.get() % 4].fill(by);
                 size
             });

@@ -38,11 +38,11 @@ pub fn mutate(
         return change(data, size, most);
     };
     let size = spell.len();
-    for _ in 0..if random as usize & 3 == 0 { 0 } else { DRAWS } {
+    // Not of 32 bits, as in `frames::mutate`.
+    let random = random as usize;
+    for _ in 0..[0, DRAWS, DRAWS, DRAWS][random & 3] {
         data[..size].copy_from_slice(spell);
-        if change(data, size, size) == size
-            && changed(spell, &data[..size], 1 + 2 * (random as usize >> 2 & 1))
-        {
+        if change(data, size, size) == size && changed(spell, &data[..size], 1 + 2 * (random >> 2 & 1)) {
             return size;
         }
     }

@@ -66,8 +66,11 @@ pub fn config(bytes: &[u8]) {
     let path = Path::new("/nonexistent/vpnprobe.yml");
     match Config::load_text(path, text, []) {
         Ok(loaded) => {
-            let again = Config::load_text(path, &loaded.to_yaml(), []);
-            assert_eq!(again.as_ref().map(|again| &again.config), Ok(&loaded.config));
+            // One in four, as it takes as long as all the rest; which, its own octets say.
+            if bytes.iter().fold(0, |sum: u8, byte| sum.wrapping_add(*byte)).is_multiple_of(4) {
+                let again = Config::load_text(path, &loaded.to_yaml(), []);
+                assert_eq!(again.as_ref().map(|again| &again.config), Ok(&loaded.config));
+            }
             for target in &loaded.config.targets {
                 text_canary(&target.name, 12, 5);
             }
