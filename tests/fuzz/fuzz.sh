@@ -6,7 +6,7 @@
 #        tests/fuzz/fuzz.sh table                 table.md from all that was run here
 #        tests/fuzz/fuzz.sh build MODE            plain, canary or asan; then target/fuzz/bin/MODE/NAME FILE
 #                                                 runs one input again
-# TARGETS="a b" takes only those; JOBS is how many at a time, one if not said.
+# TARGETS="a b" takes only those; JOBS is how many at a time, one if not said; SEED is what canaries begin with.
 # Coverage works with a stable compiler; the sanitizer asks for RUSTC_BOOTSTRAP, for its own build alone.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -16,7 +16,8 @@ out=$PWD/target/fuzz
 results=$out/results.tsv
 host=$(rustc -vV | sed -n 's/^host: //p')
 # No target may take more memory than this, nor longer for one input.
-LIMITS=(-rss_limit_mb=1024 -malloc_limit_mb=64 -timeout=10 -reload=0 -print_final_stats=1 -verbosity=1)
+# Short inputs first, also where a mutation of our own is used.
+LIMITS=(-rss_limit_mb=1024 -malloc_limit_mb=64 -timeout=10 -len_control=100 -reload=0 -print_final_stats=1 -verbosity=1)
 export ASAN_OPTIONS=detect_leaks=0
 
 build() { # MODE
@@ -72,7 +73,7 @@ canary() { # NAME
     corpus=$(mktemp -d -p /dev/shm)
     for values in 0 1; do
         CPU=$((values ? third : CANARY_SECONDS - third))
-        run canary "$1" -seed=1 -use_value_profile=$values "$corpus" "$out/seeds/$1"
+        run canary "$1" -seed="${SEED:-1}" -use_value_profile=$values "$corpus" "$out/seeds/$1"
         all=$(awk '{print $1 + $2}' <<<"$all $seconds")
         ((code == 0)) || ! grep -q 'the canary was found' "$log" || break
     done

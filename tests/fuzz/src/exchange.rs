@@ -4,6 +4,7 @@
 //! input   mode 1 | frames (src/frames.rs)
 //! mode    10000000  somebody who does not see what we send: nothing of his may pass for an answer
 //!         00001111  which form, and which settings
+//!         01110000  how many forms further
 //! what    00001111  an event (`Heard`)
 //! ```
 //!
@@ -191,7 +192,7 @@ fn walk(name: &'static str, settings: &dyn Fn(u8, &mut Settings), input: &[u8]) 
     let Some((&mode, frames)) = input.split_first() else { return };
     let spec = kept(name, settings, mode);
     let forms = (spec.kind.forms)(&spec);
-    let form = &forms[usize::from(mode & 0x0f) % forms.len()];
+    let form = &forms[usize::from((mode & 0x0f) + (mode >> 4 & 0x07)) % forms.len()];
     let blind = mode & BLIND != 0;
     // What is drawn is the same each time for somebody who sees it, and not to be guessed for the blind.
     let seed = if blind {

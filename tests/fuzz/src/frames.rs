@@ -10,6 +10,11 @@
 //!
 //! Invariant: what is changed inside one frame leaves the others as they were, for its length goes with it.
 
+use crate::spells;
+
+/// How often a mutation is drawn again that did not keep the frames.
+const DRAWS: usize = 16;
+
 /// What of a mode's octet says that the peer is blind.
 pub const BLIND: u8 = 0x80;
 /// What of a frame's first octet says that our own octets are laid over it.
@@ -25,7 +30,8 @@ pub fn overlays(name: &str) -> &'static [Overlay] {
         "probe_icmp" => &[(4, 4, 60), (4, 4, 20)],
         "probe_ike" | "probe_ikev1" => &[(0, 0, 8)],
         "probe_ike_natt" | "probe_ikev1_natt" => &[(4, 4, 8)],
-        "probe_l2tp" => &[(50, 4, 2), (0, 0, 0)],
+        // The assigned tunnel id, behind the name of a host.
+        "probe_l2tp" => &[(58, 4, 2), (0, 0, 0)],
         "probe_openvpn_udp" => &[(1, 14, 8)],
         "probe_openvpn_tcp" => &[(3, 16, 8)],
         "probe_dns" => &[(0, 0, 2), (2, 2, 2)],
@@ -34,6 +40,17 @@ pub fn overlays(name: &str) -> &'static [Overlay] {
         "probe_wireguard" => &[(4, 8, 4), (4, 4, 4)],
         "probe_trace" => &[(0, 0, 64), (4, 4, 60)],
         "probe_tcp" | "probe_tls" | "probe_http" | "probe_rdp" => &[(0, 0, 0)],
+        _ => &[],
+    }
+}
+
+/// How a router quotes what we sent, where a reply says less of a target or nothing.
+#[must_use]
+pub fn quotes(name: &str) -> &'static [Overlay] {
+    match name {
+        // Nobody can answer without the keys; behind the whole initiation there may be more.
+        "probe_wireguard" => &[(0, 0, 148)],
+        "probe_trace" => &[(0, 0, 255), (0, 0, 24)],
         _ => &[],
     }
 }
@@ -97,8 +114,9 @@ impl<'a> Frame<'a> {
 
 /// Changes `data[..size]`, an input for the target of this name, to one of at most `most` octets and returns
 /// its length: with `change`, which does the same with any octets, now the whole and now the bytes of one
-/// frame. Now and then it puts a frame of one of the `seeds` in the place of that frame, or makes a reply of it
-/// with our ids in it, by somebody who sees what we send: else hardly an input would still hold an answer.
+/// frame. While a spell lasts, it begins with a seed. Now and then it puts a frame of one of the `seeds` in the place of that frame, or makes a reply of it
+/// with our ids in it, by somebody who sees what we send, or a quotation: else hardly an input would still hold
+/// an answer.
 pub fn mutate(
     name: &str,
     seeds: &[Vec<u8>],
@@ -109,6 +127,14 @@ pub fn mutate(
     let overlays = overlays(name);
     // Not of 32 bits: libFuzzer would remember what is compared here instead of what the target has compared.
     let seed = seed as usize;
+    let mut size = size;
+    if let Some(spell) = spells::seed(seeds).filter(|spell| spell.len() <= most) {
+        size = spell.len();
+        data[..size].copy_from_slice(spell);
+        if seed & 3 > 1 && inside(&mut data[..size], !overlays.is_empty(), seed >> 4, &change) {
+            return size;
+        }
+    }
     let pick = |shift: u32, count: usize| (seed >> shift) % count.max(1);
     let frames = data[..size].get(1..).unwrap_or_default();
     let count = Frame::all(frames, !overlays.is_empty()).count();
@@ -127,8 +153,13 @@ pub fn mutate(
         (mode, frame) = (*first, other);
     } else if seed & 0x08 != 0 && !overlays.is_empty() {
         mode &= !BLIND;
-        frame.what = 0;
-        frame.overlay = Some(overlays[pick(5, overlays.len())]);
+        let quotes = quotes(name);
+        let which = pick(5, overlays.len() + quotes.len());
+        (frame.what, frame.overlay) = match overlays.get(which) {
+            Some(overlay) => (0, Some(*overlay)),
+            // One of the four errors.
+            None => ([1, 2, 3, 4][seed >> 16 & 3], quotes.get(which - overlays.len()).copied()),
+        };
     }
     if frame.bytes.len() > room {
         return change(data, size, most);
@@ -152,9 +183,60 @@ pub fn mutate(
     out.len()
 }
 
+/// Changes the bytes of frames, wherever, and moves none; whether that has been possible. Every other time not
+/// of one octet only.
+fn inside(
+    data: &mut [u8],
+    overlaid: bool,
+    seed: usize,
+    change: impl Fn(&mut [u8], usize, usize) -> usize,
+) -> bool {
+    let heads = |input: &[u8]| -> Vec<Vec<u8>> {
+        let head = |(before, frame, after): (&[u8], Frame<'_>, &[u8])| {
+            before[..before.len() - frame.bytes.len() - after.len()].to_vec()
+        };
+        Frame::all(input.get(1..).unwrap_or_default(), overlaid).map(head).collect()
+    };
+    let (size, before) = (data.len(), heads(data));
+    let mut drawn = data.to_vec();
+    for _ in 0..DRAWS {
+        drawn.copy_from_slice(data);
+        if change(&mut drawn, size, size) == size
+            && drawn[..1] == data[..1]
+            && spells::changed(data, &drawn, 1 + 2 * (seed & 1))
+            && heads(&drawn) == before
+        {
+            data.copy_from_slice(&drawn);
+            return true;
+        }
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_changed_inside_frames_leaves_their_heads() {
+        let mut input = vec![BLIND];
+        Frame { what: 1, overlay: Some((1, 2, 3)), bytes: b"first" }.write(&mut input);
+        Frame { what: 2, overlay: None, bytes: b"second" }.write(&mut input);
+        let before = all(&input);
+        for at in 0..input.len() {
+            let mut data = input.clone();
+            let changed = inside(&mut data, true, 0, |bytes, size, _| {
+                bytes[at] ^= 0x20;
+                size
+            });
+            let after = all(&data);
+            assert_eq!(changed, data != input);
+            assert_eq!(changed, before.iter().zip(&after).any(|(before, after)| before.2 != after.2));
+            for (before, after) in before.iter().zip(&after) {
+                assert_eq!((before.0, before.1, before.2.len()), (after.0, after.1, after.2.len()));
+            }
+        }
+    }
 
     fn all(input: &[u8]) -> Vec<(u8, Option<Overlay>, Vec<u8>)> {
         let found = Frame::all(&input[1..], true);

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! src/bin/GROUP.rs ──▶ src/module.rs   TARGETS by name: what is called, and what must hold
+//! src/frames.rs, src/fields.rs, src/spells.rs    how their inputs are changed where a change of any octet would only break them
 //! src/list.rs          NAME, GROUP, its seeds (src/seeds.rs) and its dictionary (src/words.rs); `seeds` writes them
 //! fuzz.sh              runs them all, guided by coverage
 //! tests/mutated.rs     runs them all with so many inputs, made of the seeds and the words: on each change
@@ -12,7 +13,7 @@
 //! parser accepts, it writes and reads again as the same, wherever there is a writer.
 //!
 //! With the feature `canary` each target has a planted bug: behind the parser's own acceptance, a length
-//! and a comparison of 32 bits. fuzz.sh must find each, or its silence about the others proves nothing.
+//! and a comparison of 32 bits of the input. fuzz.sh must find each, or its silence about the others proves nothing.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -21,6 +22,7 @@
 )]
 
 pub mod exchange;
+pub mod fields;
 pub mod frames;
 pub mod list;
 pub mod mutate;
@@ -29,6 +31,7 @@ pub mod responder;
 pub mod seeds;
 pub mod session;
 pub mod sockets;
+pub mod spells;
 pub mod text;
 pub mod web;
 pub mod wire;
@@ -45,19 +48,20 @@ macro_rules! targets {
         libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             static TARGET: std::sync::OnceLock<fn(&[u8])> = std::sync::OnceLock::new();
             TARGET.get_or_init(|| $crate::called($targets))(bytes);
+            $crate::settle();
         });
     };
 }
 
-/// Makes a binary change its inputs by whole frames.
+/// Makes a binary change its inputs so that what they are made of stays whole: one of the functions `mutate`.
 #[cfg(feature = "libfuzzer")]
 #[macro_export]
-macro_rules! framed {
-    () => {
+macro_rules! mutated {
+    ($mutate:path) => {
         libfuzzer_sys::fuzz_mutator!(|data: &mut [u8], size: usize, most: usize, seed: u32| {
             static SEEDS: std::sync::OnceLock<(String, Vec<Vec<u8>>)> = std::sync::OnceLock::new();
             let (name, seeds) = SEEDS.get_or_init(|| ($crate::name(), $crate::list::seeds(&$crate::name())));
-            $crate::frames::mutate(name, seeds, (data, size, most), seed, libfuzzer_sys::fuzzer_mutate)
+            $mutate(name, seeds, (data, size, most), seed, libfuzzer_sys::fuzzer_mutate)
         });
     };
 }
@@ -77,36 +81,57 @@ pub fn called(targets: &[Targets]) -> fn(&[u8]) {
     found.unwrap_or_else(|| panic!("{called} is no target of this binary")).1
 }
 
-/// Where a planted bug would be: `bytes` is what a parser made of the input, deep inside. In a build with
-/// the feature `canary` it panics if there are at least `length` octets and the four from `at` on are
-/// right; otherwise it is nothing.
+/// What planted bugs have seen of an input, and what each waits for.
+#[cfg(feature = "canary")]
+mod seen {
+    use std::cell::RefCell;
+    use std::hint::black_box;
+
+    thread_local! {
+        pub static SEEN: RefCell<Vec<(u32, u32)>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// By itself, so that it stays one comparison of 32 bits, which libFuzzer sees.
+    #[inline(never)]
+    pub fn bite(found: u32, planted: u32) {
+        assert!(black_box(found) != black_box(planted), "the canary was found");
+    }
+
+    pub fn see(bytes: &[u8], length: usize, at: usize, planted: [u8; 4]) {
+        if bytes.len() >= length
+            && let Some(four) = bytes.get(at..).and_then(<[u8]>::first_chunk::<4>)
+        {
+            SEEN.with_borrow_mut(|seen| seen.push((u32::from_be_bytes(*four), u32::from_be_bytes(planted))));
+        }
+    }
+}
+
+/// Where a planted bug is: `bytes` is what a parser made of the input, deep inside. In a build with the
+/// feature `canary` a target panics once it is through if there were at least `length` octets and the four
+/// from `at` on were right; otherwise this is nothing.
 #[inline]
 pub fn canary(bytes: &[u8], length: usize, at: usize) {
     #[cfg(feature = "canary")]
-    {
-        if bytes.len() >= length
-            && let Some(four) = bytes.get(at..).and_then(<[u8]>::first_chunk::<4>)
-            && u32::from_be_bytes(*four) == 0xb7a3_5ec9
-        {
-            panic!("the canary was found");
-        }
-    }
+    seen::see(bytes, length, at, [0xb7, 0xa3, 0x5e, 0xc9]);
     #[cfg(not(feature = "canary"))]
     let _ = (bytes, length, at);
 }
 
 /// The same for what is text: the four octets spell `Qz7_`, all of which a name may have.
 #[inline]
-pub fn text_canary(text: &str, length: usize, at: usize) {
+pub fn text_canary(text: impl AsRef<[u8]>, length: usize, at: usize) {
     #[cfg(feature = "canary")]
-    {
-        if text.len() >= length
-            && let Some(four) = text.as_bytes().get(at..).and_then(<[u8]>::first_chunk::<4>)
-            && u32::from_be_bytes(*four) == u32::from_be_bytes(*b"Qz7_")
-        {
-            panic!("the canary was found");
-        }
-    }
+    seen::see(text.as_ref(), length, at, *b"Qz7_");
     #[cfg(not(feature = "canary"))]
     let _ = (text, length, at);
+}
+
+/// The end of a target: here its planted bug bites. Not where it was passed, as libFuzzer remembers the last few
+/// comparisons only, and the thousands that follow in a deep target would push it out.
+#[inline]
+pub fn settle() {
+    #[cfg(feature = "canary")]
+    seen::SEEN.with_borrow_mut(|seen| {
+        seen.drain(..).for_each(|(found, planted)| seen::bite(found, planted));
+    });
 }

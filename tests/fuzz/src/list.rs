@@ -5,9 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::seeds::{
-    CONFIG, DNS, ICMP, IKE, IKEV1, INCIDENT, L2TP, OPENVPN, SEEN, STUN, WEB, certificates, commented,
-    contents, exchanges, explained, framed, goldens, heads, journals, lines, marked, netlink, pem, prefixed,
-    raw_icmp, requests, sessions, states, tls, unmarked, words,
+    DNS, ICMP, IKE, IKEV1, INCIDENT, L2TP, OPENVPN, SEEN, STUN, WEB, certificates, commented, configs,
+    contents, entries, exchanges, explained, framed, goldens, heads, journals, marked, netlink, notified,
+    pem, prefixed, raw_icmp, requests, sessions, states, tls, unmarked, words,
 };
 use crate::words::{
     CONFIG_WORDS, DER_WORDS, HTTP_WORDS, IKE_WORDS, IKEV1_WORDS, JOURNAL_WORDS, JSON_WORDS, KEY_WORDS,
@@ -49,12 +49,11 @@ macro_rules! targets {
 targets! {
     wire {
     ike 2048 "IKEv2 messages" goldens(IKE), IKE_WORDS;
-    ike_sealed 2048 "IKEv2 encrypted payloads, opened" [goldens(IKE), unmarked(goldens(IKE))].concat(), IKE_WORDS;
+    ike_sealed 2048 "IKEv2 encrypted payloads, opened" notified([goldens(IKE), unmarked(goldens(IKE))].concat()), IKE_WORDS;
     ikev1 2048 "IKEv1 messages" goldens(IKEV1), IKEV1_WORDS;
     l2tp 1024 "L2TP control messages" goldens(L2TP), &[b"\xc8\x02", b"\x80\x08\x00\x00\x00\x00", b"\x00\x08", b"\x00\x0c"];
     openvpn 1536 "OpenVPN control packets, all wrappings" goldens(OPENVPN), OPENVPN_WORDS;
     openvpn_frames 2048 "OpenVPN over TCP" prefixed(1, framed(goldens(OPENVPN))), OPENVPN_WORDS;
-    openvpn_keys 4096 "OpenVPN key files" commented(contents(&["tests/golden/openvpn"], ".key")), KEY_WORDS;
     stun 1024 "STUN messages" goldens(STUN), STUN_WORDS;
     rdp 256 "RDP negotiation" goldens(&["src/wire/rdp/tests.rs"]), &[b"\x03\x00\x00\x13\x0e\xd0", b"\x02\x00\x08\x00", b"\x03\x00\x08\x00", b"\x01\x00\x08\x00"];
     sstp 512 "SSTP control messages" goldens(&["src/wire/sstp/tests.rs"]), &[b"\x10\x01", b"\x00\x04\x00\x28", b"\x00\x02\x00\x14"];
@@ -82,27 +81,28 @@ targets! {
     probe_rdp 512 "the exchange rdp" exchanges("probe_rdp", goldens(&["src/wire/rdp/tests.rs"])), &[b"\x03\x00\x00\x13\x0e\xd0"];
     probe_stun 1024 "the exchange stun" exchanges("probe_stun", goldens(STUN)), STUN_WORDS;
     probe_sslvpn 4096 "the exchange sslvpn" exchanges("probe_sslvpn", [tls(), framed(goldens(OPENVPN))].concat()), TLS_WORDS;
-    probe_wireguard 512 "the exchange wireguard" exchanges("probe_wireguard", goldens(&["src/probe/wireguard/tests.rs"])), &[b"\x02\x00\x00\x00", b"\x03\x00\x00\x00"];
-    probe_trace 1024 "the exchange trace, all carriers" exchanges("probe_trace", [goldens(ICMP), goldens(IKE)].concat()), &[];
+    probe_wireguard 3072 "the exchange wireguard" exchanges("probe_wireguard", goldens(&["src/probe/wireguard/tests.rs"])), &[b"\x02\x00\x00\x00", b"\x03\x00\x00\x00"];
+    probe_trace 3072 "the exchange trace, all carriers" exchanges("probe_trace", [goldens(ICMP), goldens(IKE)].concat()), &[];
     }
     session {
     session 4096 "an IKE session whose peer has the keys" sessions(), IKE_WORDS;
     }
     text {
+    openvpn_keys 4096 "OpenVPN key files" commented(contents(&["tests/golden/openvpn"], ".key")), KEY_WORDS;
     certificate 4096 "certificate chains" certificates(), DER_WORDS;
     roots 4096 "root certificates in PEM" pem(), &[b"-----BEGIN CERTIFICATE-----\n", b"\n-----END CERTIFICATE-----\n", b"MII"];
-    config 4096 "the configuration" [contents(&["tests/config", "config/vpnprobe.yml"], ".yml"), vec![CONFIG.to_vec()]].concat(), CONFIG_WORDS;
+    config 4096 "the configuration" [contents(&["tests/config", "config/vpnprobe.yml"], ".yml"), configs()].concat(), CONFIG_WORDS;
     webfile 2048 "the web configuration" [contents(&["config"], "web.yml"), vec![WEB.to_vec()]].concat(), WEB_WORDS;
     words 256 "single values and flags" words(), &[b",tries=", b",retry=", b"aes256gcm16", b"-prfsha256", b"-ecp256", b"http://", b"Mbit", b"text/plain;version=0.0.4", b"q=0.5"];
-    journal_line 2048 "lines of a journal" lines(), JOURNAL_WORDS;
+    journal_line 2048 "lines of a journal" entries(), JOURNAL_WORDS;
     journal 8192 "journals, replayed" journals(), JOURNAL_WORDS;
-    state 4096 "kept state" states(), JSON_WORDS;
+    state 8192 "kept state" states(), JSON_WORDS;
     incident 4096 "incident records" vec![INCIDENT.to_vec()], JSON_WORDS;
     seen 4096 "the status document, as `ready` reads it" vec![SEEN.to_vec()], JSON_WORDS;
     explain 1024 "texts to explain" explained(), &[b"NO_PROPOSAL_CHOSEN", b"error 809", b"AUTHENTICATION_FAILED", b"timed out"];
+    page 512 "remote text on its way out" vec![b"strongSwan".to_vec(), b"<script>alert(1)</script>\"\\\n\x1b[31m".to_vec(), "\u{202e}x\u{2066}".into(), b"strongSwan 5.9.8, charon".to_vec()], &[b"<", b"\"", b"\\", b"\n", b"\x1b[", b"\xe2\x80\xae", b"&lt;"];
     }
     web {
-    page 512 "remote text on its way out" vec![b"strongSwan".to_vec(), b"strongSwan 5.9.8, charon".to_vec(), b"<script>alert(1)</script>\"\\\n\x1b[31m".to_vec(), "\u{202e}x\u{2066}".into()], &[b"<", b"\"", b"\\", b"\n", b"\x1b[", b"\xe2\x80\xae", b"&lt;"];
     http_server 4096 "requests to the web listener" requests(), HTTP_WORDS;
     }
 }

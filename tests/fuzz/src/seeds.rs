@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::exchange::planted;
-use crate::frames::{BLIND, Frame, Overlay, overlays};
+use crate::frames::{BLIND, Frame, Overlay, overlays, quotes};
 use crate::text::{HEADER, PLACE};
 
 pub(crate) const IKE: &[&str] = &["tests/golden/ike", "src/probe/ike/tests.rs", "src/wire/ike/tests.rs"];
@@ -104,7 +104,19 @@ fn frame(what: u8, overlay: Option<Overlay>, bytes: &[u8]) -> Vec<u8> {
 pub(crate) fn exchanges(name: &str, answers: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     let (overlays, at) = (overlays(name), planted(name).at);
     let mut out = Vec::new();
+    for what in 1..=12 {
+        out.push([vec![0], frame(what, Some((0, 0, 64)), &[0; 64])].concat());
+    }
+    // The header of our packet with something else behind it, and the whole of it.
+    let counted: Vec<u8> = (0..=255).chain(0..44).collect();
+    for what in 1..=4 {
+        for mode in [0, 1] {
+            out.push([vec![mode], frame(what, Some((0, 0, 24)), &counted[..64])].concat());
+            out.push([vec![mode], frame(what, Some((0, 0, 255)), &counted)].concat());
+        }
+    }
     for (n, answer) in answers.iter().filter(|answer| answer.len() < 1600).enumerate() {
+        out.push([vec![BLIND], frame(0, None, answer)].concat());
         for overlay in overlays {
             // Also with other octets where they are the peer's own to choose, as many answers have only zeros.
             let chosen = [&answer[..at.min(answer.len())], b"lmno", answer.get(at + 4..).unwrap_or_default()];
@@ -116,17 +128,27 @@ pub(crate) fn exchanges(name: &str, answers: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
             out.push([vec![0], frame(0, Some(*overlay), answer), frame(0, Some(*overlay), other)].concat());
             out.push([vec![1], frame(11, None, &[]), frame(0, Some(*overlay), answer)].concat());
         }
-        out.push([vec![BLIND], frame(0, None, answer)].concat());
     }
-    for what in 1..=12 {
-        out.push([vec![0], frame(what, Some((0, 0, 64)), &[0; 64])].concat());
+    // The answers one after the other, each with other octets where the peer chooses them.
+    let room = crate::list::TARGETS.iter().find(|target| target.name == name).unwrap().longest;
+    let mut all = vec![0];
+    for (answer, n) in answers.iter().filter(|answer| answer.len() >= at + 4).zip(1_u8..24) {
+        let chosen = [1, 3, 5, 7].map(|times| n.wrapping_mul(times * 10 + 1));
+        let chosen = [&answer[..at], &chosen, &answer[at + 4..]].concat();
+        let next = frame(0, overlays.first().copied(), &chosen);
+        if all.len() + next.len() <= room {
+            all.extend(next);
+        }
     }
-    // The header of our packet with something else behind it, and the whole of it.
-    let counted: Vec<u8> = (0..=255).chain(0..44).collect();
-    for what in 1..=4 {
-        for mode in [0, 1] {
-            out.push([vec![mode], frame(what, Some((0, 0, 24)), &counted[..64])].concat());
-            out.push([vec![mode], frame(what, Some((0, 0, 255)), &counted)].concat());
+    out.push(all);
+    // Quoted by one router after the other, each with something else behind it; a trace also on the flow of IKE.
+    for quote in quotes(name) {
+        for mode in [0x11, 1, 0] {
+            let another =
+                |n: u8| counted.iter().take(160).map(|byte| byte.wrapping_mul(n)).collect::<Vec<u8>>();
+            let frames = (0..16)
+                .flat_map(|n: u8| frame([1, 4][usize::from(n) % 2], Some(*quote), &another(2 * n + 3)));
+            out.push([mode].into_iter().chain(frames).collect());
         }
     }
     out
@@ -172,6 +194,12 @@ pub(crate) fn sessions() -> Vec<Vec<u8>> {
         .concat(),
     );
     out.push([vec![2], frame(6, None, &[]), frame(5, None, &[]), frame(4, None, b"\xff")].concat());
+    // One after the other, each with a vendor ID of its own.
+    let vendors = (0..16).flat_map(|id: u8| {
+        let vendor: Vec<u8> = (3..23_u8).map(|n| n.wrapping_mul(2 * id + 41)).collect();
+        frame(1, None, &[&[0x25, 0, id, 0x2b, 1, 1, 0, 0, 0, 24], &vendor[..]].concat())
+    });
+    out.push([2].into_iter().chain(vendors).collect());
     out
 }
 
@@ -181,8 +209,15 @@ pub(crate) fn prefixed(first: u8, seeds: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
 
 /// As they are, and below a line of text.
 pub(crate) fn commented(seeds: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-    let below: Vec<_> = seeds.iter().map(|seed| [b"# of the head office\n", &seed[..]].concat()).collect();
+    let below: Vec<_> = seeds.iter().map(|seed| [b"head-office, since 2026\n", &seed[..]].concat()).collect();
     [seeds, below].concat()
+}
+
+/// Those with the most notifications last.
+pub(crate) fn notified(mut seeds: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    use vpnprobe::wire::ike::Message;
+    seeds.sort_by_key(|seed| Message::decode(seed).map_or(0, |message| message.notifies().count()));
+    seeds
 }
 
 /// With the non-ESP marker.
@@ -229,9 +264,9 @@ pub(crate) fn requests() -> Vec<Vec<u8>> {
         "GET /api/v1/path HTTP/1.1",
         "GET /api/v1/incidents?limit=3&since=1h HTTP/1.1",
         "GET /api/v1/incidents/20261122T000000000Z-hq-0001 HTTP/1.1",
-        "GET /-/healthy HTTP/1.1",
         "GET /-/ready HTTP/1.1",
         "POST /-/reload HTTP/1.1",
+        "GET /-/healthy HTTP/1.1",
     ];
     let headers = "Host: localhost\r\nAccept: text/html, application/vnd.google.protobuf;q=0.5\r\nAccept-Encoding: gzip\r\n";
     lines.map(|line| format!("{line}\r\n{headers}\r\n").into_bytes()).to_vec()
@@ -291,11 +326,12 @@ pub(crate) fn raw_icmp() -> Vec<Vec<u8>> {
     ]
 }
 
-/// A link of Ethernet, and a route by a gateway (rtnetlink(7)).
+/// A link of Ethernet, a route by a gateway (rtnetlink(7)), and a link with a longer name.
 pub(crate) fn netlink() -> Vec<Vec<u8>> {
     let link = b"\x00\x00\x01\x00\x02\x00\x00\x00\x43\x10\x01\x00\x00\x00\x00\x00\x09\x00\x03\x00eth0\x00\x00\x00\x00\x08\x00\x04\x00\xdc\x05\x00\x00\x0c\x00\x12\x00\x08\x00\x01\x00veth";
     let route = b"\x02\x20\x00\x00\xfe\x00\x00\x01\x00\x00\x00\x00\x08\x00\x0f\x00\xfe\x00\x00\x00\x08\x00\x01\x00\xcb\x00\x71\x0a\x08\x00\x05\x00\xc0\x00\x02\x01\x08\x00\x04\x00\x02\x00\x00\x00\x08\x00\x07\x00\xc0\x00\x02\x0a";
-    vec![[&[0][..], link].concat(), [&[1][..], route].concat()]
+    let named = b"\x00\x00\x01\x00\x03\x00\x00\x00\x43\x10\x01\x00\x00\x00\x00\x00\x12\x00\x03\x00vethwe-bridge\x00\x00\x00\x08\x00\x04\x00\xdc\x05\x00\x00\x0c\x00\x12\x00\x08\x00\x01\x00veth";
+    vec![[&[0][..], link].concat(), [&[1][..], route].concat(), [&[0][..], named].concat()]
 }
 
 pub(crate) fn words() -> Vec<Vec<u8>> {
@@ -335,6 +371,27 @@ pub(crate) fn lines() -> Vec<Vec<u8>> {
     lines.into_iter().map(String::into_bytes).collect()
 }
 
+/// Lines of each kind; the header also of a version with a longer name.
+pub(crate) fn entries() -> Vec<Vec<u8>> {
+    let released = HEADER.replace("0.1.0", "0.1.0-rc.12").into_bytes();
+    lines().into_iter().take(5).chain(lines().into_iter().skip(5).step_by(12)).chain([released]).collect()
+}
+
+/// Names of targets.
+const OFFICES: [&str; 12] = [
+    "kyoto", "osaka", "sendai", "nagoya", "naha", "hakodate", "tokyo", "nara", "gifu", "otsu", "kobe", "mito",
+];
+
+/// More targets, of each a series with a sample.
+fn offices() -> Vec<u8> {
+    let lines = OFFICES.iter().take(6).zip(1..).flat_map(|(office, n)| {
+        let place = PLACE.replace(r#""series":0"#, &format!(r#""series":{n}"#));
+        let sample = format!("[{n},0,\"version\",0,53000,12000000,\"answered\",12000000]");
+        [place.replace(r#""hq""#, &format!(r#""{office}-office""#)), sample]
+    });
+    lines.collect::<Vec<_>>().join("\n").into_bytes()
+}
+
 pub(crate) fn journals() -> Vec<Vec<u8>> {
     let lines = lines();
     let other = PLACE.replace(r#""series":0"#, r#""series":1"#).replace(r#""hq""#, r#""branch-office""#);
@@ -343,10 +400,11 @@ pub(crate) fn journals() -> Vec<Vec<u8>> {
         lines.join(&b'\n'),
         lines[5..].join(&b'\n'),
         [other.as_bytes(), b"[1,0,\"version\",0,53000,12000000,\"answered\",12000000]"].join(&b'\n'),
+        offices(),
     ]
 }
 
-/// What a daemon keeps of nothing, and of a series that was lost for a while.
+/// What a daemon keeps of nothing, of a series that was lost for a while, and of more.
 pub(crate) fn states() -> Vec<Vec<u8>> {
     use vpnprobe::budget::{Budget, Limits};
     use vpnprobe::detect::Knowledge;
@@ -354,16 +412,19 @@ pub(crate) fn states() -> Vec<Vec<u8>> {
     use vpnprobe::store::Snapshot;
     use vpnprobe::time::{Timestamp, WallTime};
 
-    let mut intake = Intake::default();
-    let place = PLACE.replace(r#""hq""#, r#""branch-office""#);
-    let lines: Vec<_> = lines().into_iter().skip(5).collect();
-    for line in std::iter::once(place.into_bytes()).chain(lines) {
-        if let Ok(Entry::Record(record)) = parse(&line)
-            && let Some(input) = record.input()
-        {
-            intake.take(input, &mut Vec::new());
+    let place = PLACE.replace(r#""hq""#, r#""branch-office""#).into_bytes();
+    let lost = std::iter::once(place).chain(lines().into_iter().skip(5)).collect::<Vec<_>>().join(&b'\n');
+    let known = |journal: &[u8]| {
+        let mut intake = Intake::default();
+        for line in journal.split(|byte| *byte == b'\n') {
+            if let Ok(Entry::Record(record)) = parse(line)
+                && let Some(input) = record.input()
+            {
+                intake.take(input, &mut Vec::new());
+            }
         }
-    }
+        intake
+    };
     let now = Timestamp::from_secs(50);
     let wall = WallTime::from_unix_secs(1_795_305_600);
     let body = |knowledge| {
@@ -371,21 +432,25 @@ pub(crate) fn states() -> Vec<Vec<u8>> {
         // Without the first line, which the target makes.
         file.unwrap().splitn(2, |byte| *byte == b'\n').nth(1).unwrap().trim_ascii().to_vec()
     };
-    vec![body(Knowledge::default()), body(intake.keep(now))]
+    vec![body(Knowledge::default()), body(known(&lost).keep(now)), body(known(&offices()).keep(now))]
 }
 
-/// A configuration of one target.
-pub(crate) const CONFIG: &[u8] =
-    b"targets:\n  branch-office-kyoto:\n    address: 192.0.2.1\n    vpn: [ipsec, openvpn]\n";
+/// A configuration of one target, and one of many.
+pub(crate) fn configs() -> Vec<Vec<u8>> {
+    let one = "targets:\n  branch-office-kyoto:\n    address: 192.0.2.1\n    vpn: [ipsec, openvpn]\n";
+    let target = |office| format!("  site-{office}-north: {{address: 192.0.2.1, probes: {{icmp: {{}}}}}}\n");
+    let many = OFFICES.iter().map(target).collect::<String>();
+    vec![one.into(), format!("targets:\n{many}").into()]
+}
 
 /// What clients and servers say, from their own sources.
 pub(crate) fn explained() -> Vec<Vec<u8>> {
     let texts = vpnprobe::diagnose::advice::entries().iter().map(|entry| entry.id.as_bytes().to_vec());
     let said = [
-        "received NO_PROPOSAL_CHOSEN notify error",
         "The network connection could not be established because the remote server is not responding. (Error 809)",
         "TLS Error: TLS key negotiation failed to occur within 60 seconds",
         "AUTHENTICATION_FAILED",
+        "received NO_PROPOSAL_CHOSEN notify error",
     ];
     texts.chain(said.map(|text| text.as_bytes().to_vec())).collect()
 }

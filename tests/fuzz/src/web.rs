@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use vpnprobe::export::http::{App, BoxFuture, Daemon, Limits, ProbeError, ProbeNow, TargetRow, one};
 use vpnprobe::sample::{Outcome, Report};
 
-use crate::{Targets, canary, page};
+use crate::{Targets, page, text_canary};
 
 /// The targets here.
 pub const TARGETS: Targets = &[("http_server", http_server)];
@@ -79,6 +79,6 @@ pub fn http_server(bytes: &[u8]) {
     assert!(answer.is_empty() || answer.starts_with(b"HTTP/1."), "no HTTP");
     // Behind a request line that was taken, where one header or the other may say anything.
     if answer.starts_with(b"HTTP/1.1 200") {
-        canary(bytes, 84, 76);
+        text_canary(bytes, 84, 76);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use vpnprobe::wire::openvpn::{Digest, Frames, Keys, Packet, Side, Wrapping};
 use vpnprobe::wire::{http, icmp, ike, ikev1, l2tp, rdp, sstp, stun, wireguard};
 
-use crate::{Targets, canary, seeds, text_canary};
+use crate::{Targets, canary, seeds};
 
 /// The targets here.
 pub const TARGETS: Targets = &[
@@ -15,7 +15,6 @@ pub const TARGETS: Targets = &[
     ("l2tp", l2tp),
     ("openvpn", openvpn),
     ("openvpn_frames", openvpn_frames),
-    ("openvpn_keys", openvpn_keys),
     ("stun", stun),
     ("rdp", rdp),
     ("sstp", sstp),
@@ -149,19 +148,6 @@ pub fn openvpn_frames(bytes: &[u8]) {
         }
     }
     assert_eq!(found, packets.len());
-}
-
-/// The text of a key file of OpenVPN.
-pub fn openvpn_keys(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let good = [
-        Keys::tls_auth(text, None, Digest::Sha256).is_ok(),
-        Keys::tls_crypt(text).is_ok(),
-        Keys::tls_crypt_v2(text).is_ok(),
-    ];
-    if good.contains(&true) {
-        text_canary(text, 64, 0);
-    }
 }
 
 /// A message of STUN.

@@ -2,4 +2,4 @@
 #![no_main]
 
 vpnprobe_fuzz::targets!(&[vpnprobe_fuzz::exchange::TARGETS]);
-vpnprobe_fuzz::framed!();
+vpnprobe_fuzz::mutated!(vpnprobe_fuzz::frames::mutate);

@@ -2,3 +2,4 @@
 #![no_main]
 
 vpnprobe_fuzz::targets!(&[vpnprobe_fuzz::sockets::TARGETS]);
+vpnprobe_fuzz::mutated!(vpnprobe_fuzz::spells::mutate);
