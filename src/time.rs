@@ -68,6 +68,12 @@ impl Timestamp {
     pub fn ceil(self, step: Duration) -> Self {
         Self(self.0.checked_next_multiple_of(nanos(step)).unwrap_or(self.0))
     }
+
+    /// The last multiple of `step` that is not after this; this itself without a step.
+    #[must_use]
+    pub fn floor(self, step: Duration) -> Self {
+        Self(self.0 - self.0.checked_rem(nanos(step)).unwrap_or(0))
+    }
 }
 
 impl Add<Duration> for Timestamp {
@@ -187,7 +193,10 @@ mod tests {
         let ceil = |nanos| Timestamp::from_nanos(nanos).ceil(tick).as_nanos();
         assert_eq!([0, 1, 5_000_000, 5_000_001].map(ceil), [0, 5_000_000, 5_000_000, 10_000_000]);
         assert_eq!(Timestamp::FAR.ceil(tick), Timestamp::FAR);
-        assert_eq!(Timestamp::from_nanos(7).ceil(Duration::ZERO), Timestamp::from_nanos(7));
+        let floor = |nanos| Timestamp::from_nanos(nanos).floor(tick).as_nanos();
+        assert_eq!([0, 4_999_999, 5_000_000, 5_000_001].map(floor), [0, 0, 5_000_000, 5_000_000]);
+        let any = Timestamp::from_nanos(7);
+        assert_eq!((any.ceil(Duration::ZERO), any.floor(Duration::ZERO)), (any, any));
     }
 
     #[test]

@@ -294,7 +294,8 @@ impl Engine {
     /// Begins all slots that are due.
     fn begin_due(&mut self, now: Timestamp, out: &mut Vec<Happening>) {
         let mut due = std::mem::take(&mut self.due);
-        due.extend(std::iter::from_fn(|| self.schedule.pop(now)));
+        let by = self.driver.due_by(now);
+        due.extend(std::iter::from_fn(|| self.schedule.pop(by)));
         self.fetch(due.iter().map(|slot| slot.series));
         for slot in due.drain(..) {
             self.slot(slot, out);

@@ -312,6 +312,17 @@ impl Driver {
         self.tick = tick;
     }
 
+    /// Whether it gathers work now. Parts of a stream are timed by our own reading, and cannot wait.
+    fn ticks(&self) -> bool {
+        self.tick > Duration::ZERO && self.streams == 0
+    }
+
+    /// What was due by then is to be begun now: by the last tick, however long after it we woke, or what is due
+    /// about a tick would leave now with this one and now with the next.
+    pub fn due_by(&self, now: Timestamp) -> Timestamp {
+        if self.ticks() { now.floor(self.tick) } else { now }
+    }
+
     /// How many runs still have something to clean up at their peer, or no result yet.
     pub fn unfinished(&self) -> usize {
         self.runs.iter().flatten().filter(|run| !run.ended).count()
@@ -424,7 +435,7 @@ impl Driver {
         if now.since(self.turned) >= STALL {
             self.stall = (self.turned, now); // stopped, or starved, outside the wait
         }
-        let ticks = self.tick > Duration::ZERO && self.streams == 0;
+        let ticks = self.ticks();
         let next = if ticks { next.ceil(self.tick) } else { next };
         let mut planned = next.max(now);
         if ticks {

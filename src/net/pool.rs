@@ -139,6 +139,11 @@ impl Pool {
         self.own.entropy()
     }
 
+    /// Up to when what is due is to be begun now, as [`Driver::due_by`] says.
+    pub fn due_by(&self, now: Timestamp) -> Timestamp {
+        self.own.due_by(now)
+    }
+
     /// Ends a sleep of [`Pool::turn`], from any thread.
     pub fn waker(&self) -> Waker {
         self.own.waker()
