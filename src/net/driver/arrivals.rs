@@ -300,6 +300,9 @@ impl Driver {
             self.offer(&[index], Event::Received { from, bytes: arrival.bytes }, at, out);
         }
         if let Some(beside) = beside {
+            if ready.error {
+                queue_errors(&mut self.errors, &beside, Owner::Run(index), now, &mut self.pending);
+            }
             self.read_beside(index, &beside, &mut receiver, out);
         }
         self.receiver = receiver;

@@ -19,7 +19,7 @@ use socket2::Socket;
 use super::super::receive::{Batch, Queued};
 use super::super::socket;
 use super::arrivals::believe;
-use super::{Channel, Driver, Event, FlowState, Owner, Pending, Run, Timestamp};
+use super::{Channel, Driver, Event, FlowState, Owner, Pending, Receiver, Run, Timestamp};
 
 /// The most sends that are waited for; of those before them nothing will come.
 const MOST: usize = 8192;
@@ -120,27 +120,6 @@ impl Driver {
         self.batch = batch;
     }
 
-    /// When the packet left that has just been sent over a UDP socket; our own reading from before it where a
-    /// queue of the interface holds it back, or the kernel does not tell.
-    pub(super) fn left_at(&mut self, index: u32, run: &Run, before: Timestamp) -> Timestamp {
-        let (now, offset) = self.errors_now();
-        let Some((owner, socket)) = own_socket(&self.flows, index, run) else { return before };
-        for _ in 0..LOOKS {
-            match self.errors.queued(socket) {
-                Ok(Queued::Left(stamp)) => {
-                    let left = offset.and_then(|offset| believe(Some(stamp), offset, now));
-                    if let Some(left) = left.filter(|left| *left + EARLIEST >= before) {
-                        return left;
-                    }
-                }
-                Ok(Queued::Error(error)) => self.pending.push(Pending::new(owner, &error, (now, offset))),
-                Ok(Queued::Other) => {}
-                Err(_) => break,
-            }
-        }
-        before
-    }
-
     /// Tells a run when its packet left, if that fits what it was told before.
     fn left(&mut self, (index, generation): (u32, u32), left: Timestamp) {
         let Some(mut run) = self.take_run(index) else { return };
@@ -151,6 +130,31 @@ impl Driver {
         }
         self.put_back(index, run);
     }
+}
+
+/// When the packet left that has just been sent over a UDP socket; our own reading from before it where a queue of
+/// the interface holds it back, or the kernel does not tell. ICMP errors that lie before it are set aside.
+pub(super) fn left_at(
+    receiver: &mut Receiver,
+    (owner, socket): (Owner, &Socket),
+    (now, offset): (Timestamp, Option<i64>),
+    before: Timestamp,
+    pending: &mut Vec<Pending>,
+) -> Timestamp {
+    for _ in 0..LOOKS {
+        match receiver.queued(socket) {
+            Ok(Queued::Left(stamp)) => {
+                let left = offset.and_then(|offset| believe(Some(stamp), offset, now));
+                if let Some(left) = left.filter(|left| *left + EARLIEST >= before) {
+                    return left;
+                }
+            }
+            Ok(Queued::Error(error)) => pending.push(Pending::new(owner, &error, (now, offset))),
+            Ok(Queued::Other) => {}
+            Err(_) => break,
+        }
+    }
+    before
 }
 
 /// The UDP socket a run sends from, and whose events it has.
@@ -172,10 +176,14 @@ pub(super) fn own_socket<'a>(
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
+    use std::sync::Arc;
 
+    use super::super::{Clock as _, Exchange, Handled, SeriesId, Step, SystemClock, Tag, Transport};
     use super::*;
     use crate::config::Egress;
-    use crate::net::receive::Receiver;
+    use crate::entropy::Generator;
+    use crate::probe::Flow;
+    use crate::probe::stun::lifetime::LIFETIME;
 
     #[test]
     fn the_time_of_a_datagram_is_there_when_its_send_returns() {
@@ -189,6 +197,52 @@ mod tests {
                 assert!(errors.queued(&socket).is_err(), "one of each");
             }
         }
+    }
+
+    /// Sends once from each of its two sockets, and waits.
+    struct Beside {
+        port: u16,
+        steps: std::vec::IntoIter<Step>,
+    }
+
+    impl Exchange for Beside {
+        fn transport(&self) -> Transport {
+            Transport::Udp { port: self.port, connected: true }
+        }
+
+        fn poll(&mut self, _: Timestamp, out: &mut Vec<u8>) -> Step {
+            out.extend(b"STUN");
+            self.steps.next().unwrap_or(Step::Wait(Timestamp::FAR))
+        }
+
+        fn handle(&mut self, _: Event<'_>, _: Timestamp) -> Handled {
+            Handled::Taken
+        }
+    }
+
+    #[test]
+    fn a_packet_that_left_wakes_nobody() {
+        let clock = SystemClock::start();
+        let mut driver = Driver::new(clock, Box::new(Generator::seeded(1))).unwrap();
+        let listening = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let peer = listening.local_addr().unwrap();
+        let flow = driver.open(peer.ip(), peer.port(), Flow::Fresh, Arc::default());
+        let tag = Tag { series: SeriesId(0), seq: 0, due: clock.now(), form: &LIFETIME };
+        let mut out = Vec::new();
+        let steps = vec![Step::SendBeside, Step::Send, Step::SendBeside].into_iter();
+        driver.begin_with(
+            flow,
+            tag,
+            Duration::from_secs(9),
+            |_| Box::new(Beside { port: peer.port(), steps }),
+            &mut out,
+        );
+        let (end, mut turns) = (clock.now() + Duration::from_millis(200), 0);
+        while clock.now() < end {
+            driver.turn(end, &mut out).unwrap();
+            turns += 1;
+        }
+        assert!(turns < 5 && out.is_empty(), "{turns} turns: {out:?}");
     }
 
     #[test]

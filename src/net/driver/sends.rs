@@ -13,6 +13,7 @@ use super::super::receive::Batch;
 use super::super::socket::{datagram, flush};
 use super::super::{fault, socket};
 use super::arrivals::queue_errors;
+use super::departures::{left_at, own_socket};
 use super::shared::SharedIcmp;
 use super::ways::GONE;
 use super::{Channel, Clock, Driver, Event, Happening, Owner, Run};
@@ -132,7 +133,9 @@ impl Driver {
             let at = self.clock.now();
             match self.transmit(index, run, bytes, ttl, port) {
                 Ok(()) => {
-                    let at = self.left_at(index, run, at);
+                    let now = self.errors_now();
+                    let left = |own| left_at(&mut self.errors, own, now, at, &mut self.pending);
+                    let at = own_socket(&self.flows, index, run).map_or(at, left);
                     run.sent.get_or_insert(at);
                     run.exchange.handle(Event::Sent, at);
                     self.watch_writes(index, run);
@@ -217,7 +220,14 @@ impl Driver {
             queue_errors(&mut self.errors, socket, Owner::Run(index), now, &mut self.pending);
             sent = datagram(socket, bytes, None, None);
         }
-        let event = sent.map_or_else(|error| Event::Failed(fault::of_send(&error)), |()| Event::Sent);
+        let now = self.errors_now();
+        let (event, at) = match sent {
+            Ok(()) => {
+                let own = (Owner::Run(index), socket);
+                (Event::Sent, left_at(&mut self.errors, own, now, at, &mut self.pending))
+            }
+            Err(error) => (Event::Failed(fault::of_send(&error)), at),
+        };
         run.exchange.handle(event, at);
     }
 
