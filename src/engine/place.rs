@@ -2,7 +2,7 @@
 //!
 //! Invariant: a series that did not change keeps its socket, its counters and what its detectors know.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,10 +32,11 @@ impl Engine {
     pub(super) fn apply(&mut self, config: Arc<Config>, out: &mut Vec<Happening>) {
         self.budget.set_limits(config.budget.clone());
         let mut members = BTreeMap::new();
+        let before: HashMap<&str, &Arc<Target>> =
+            self.config.targets.iter().map(|old| (old.name.as_str(), old)).collect();
         for target in &config.targets {
-            let same = self.config.targets.iter().find(|old| {
-                old.name == target.name
-                    && old.addresses == target.addresses
+            let same = before.get(target.name.as_str()).filter(|old| {
+                old.addresses == target.addresses
                     && old.family == target.family
                     && old.max_members == target.max_members
             });
