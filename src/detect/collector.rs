@@ -14,12 +14,14 @@
 //! Invariants: what comes out depends on nothing but what went in; a sample of a series that was not
 //! placed changes nothing.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::dpd::{Feed, Profile, Survival, Verdict};
+use super::evidence::Timing;
 use super::flap::Damping;
 use super::incident::{Incident, Stage};
 use super::incidents::Incidents;
@@ -28,7 +30,7 @@ use super::liveness::Thresholds;
 use super::path::Sight;
 use super::recorder::{Mark, Recorder};
 use super::turn::{NO_SIGHTS, Sights};
-use super::watch::{Transition, Watch};
+use super::watch::{Rules, Transition, Watch};
 use crate::sample::{Carrier, Sample, SeriesId};
 use crate::time::{Timestamp, WallTime};
 use crate::words;
@@ -175,10 +177,9 @@ impl Track {
     /// Flaps that are kept: those that make it flapping.
     const DOWNS: usize = 4;
 
-    fn new(placed: &Placed, now: Timestamp) -> Self {
-        let About { interval, timeout, .. } = placed.about;
+    fn new(placed: &Placed, rules: Arc<Rules>, now: Timestamp) -> Self {
         let mut track = Self {
-            watch: Watch::new(interval, timeout, placed.damping, now),
+            watch: Watch::by(rules, now),
             recorder: Recorder::default(),
             answered: Timestamp::FAR,
             seldom: None,
@@ -294,8 +295,10 @@ impl Track {
         }
     }
 
-    fn place(&mut self, placed: &Placed) {
-        self.watch.set_damping(placed.damping);
+    fn place(&mut self, placed: &Placed, pool: &mut Pool<Rules>) {
+        let rules = Rules { damping: placed.damping, ..Rules::clone(self.watch.rules()) };
+        let before = self.watch.set_rules(pool.share(rules));
+        pool.release(before);
         self.about = placed.about.clone();
         if self.profiles == placed.profiles {
             self.profiles = Arc::clone(&placed.profiles);
@@ -360,10 +363,39 @@ impl Track {
     }
 }
 
+/// What many series have in common: each thing once.
+#[derive(Debug)]
+struct Pool<T>(HashSet<Arc<T>>);
+
+impl<T> Default for Pool<T> {
+    fn default() -> Self {
+        Self(HashSet::new())
+    }
+}
+
+impl<T: Eq + Hash> Pool<T> {
+    fn share(&mut self, thing: T) -> Arc<T> {
+        if let Some(known) = self.0.get(&thing) {
+            return Arc::clone(known);
+        }
+        let new = Arc::new(thing);
+        self.0.insert(Arc::clone(&new));
+        new
+    }
+
+    /// Forgets what was given back by the last that had it.
+    fn release(&mut self, thing: Arc<T>) {
+        if Arc::strong_count(&thing) <= 2 {
+            self.0.remove(&thing);
+        }
+    }
+}
+
 /// All detectors.
 #[derive(Debug, Default)]
 pub struct Collector {
     tracks: Vec<Option<Box<Track>>>,
+    rules: Pool<Rules>,
     /// Of the process before this one; taken up by the series that are placed.
     kept: HashMap<Key, Kept>,
     /// Empty between samples.
@@ -438,10 +470,12 @@ impl Collector {
                     self.tracks.resize_with(index + 1, || None);
                 }
                 match self.tracks.get_mut(index) {
-                    Some(Some(track)) => track.place(placed),
+                    Some(Some(track)) => track.place(placed, &mut self.rules),
                     Some(empty) => {
-                        let track = empty.insert(Box::new(Track::new(placed, now)));
-                        track.watch.set_outage(self.outage);
+                        let About { interval, timeout, .. } = placed.about;
+                        let (timing, outage) = (Timing::new(interval, timeout), self.outage);
+                        let rules = self.rules.share(Rules { timing, outage, damping: placed.damping });
+                        let track = empty.insert(Box::new(Track::new(placed, rules, now)));
                         if !self.kept.is_empty()
                             && let Some(kept) = self.kept.remove(&Key::from(&placed.about))
                             && kept.usable(now)
@@ -459,6 +493,9 @@ impl Collector {
                 let gone = self.tracks.get_mut(series.0 as usize).and_then(Option::take);
                 if let Some(gone) = gone {
                     self.incidents.remove(series, &gone, now);
+                    let rules = Arc::clone(gone.watch.rules());
+                    drop(gone);
+                    self.rules.release(rules);
                 }
             }
             Input::Tick { now, wall } => self.incidents.tick(&self.tracks, now, wall, out),
@@ -492,8 +529,8 @@ mod tests {
     #[test]
     fn a_track_is_small() {
         let parts = [
-            ("track", size_of::<Track>(), 640),
-            ("of it, detectors", size_of::<Watch>(), 408),
+            ("track", size_of::<Track>(), 432),
+            ("of it, detectors", size_of::<Watch>(), 200),
             ("of it, recorder", size_of::<Recorder>(), 56),
         ];
         for (part, bytes, most) in parts {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::evidence::{Evidence, Order};
+use super::evidence::{Evidence, Order, Timing};
 use crate::sample::{Outcome, Phase, Reason, Sample};
 use crate::time::{Timestamp, nanos};
 
@@ -215,7 +215,7 @@ struct Rare {
 /// Remembers the last hour of one series.
 #[derive(Debug, Clone)]
 pub struct Recently {
-    /// It knows the pace of the series.
+    timing: Timing,
     order: Order,
     history: History,
 }
@@ -239,7 +239,8 @@ impl Default for Recently {
     fn default() -> Self {
         let (interval, timeout) = (Duration::from_secs(5), Duration::from_secs(2));
         Self {
-            order: Order::new(interval, timeout),
+            timing: Timing::new(interval, timeout),
+            order: Order::default(),
             history: History {
                 slots: [Slot::default(); SLOTS],
                 second: 0,
@@ -256,12 +257,12 @@ impl Default for Recently {
 impl Recently {
     /// Begins a new history, of a series of this pace.
     pub fn begin(&mut self, interval: Duration, timeout: Duration) {
-        *self = Self { order: Order::new(interval, timeout), ..Self::default() };
+        *self = Self { timing: Timing::new(interval, timeout), ..Self::default() };
     }
 
     /// The series has this pace from now on. Another one begins a new history.
     pub fn pace(&mut self, interval: Duration, timeout: Duration) {
-        if !self.order.fits(interval, timeout) {
+        if self.timing != Timing::new(interval, timeout) {
             self.begin(interval, timeout);
         }
     }
@@ -276,8 +277,8 @@ impl Recently {
         {
             bucket.handshake.add(took);
         }
-        let Self { order, history, .. } = self;
-        order.put(evidence, sample.done, |evidence| history.fold(&evidence));
+        let Self { timing, order, history } = self;
+        order.put(*timing, evidence, sample.done, |evidence| history.fold(&evidence));
     }
 
     /// Whether [`Self::hear`] has anything to hear of such a sample.
@@ -309,7 +310,7 @@ impl Recently {
     /// What is known at `now`; nothing before the first evidence of the last hour.
     #[must_use]
     pub fn at(&self, now: Timestamp) -> Option<Recent> {
-        self.history.at(now, self.order.interval())
+        self.history.at(now, self.timing.interval())
     }
 }
 
