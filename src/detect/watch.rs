@@ -133,6 +133,12 @@ impl Watch {
         &self.rules
     }
 
+    /// How it was judged.
+    #[must_use]
+    pub fn into_rules(self) -> Arc<Rules> {
+        self.rules
+    }
+
     /// Is judged by these rules from now on; gives the ones before them back.
     pub fn set_rules(&mut self, rules: Arc<Rules>) -> Arc<Rules> {
         self.folds.flap.damp(&rules.damping);

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::detect::About;
 use crate::detect::flap::{Damped, Damping};
 use crate::detect::liveness::State;
 use crate::detect::{Bearing, Collector, Found, Input, Placed, Stage, Transition};
