@@ -390,6 +390,7 @@ impl Collector {
     #[must_use]
     pub fn keep(&mut self, now: Timestamp) -> Knowledge {
         self.kept.retain(|_, kept| kept.usable(now));
+        self.kept.shrink_to_fit();
         let series = self.tracks.iter().flatten().map(|track| track.keep(now));
         Knowledge {
             series: series.chain(self.kept.values().cloned()).collect(),
