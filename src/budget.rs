@@ -7,7 +7,7 @@
 //! more connections or handshakes than its limit; a form that leaves no state is held back by the
 //! packet rate only, never by how the peer behaved.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -104,7 +104,8 @@ pub struct KeptBudget {
 struct Account {
     /// Theoretical arrival time of the packet rate (GCRA).
     packets: Timestamp,
-    gates: HashMap<Charge, Gate>,
+    /// None where nothing is sent that opens state.
+    gates: BTreeMap<Charge, Gate>,
 }
 
 /// Hashes addresses. They come from the configuration and its names, eight a target: nobody can choose

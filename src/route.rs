@@ -278,6 +278,20 @@ pub struct Questions {
 /// What the kernel said for one target. Times are those of the asking, all at once.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Ways {
+    /// What does not depend on its members; targets that declare the same may share it.
+    #[serde(flatten, serialize_with = "shared")]
+    pub around: Arc<Around>,
+    /// The ways to the members, as the probes leave.
+    pub members: Box<[Looked]>,
+}
+
+fn shared<S: Serializer>(around: &Arc<Around>, serializer: S) -> Result<S::Ok, S::Error> {
+    (**around).serialize(serializer)
+}
+
+/// The host's links, and what an ordinary program's packets would do.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Around {
     /// The tunnel's link, if one is declared: its name.
     pub tunnel: Option<String>,
     /// The links of this host that are not loopback; all targets that were asked for at once share them.
@@ -286,8 +300,6 @@ pub struct Ways {
     /// The network namespace that the ways to the members are of, if it is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// The ways to the members, as the probes leave.
-    pub members: Vec<Looked>,
     /// The ways into the inside networks, as an ordinary program's packets go.
     pub inside: Vec<Inside>,
     /// The ways into the class A, B or C network of the tunnel's own address, if it has one: what Windows
@@ -318,7 +330,7 @@ pub const INTERNET: [IpAddr; 3] = [
     IpAddr::V6(Ipv6Addr::new(0x2001, 0x503, 0xba3e, 0, 0, 0, 2, 0x30)),
 ];
 
-impl Ways {
+impl Around {
     /// Whether the tunnel is there, is up, and has an address.
     #[must_use]
     pub fn tunnel_up(&self) -> bool {

@@ -100,7 +100,7 @@ async fn round(shared: &Shared, config: &Config, asker: Option<&Asker>, anew: bo
     // Both in the order of the names, as the targets are.
     let (all, every) = (shared.registry.all_series(), shared.registry.all_targets());
     let (mut all, mut every) = (all.as_slice(), every.as_slice());
-    let mut words = HashSet::new();
+    let (mut words, mut around) = (HashSet::new(), Arc::default());
     let sessions = shared.registry.all_sessions();
     for (index, target) in config.targets.iter().enumerate() {
         if index % PIECE == PIECE - 1 {
@@ -119,10 +119,16 @@ async fn round(shared: &Shared, config: &Config, asker: Option<&Asker>, anew: bo
         let ways = match &links {
             Some((asker, links)) => {
                 let addresses = members.iter().map(|(_, address)| *address).collect();
-                let fresh = asker.ways(links, &questions(target, &way, addresses)).await;
+                let mut fresh = asker.ways(links, &questions(target, &way, addresses)).await;
                 match last_ways {
                     Some(same) if *same == fresh => Some(same),
-                    _ => Some(Arc::new(fresh)),
+                    _ => {
+                        if fresh.around == around {
+                            fresh.around = Arc::clone(&around);
+                        }
+                        around = Arc::clone(&fresh.around);
+                        Some(Arc::new(fresh))
+                    }
                 }
             }
             None => last_ways,
@@ -164,15 +170,15 @@ fn series_of<'a>(
     rest.split_at(rest.iter().take_while(|one| one.key().target == name).count())
 }
 
-/// What is kept of a step, in words that were said before wherever they are the same.
-fn told(step: &StepResult, words: &mut HashSet<Arc<str>>) -> Told {
-    let text = step.text(Lang::En);
-    let text = words.get(text.as_str()).cloned().unwrap_or_else(|| {
-        let text: Arc<str> = text.into();
-        words.insert(Arc::clone(&text));
-        text
-    });
-    Told { step: step.step, status: step.status, reason: step.reason, text }
+/// What is kept of a step: the same as was told before, wherever it is the same.
+fn told(step: &StepResult, before: &mut HashSet<Arc<Told>>) -> Arc<Told> {
+    let text = step.text(Lang::En).into();
+    let told = Told { step: step.step, status: step.status, reason: step.reason, text };
+    before.get(&told).cloned().unwrap_or_else(|| {
+        let told = Arc::new(told);
+        before.insert(Arc::clone(&told));
+        told
+    })
 }
 
 /// The last outcome of a series, with the patience of its detectors.

@@ -194,14 +194,14 @@ impl Trace {
             format!("{}: no target is named {}", file.display(), self.target.as_deref().unwrap_or_default())
         })?;
         let trace = Kind::named("trace").ok_or("there is no kind trace")?;
-        let known = target.probes.iter().find(|spec| spec.kind == trace).cloned();
+        let known = target.probes.iter().find(|spec| spec.kind == trace);
         // A target of the file may have its trace disabled; asked for by hand it runs all the same.
         let mut spec = match known {
-            Some(spec) => spec,
+            Some(spec) => (**spec).clone(),
             None => Config::single("localhost")
                 .ok()
                 .and_then(|config| config.targets.first().cloned())
-                .and_then(|target| target.probes.iter().find(|spec| spec.kind == trace).cloned())
+                .and_then(|target| Some((**target.probes.iter().find(|spec| spec.kind == trace)?).clone()))
                 .ok_or("there is no kind trace")?,
         };
         let wanted = self.probe.as_deref().or(self.host.as_ref().map(|_| "ike"));
@@ -211,13 +211,13 @@ impl Trace {
             Some("icmp") => settings.over = None,
             Some(name) => {
                 let kinds: Vec<Kind> = carriers().collect();
-                let fits = |spec: &&Spec| spec.name == name && kinds.contains(&spec.kind);
+                let fits = |spec: &&Arc<Spec>| spec.name == name && kinds.contains(&spec.kind);
                 let over = target.probes.iter().find(fits).cloned().ok_or_else(|| {
                     let mut known: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
                     known.push("icmp");
                     format!("{name}: no probe whose flow can be followed; there is: {}", known.join(", "))
                 })?;
-                settings.over = Some(Box::new(over));
+                settings.over = Some(Box::new((*over).clone()));
             }
         }
         if let (Some(port), Some(over)) = (self.port, &mut settings.over) {

@@ -118,7 +118,7 @@ impl Profiles {
     pub fn of_target(
         &self,
         written: Option<&raw::Dpd>,
-        probes: &[Spec],
+        probes: &[Arc<Spec>],
         check: &mut Check<'_>,
         path: &KeyPath,
     ) -> Option<Dpd> {
@@ -174,8 +174,8 @@ impl Profiles {
 }
 
 /// The fastest probe that speaks a VPN's protocol over UDP; of equals the first.
-fn fastest(probes: &[Spec]) -> Option<&Spec> {
-    let over_udp = |probe: &&Spec| {
+fn fastest(probes: &[Arc<Spec>]) -> Option<&Arc<Spec>> {
+    let over_udp = |probe: &&Arc<Spec>| {
         matches!(
             probe.kind.name,
             "ike" | "ike_natt" | "ikev1" | "ikev1_natt" | "l2tp" | "openvpn_udp" | "wireguard"

@@ -110,9 +110,9 @@ pub struct Target {
     /// Which VPNs it serves, as declared.
     pub vpn: Vec<Vpn>,
     /// Over which ways out it is probed, by name.
-    pub egress: Vec<String>,
-    /// Its probes, each with a name of its own.
-    pub probes: Vec<Spec>,
+    pub egress: Arc<Vec<String>>,
+    /// Its probes, each with a name of its own; many targets share the same.
+    pub probes: Box<[Arc<Spec>]>,
     /// What is behind its tunnel, as declared.
     pub inside: Option<Box<Inside>>,
     /// The real session that is kept with its first member, if one is.

@@ -24,33 +24,46 @@ pub(super) struct Around<'a> {
     pub budget: &'a Limits,
     pub egress: &'a BTreeMap<String, Egress>,
     pub profiles: &'a dpd::Profiles,
-    /// The settings made so far, as many as may well come again: ten thousand targets share a few.
-    shared: RefCell<Vec<Arc<Settings>>>,
+    settings: Shared<Settings>,
+    specs: Shared<Spec>,
+    ways_out: Shared<Vec<String>>,
+}
+
+/// What was made so far, as much as may well come again: ten thousand targets share a few.
+struct Shared<T>(RefCell<Vec<Arc<T>>>);
+
+impl<T: PartialEq> Shared<T> {
+    const MOST: usize = 32;
+
+    /// The same, shared with whoever has the same.
+    fn share(&self, value: T) -> Arc<T> {
+        let mut known = self.0.borrow_mut();
+        if let Some(same) = known.iter().find(|known| ***known == value) {
+            return Arc::clone(same);
+        }
+        let new = Arc::new(value);
+        if known.len() < Self::MOST {
+            known.push(Arc::clone(&new));
+        }
+        new
+    }
+}
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self(RefCell::default())
+    }
 }
 
 impl<'a> Around<'a> {
-    const SHARED: usize = 32;
-
     pub fn new(
         defaults: &'a Defaults,
         budget: &'a Limits,
         egress: &'a BTreeMap<String, Egress>,
         profiles: &'a dpd::Profiles,
     ) -> Self {
-        Self { defaults, budget, egress, profiles, shared: RefCell::default() }
-    }
-
-    /// The same settings, shared with whoever has the same.
-    fn share(&self, settings: Settings) -> Arc<Settings> {
-        let mut shared = self.shared.borrow_mut();
-        if let Some(known) = shared.iter().find(|known| ***known == settings) {
-            return Arc::clone(known);
-        }
-        let new = Arc::new(settings);
-        if shared.len() < Self::SHARED {
-            shared.push(Arc::clone(&new));
-        }
-        new
+        let (settings, specs, ways_out) = (Shared::default(), Shared::default(), Shared::default());
+        Self { defaults, budget, egress, profiles, settings, specs, ways_out }
     }
 }
 
@@ -92,8 +105,8 @@ pub(super) fn target(
     shown.egress = Some(egress.clone());
     let (session, shown_session) = session::session(file.session.as_deref(), check, path);
     shown.session = shown_session.map(Box::new);
-    let mut probes: Vec<Spec> = specs.into_iter().map(|(spec, _)| spec).collect();
-    probes.shrink_to_fit();
+    let probes: Box<[Arc<Spec>]> = specs.into_iter().map(|(spec, _)| around.specs.share(spec)).collect();
+    let egress = around.ways_out.share(egress);
     let dpd = around.profiles.of_target(file.dpd.as_ref(), &probes, check, &path.key("dpd"));
     shown.dpd.clone_from(&file.dpd);
     let (capacity, shown_capacity) = capacity::capacity(file.capacity.as_deref(), &vpn, check, path);
@@ -401,7 +414,7 @@ fn probe(
         timeout: timeout.unwrap_or(around.defaults.timeout),
         full_interval: full.unwrap_or(around.defaults.full_interval),
         host: host.map(str::to_owned),
-        settings: around.share(settings),
+        settings: around.settings.share(settings),
     };
     let effective = raw::Probe {
         kind: Some(kind.name.to_owned()),

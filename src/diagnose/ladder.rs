@@ -102,7 +102,7 @@ fn rungs(survey: &Survey, declared: &Declared) -> Diagnosis {
     let name = name(survey, say(Note::NameLiteral));
     let mut steps = vec![step(Step::Name, name.clone())];
     // What the kernel says of its routes needs no answer from anybody.
-    let inside = inside_routes(declared.inside.as_ref(), survey.ways.as_ref());
+    let inside = inside_routes(declared.inside.as_ref(), survey.ways.as_ref().map(|ways| &*ways.around));
     if name.status != Status::Ok {
         steps.extend([Step::Route, Step::Reach, Step::Ports].map(|it| step(it, untried())));
         steps.extend(skipped(inside));
@@ -197,7 +197,7 @@ fn signed_in(session: Result<bool, Teardown>, say: &dyn Fn(Note) -> Said) -> Jud
 fn in_session(survey: &Survey, declared: &Declared, say: &dyn Fn(Note) -> Said) -> Judged {
     let mute = |seen: &Observed| seen.report.outcome == Outcome::Lost(Reason::NoAnswer);
     let nothing = !survey.inside.is_empty() && survey.inside.iter().all(mute);
-    let link = survey.ways.as_ref().and_then(|ways| ways.tunnel_link()).filter(|link| link.up);
+    let link = survey.ways.as_ref().and_then(|ways| ways.around.tunnel_link()).filter(|link| link.up);
     match link.filter(|_| nothing && declared.inside.is_some()) {
         Some(link) => Judged::new(Status::Unknown, say(Note::EspMaybe).with("tunnel", &link.name))
             .because(LadderReason::EspBlocked),

@@ -22,35 +22,35 @@ use std::net::IpAddr;
 use super::unit::{Judged, alive};
 use super::{LadderReason, Note, Said, Status, Survey};
 use crate::config::{Inside, Tunnel};
-use crate::route::{self, Link, Looked, NoWay, Prefix, Way, Ways};
+use crate::route::{self, Around, Link, Looked, NoWay, Prefix, Way};
 use crate::sample::{Fault, Outcome};
 
 /// The step `inside_routes`.
-pub fn inside_routes(declared: Option<&Inside>, ways: Option<&Ways>) -> Judged {
+pub fn inside_routes(declared: Option<&Inside>, around: Option<&Around>) -> Judged {
     let Some(declared) = declared else {
         return Judged::new(Status::Skipped, Said::new(Note::InsideSkipped));
     };
-    let Some(ways) = ways else {
+    let Some(around) = around else {
         return Judged::new(Status::Unknown, Said::new(Note::WaysUntold)).fault(Fault::Internal);
     };
-    let Some(tunnel) = &declared.interface else { return without_tunnel(ways) };
-    let link = ways.tunnel_link().filter(|link| link.up && !link.addresses.is_empty());
+    let Some(tunnel) = &declared.interface else { return without_tunnel(around) };
+    let link = around.tunnel_link().filter(|link| link.up && !link.addresses.is_empty());
     let Some(link) = link else {
         let said = Said::new(Note::TunnelDown).with("tunnel", tunnel);
         return Judged::new(Status::Unknown, said).fault(Fault::Egress);
     };
     let mut found = Found { tunnel: link, bad: Vec::new(), remarks: Vec::new(), untold: false };
-    for inside in &ways.inside {
-        found.network(inside, ways);
+    for inside in &around.inside {
+        found.network(inside, around);
     }
-    let world = found.internet(declared.tunnel, ways);
-    found.judge(declared, ways, world)
+    let world = found.internet(declared.tunnel, around);
+    found.judge(declared, around, world)
 }
 
-fn without_tunnel(ways: &Ways) -> Judged {
+fn without_tunnel(around: &Around) -> Judged {
     let mut said = Vec::new();
-    for inside in &ways.inside {
-        for (link, network) in route::overlaps(inside.prefix, &ways.links, None) {
+    for inside in &around.inside {
+        for (link, network) in route::overlaps(inside.prefix, &around.links, None) {
             said.push(overlap(Note::SameSubnetUntold, inside.prefix, network, link));
         }
     }
@@ -84,13 +84,13 @@ impl Found<'_> {
     }
 
     /// One inside network. Each kind of trouble is told once for it.
-    fn network(&mut self, inside: &route::Inside, ways: &Ways) {
+    fn network(&mut self, inside: &route::Inside, around: &Around) {
         let prefix = inside.prefix;
         let tunnel = self.tunnel.name.as_str();
         let mut local: Vec<Prefix> = Vec::new();
         let mut missing: Option<&Looked> = None;
         for looked in &inside.ways {
-            let shared = route::overlaps(prefix, &ways.links, Some(tunnel))
+            let shared = route::overlaps(prefix, &around.links, Some(tunnel))
                 .find(|(_, network)| network.contains(looked.to));
             match &looked.way {
                 Err(NoWay::Untold) => self.untold = true,
@@ -117,19 +117,19 @@ impl Found<'_> {
             }
         }
         if let Some(looked) = missing {
-            self.bad.push((LadderReason::InsideRouteMissing, self.missing(prefix, looked, ways)));
+            self.bad.push((LadderReason::InsideRouteMissing, self.missing(prefix, looked, around)));
         }
     }
 
-    fn missing(&self, prefix: Prefix, looked: &Looked, ways: &Ways) -> Said {
-        let note = match &ways.class {
+    fn missing(&self, prefix: Prefix, looked: &Looked, around: &Around) -> Said {
+        let note = match &around.class {
             Some(class) if class.prefix.overlap(prefix) == Some(prefix) => Note::ClassRouteMissing,
             Some(class) if class.ways.iter().all(|it| it.way.as_ref().is_ok_and(|way| self.through(way))) => {
                 Note::ClassRouteOnly
             }
             _ => Note::InsideRouteMissing,
         };
-        let class = ways.class.as_ref().map_or_else(String::new, |class| class.prefix.to_string());
+        let class = around.class.as_ref().map_or_else(String::new, |class| class.prefix.to_string());
         Said::new(note)
             .with("prefix", prefix.to_string())
             .with("tunnel", &self.tunnel.name)
@@ -139,8 +139,8 @@ impl Found<'_> {
     }
 
     /// The way of the rest of the world; tells it, if it is as declared.
-    fn internet(&mut self, intent: Option<Tunnel>, ways: &Ways) -> Option<Said> {
-        let family = |v6: bool| ways.internet.iter().filter(move |looked| looked.to.is_ipv6() == v6);
+    fn internet(&mut self, intent: Option<Tunnel>, around: &Around) -> Option<Said> {
+        let family = |v6: bool| around.internet.iter().filter(move |looked| looked.to.is_ipv6() == v6);
         let reached = |v6| family(v6).any(|looked| looked.way.is_ok());
         let into = |looked: &Looked| looked.way.as_ref().is_ok_and(|way| self.through(way));
         let say = |note, looked: &Looked| {
@@ -163,7 +163,7 @@ impl Found<'_> {
                 first.map(|looked| say(Note::InternetFull, looked))
             }
             Some(Tunnel::Split) => {
-                if let Some(swallowed) = ways.internet.iter().find(|looked| into(looked)) {
+                if let Some(swallowed) = around.internet.iter().find(|looked| into(looked)) {
                     let said = say(Note::DefaultViaTunnel, swallowed);
                     self.bad.push((LadderReason::DefaultRouteViaTunnel, said));
                     return None;
@@ -174,7 +174,7 @@ impl Found<'_> {
         }
     }
 
-    fn judge(self, declared: &Inside, ways: &Ways, world: Option<Said>) -> Judged {
+    fn judge(self, declared: &Inside, around: &Around, world: Option<Said>) -> Judged {
         let Self { tunnel, bad, remarks, untold } = self;
         let status = match (bad.is_empty(), untold) {
             (false, _) => Status::Failed,
@@ -186,7 +186,7 @@ impl Found<'_> {
             said.push(Said::new(Note::WaysUntold));
         }
         if status == Status::Ok && !declared.prefixes.is_empty() {
-            let list: Vec<String> = ways.inside.iter().map(|inside| inside.prefix.to_string()).collect();
+            let list: Vec<String> = around.inside.iter().map(|inside| inside.prefix.to_string()).collect();
             let routed = Said::new(Note::InsideRoutesOk).with("prefixes", list.join(", "));
             said.push(routed.with("tunnel", &tunnel.name));
         }
@@ -220,8 +220,8 @@ fn told(way: &Result<Way, NoWay>) -> String {
 /// `meant`: the target's probes are to leave through the tunnel.
 pub fn own_tunnel(survey: &Survey, meant: bool) -> Option<Judged> {
     // A link of another network namespace is another one, whatever its name.
-    let ways = survey.ways.as_ref().filter(|ways| !meant && ways.namespace.is_none())?;
-    let tunnel = ways.tunnel_link()?;
+    let ways = survey.ways.as_ref().filter(|ways| !meant && ways.around.namespace.is_none())?;
+    let tunnel = ways.around.tunnel_link()?;
     let inside: Vec<IpAddr> = ways
         .members
         .iter()

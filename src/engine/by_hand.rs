@@ -38,7 +38,7 @@ impl Engine {
         }
         self.asked += 1;
         let tag = Tag { series: id, seq: BY_HAND | self.asked, due: now, form };
-        let spec = Spec { timeout: series.spec.timeout.min(timeout), ..series.spec.clone() };
+        let spec = Spec { timeout: series.spec.timeout.min(timeout), ..(*series.spec).clone() };
         self.by_hand.insert((id, tag.seq), reply);
         self.driver.begin(flow, tag, &spec, out);
     }

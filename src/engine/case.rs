@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::survey::Observed;
 use crate::net::FlowId;
@@ -24,7 +25,7 @@ pub(super) enum Turn {
 
 /// One probe of one member over one way out, and what is still to be tried.
 pub(super) struct Case {
-    pub spec: Spec,
+    pub spec: Arc<Spec>,
     pub member: u8,
     pub address: IpAddr,
     pub egress: String,

@@ -49,7 +49,7 @@ pub(super) fn cases(config: &Config, target: &Target, driver: &mut Driver) -> Ve
             let (kept, port) = spec.flow();
             Case {
                 flow: driver.open(address, port, kept, Arc::clone(&egress)),
-                spec,
+                spec: spec.into(),
                 member: 1,
                 address,
                 egress: name.clone(),

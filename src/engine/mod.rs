@@ -125,7 +125,7 @@ impl Handle {
 
 struct Series {
     target: Arc<Target>,
-    spec: Spec,
+    spec: Arc<Spec>,
     member: u8,
     address: Option<IpAddr>,
     egress: Arc<Egress>,

@@ -85,7 +85,7 @@ impl Engine {
                 if !known.iter().any(|(slot, old)| *slot == member && old.address == address) {
                     self.registry.target_info(&target.name, member, Some(info));
                 }
-                for egress in &target.egress {
+                for egress in &*target.egress {
                     let way = ways.get(egress).cloned().unwrap_or_default();
                     for spec in &target.probes {
                         let key = SeriesKey {
@@ -125,7 +125,7 @@ impl Engine {
         &mut self,
         key: &SeriesKey,
         target: &Arc<Target>,
-        spec: &Spec,
+        spec: &Arc<Spec>,
         (address, egress): (Option<IpAddr>, &Arc<Egress>),
         now: Timestamp,
         out: &mut Vec<Happening>,
@@ -156,7 +156,7 @@ impl Engine {
         let shared_key = Arc::clone(metrics.key());
         let series = Series {
             target: Arc::clone(target),
-            spec: spec.clone(),
+            spec: Arc::clone(spec),
             member: key.member,
             address,
             egress: Arc::clone(egress),

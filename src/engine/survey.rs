@@ -154,13 +154,13 @@ fn cases(
 ) -> Vec<Case> {
     let mut cases = Vec::new();
     for (address, member) in members.iter().zip(1u8..) {
-        for name in &target.egress {
+        for name in &*target.egress {
             let egress = Arc::new(config.egress.get(name).cloned().unwrap_or_default());
             for spec in &target.probes {
                 let (kept, port) = spec.flow();
                 let flow = driver.open(*address, port, kept, Arc::clone(&egress));
                 let mut case = Case {
-                    spec: spec.clone(),
+                    spec: Arc::clone(spec),
                     member,
                     address: *address,
                     egress: name.clone(),

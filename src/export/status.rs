@@ -151,7 +151,7 @@ impl Status {
                 state_since: target.since().map(|since| ago(since, now, at)),
                 probes: mine.iter().map(|series| ProbeStatus::read(series, &members, now, at)).collect(),
                 members: members.into_iter().map(MemberStatus::from).collect(),
-                steps: ladder.iter().flat_map(|it| &it.steps).map(StepStatus::from).collect(),
+                steps: ladder.iter().flat_map(|it| &it.steps).map(|told| StepStatus::from(&**told)).collect(),
                 routes: ladder.and_then(|ladder| ladder.ways.clone()),
             }
         };

@@ -155,7 +155,7 @@ impl Pool {
         &mut self,
         peer: IpAddr,
         (kind, port): (Flow, u16),
-        spec: &Spec,
+        spec: &Arc<Spec>,
         egress: &Arc<Egress>,
     ) -> Line {
         let place = if spec.kind.name == trace::INFO.name { 0 } else { place(peer, self.others.len()) };
@@ -164,7 +164,7 @@ impl Pool {
         let Some((driver, other)) = other else {
             return Line::Own(self.own.open(peer, port, kind, Arc::clone(egress)));
         };
-        let flow = other.open(New { peer, port, kind, egress: Arc::clone(egress), spec: spec.clone() });
+        let flow = other.open(New { peer, port, kind, egress: Arc::clone(egress), spec: Arc::clone(spec) });
         Line::Other { driver, flow }
     }
 

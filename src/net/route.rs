@@ -32,7 +32,8 @@ use tokio::time::timeout;
 
 use super::socket::within;
 use crate::route::{
-    INTERNET, Inside, Leaving, Link, LinkKind, Looked, Lookup, NoWay, Prefix, Questions, Way, Ways, samples,
+    Around, INTERNET, Inside, Leaving, Link, LinkKind, Looked, Lookup, NoWay, Prefix, Questions, Way, Ways,
+    samples,
 };
 
 /// How long the kernel may take for one answer: it never does, but a task must not hang on it.
@@ -195,39 +196,47 @@ impl Asker {
 
     /// Asks all that is to be known for a target.
     pub async fn ways(&self, links: &Links, questions: &Questions) -> Ways {
-        let Questions { members, leaving, namespace, tunnel, prefixes, hosts } = questions;
-        let ordinary = Leaving::default();
-        let mut ways = Ways { tunnel: tunnel.clone(), links: Arc::clone(&links.shown), ..Ways::default() };
-        if let Some(namespace) = namespace {
-            ways.namespace = Some(namespace.clone());
-            ways.members = Self::members_elsewhere(namespace, questions).await;
-        } else {
-            ways.members.reserve_exact(members.len());
-            for to in members {
-                ways.members.push(Looked { to: *to, way: self.way(links, *to, leaving).await });
+        let Questions { members, leaving, namespace, .. } = questions;
+        let looked = match namespace {
+            Some(namespace) => Self::members_elsewhere(namespace, questions).await,
+            None => {
+                let mut looked = Vec::with_capacity(members.len());
+                for to in members {
+                    looked.push(Looked { to: *to, way: self.way(links, *to, leaving).await });
+                }
+                looked
             }
+        };
+        let around = self.around(links, questions).await;
+        Ways { around: Arc::new(around), members: looked.into() }
+    }
+
+    async fn around(&self, links: &Links, questions: &Questions) -> Around {
+        let Questions { tunnel, prefixes, hosts, namespace, .. } = questions;
+        let (tunnel, namespace) = (tunnel.clone(), namespace.clone());
+        let mut around = Around { tunnel, namespace, links: Arc::clone(&links.shown), ..Around::default() };
+        if around.tunnel.is_none() && prefixes.is_empty() {
+            return around;
         }
-        if tunnel.is_none() && prefixes.is_empty() {
-            return ways;
-        }
+        let ordinary = Leaving::default();
         for prefix in prefixes {
             let mut inside = Inside { prefix: *prefix, ways: Vec::new() };
-            for to in samples(*prefix, hosts, &ways.links, tunnel.as_deref()) {
+            for to in samples(*prefix, hosts, &around.links, around.tunnel.as_deref()) {
                 inside.ways.push(Looked { to, way: self.way(links, to, &ordinary).await });
             }
-            ways.inside.push(inside);
+            around.inside.push(inside);
         }
-        if let Some(prefix) = ways.tunnel_class() {
+        if let Some(prefix) = around.tunnel_class() {
             let mut class = Inside { prefix, ways: Vec::new() };
             for to in samples(prefix, &[], &[], None) {
                 class.ways.push(Looked { to, way: self.way(links, to, &ordinary).await });
             }
-            ways.class = Some(class);
+            around.class = Some(class);
         }
         for to in INTERNET {
-            ways.internet.push(Looked { to, way: self.way(links, to, &ordinary).await });
+            around.internet.push(Looked { to, way: self.way(links, to, &ordinary).await });
         }
-        ways
+        around
     }
 }
 
@@ -451,11 +460,11 @@ mod tests {
         let to = IpAddr::from([127, 0, 0, 1]);
         let questions = Questions { members: vec![to], ..Questions::default() };
         let ways = ask(&questions).unwrap();
-        let [Looked { to: asked, way: Ok(way) }] = ways.members.as_slice() else { panic!("{ways:?}") };
+        let [Looked { to: asked, way: Ok(way) }] = &*ways.members else { panic!("{ways:?}") };
         assert_eq!((*asked, way.kind, way.local, way.gateway), (to, LinkKind::Loopback, true, None));
         assert_eq!(way.source, Some(to));
-        assert!(ways.internet.is_empty(), "nothing was declared, so nothing more is asked");
-        assert!(ways.links.iter().all(|link| link.kind != LinkKind::Loopback));
+        assert!(ways.around.internet.is_empty(), "nothing was declared, so nothing more is asked");
+        assert!(ways.around.links.iter().all(|link| link.kind != LinkKind::Loopback));
     }
 
     #[test]
@@ -463,7 +472,7 @@ mod tests {
         let leaving = Leaving { interface: Some("vpnprobe-none".to_owned()), ..Leaving::default() };
         let to = IpAddr::from([127, 0, 0, 1]);
         let ways = ask(&Questions { members: vec![to], leaving, ..Questions::default() }).unwrap();
-        assert_eq!(ways.members, [Looked { to, way: Err(NoWay::Egress) }]);
+        assert_eq!(*ways.members, [Looked { to, way: Err(NoWay::Egress) }]);
     }
 
     #[test]

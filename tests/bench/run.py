@@ -17,6 +17,20 @@ WIDE = sorted(BUCKETS + [.01, .05, .1, 13.1072])  # with +Inf, sum and count 25 
 FINE = [round(4.95e-3 + 2.5e-5 * step, 6) for step in range(21)] + [5.7e-3, 7e-3, 2e-2, .1, .5, 1, 1.5, 2, 3]  # as many as vpnprobe takes
 
 
+SCRAPES = r"""
+import os, socket, sys, time
+os.nice(19)
+room = bytearray(1 << 20)
+while True:
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", int(sys.argv[1])), 60) as connection:
+        connection.sendall(f"GET {sys.argv[2]} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+        while connection.recv_into(room):
+            pass
+    time.sleep(max(0, 1 - (time.monotonic() - began)))
+"""
+
+
 def say(*words):
     print(*words, flush=True)
 
@@ -222,6 +236,10 @@ class Contender:
         body = connection.getresponse().read()
         connection.close()
         return body
+
+    def scraped(self):
+        """A reader of all it says, once a second, that keeps nothing and gives way to everybody: a Prometheus is on another host."""
+        return subprocess.Popen([sys.executable, "-c", SCRAPES, str(self.port), self.url])
 
     def swallow(self, url, headers):
         """As fast as a reader can be: nothing is parsed before all is there."""
@@ -486,15 +504,15 @@ def schedule(options):
         for name in chosen(options, names):
             tool = Contender(name.split(",")[0], addresses(size, "127.10"), 1.0, BUCKETS, seconds=options.seconds)
             time.sleep(8)
-            tap, scraped = Tap("lo", True), threading.Event()
+            tap = Tap("lo", True)
             tap.start()
-            if "scraped" in name:
-                puller = threading.Thread(target=lambda: [tool.fetch() for _ in iter(lambda: scraped.wait(1), True)], daemon=True)
-                puller.start()
+            puller = tool.scraped() if "scraped" in name else None
             missed = -own(tool, "vpnprobe_missed_slots_total ")
             time.sleep(options.seconds * 2)
             missed += own(tool, "vpnprobe_missed_slots_total ")
-            scraped.set()
+            if puller:
+                puller.kill()
+                puller.wait()
             tap.close()
             tool.close()
             off, drift, holes = [], [], 0

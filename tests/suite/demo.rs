@@ -115,7 +115,7 @@ fn a_wrapped_control_channel_is_answered_with_the_key_and_only_with_it() {
     assert_eq!(without[&("openvpn_udp".to_owned(), "reset")].outcome, Outcome::Lost(Reason::NoAnswer));
     assert_eq!(without[&("openvpn_tcp".to_owned(), "reset")].outcome, Outcome::Refused(Reason::KeyRequired));
     for spec in &mut Arc::make_mut(&mut config.targets[0]).probes {
-        std::sync::Arc::make_mut(&mut spec.settings).openvpn.keys = keys.clone();
+        Arc::make_mut(&mut Arc::make_mut(spec).settings).openvpn.keys = keys.clone();
     }
     for (what, report) in ask(&config, openvpn) {
         assert_eq!(report.outcome, Outcome::OK, "{what:?}: {report:?}");

@@ -3,11 +3,12 @@
 //! sees the answers only. Each fault stands beside its healthy twin.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::super::tests::observed;
 use super::*;
 use crate::diagnose::{Observed, StepReason};
-use crate::route::{INTERNET, LinkKind, samples};
+use crate::route::{INTERNET, LinkKind, Ways, samples};
 use crate::sample::Reason;
 use crate::time::WallTime;
 
@@ -99,17 +100,17 @@ pub(in crate::diagnose) fn ways(text: &str, inside: &str, members: &[&str]) -> W
         prefix,
         ways: samples(prefix, &hosts, &links, tunnel).into_iter().map(look).collect(),
     };
-    let mut ways = Ways {
+    let mut around = Around {
         tunnel: Some(TUNNEL.to_owned()),
         links: links.clone().into(),
         namespace: None,
-        members: members.iter().map(|it| look(it.parse().unwrap())).collect(),
         inside: prefixes.iter().map(|it| network(it.parse().unwrap(), Some(TUNNEL))).collect(),
         class: None,
         internet: INTERNET.into_iter().map(look).collect(),
     };
-    ways.class = ways.tunnel_class().map(|class| network(class, None));
-    ways
+    around.class = around.tunnel_class().map(|class| network(class, None));
+    let members = members.iter().map(|it| look(it.parse().unwrap())).collect();
+    Ways { around: around.into(), members }
 }
 
 pub(in crate::diagnose) fn declared(intent: &str, inside: &str) -> Inside {
@@ -415,7 +416,7 @@ fn labelled_tables() {
     let mut wrong = Vec::new();
     for (what, intent, inside, more, step, note) in TABLE {
         let ways = ways(&format!("{HOME}; {more}"), inside, &[]);
-        let judged = inside_routes(Some(&declared(intent, inside)), Some(&ways));
+        let judged = inside_routes(Some(&declared(intent, inside)), Some(&ways.around));
         if say(&judged) != *step || judged.said[0].note != *note {
             wrong.push(format!("{what}: {} {:?}", say(&judged), judged.said));
         }
@@ -426,11 +427,10 @@ fn labelled_tables() {
 #[test]
 fn without_a_tunnels_name_only_an_overlap_is_told() {
     let nameless = Inside { egress: None, interface: None, ..declared("", "192.168.1.0/24") };
-    let mut ways = ways(HOME, "192.168.1.0/24", &[]);
-    ways.tunnel = None;
+    let around = |inside| Around { tunnel: None, ..(*ways(HOME, inside, &[]).around).clone() };
+    let ways = around("192.168.1.0/24");
     assert_eq!(say(&inside_routes(Some(&nameless), Some(&ways))), "unknown same_subnet");
-    let mut apart = super::tests::ways(HOME, "10.20.0.0/16", &[]);
-    apart.tunnel = None;
+    let apart = around("10.20.0.0/16");
     assert_eq!(say(&inside_routes(Some(&nameless), Some(&apart))), "skipped");
     assert_eq!(say(&inside_routes(None, Some(&apart))), "skipped");
     assert_eq!(say(&inside_routes(Some(&nameless), None)), "unknown");
@@ -440,7 +440,7 @@ fn without_a_tunnels_name_only_an_overlap_is_told() {
 fn two_faults_are_both_told_and_the_cause_leads() {
     // The default route is outside, and so is the inside network that only it would cover.
     let missing = ways(&format!("{HOME}; tun0 192.168.77.6/24"), "10.20.0.0/16", &[]);
-    let judged = inside_routes(Some(&declared("full", "10.20.0.0/16")), Some(&missing));
+    let judged = inside_routes(Some(&declared("full", "10.20.0.0/16")), Some(&missing.around));
     assert_eq!(say(&judged), "failed default_route_not_via_tunnel");
     let notes: Vec<Note> = judged.said.iter().map(|said| said.note).collect();
     assert_eq!(notes, [Note::DefaultNotViaTunnel, Note::InsideRouteMissing]);
@@ -489,6 +489,6 @@ fn the_concentrator_in_its_own_tunnel() {
         assert_eq!(judged.as_ref().map(say).unwrap_or_default(), expected, "{what}");
     }
     let mut elsewhere = of(LOOP, vec![silent()]);
-    elsewhere.ways.as_mut().unwrap().namespace = Some("branch".to_owned());
+    Arc::make_mut(&mut elsewhere.ways.as_mut().unwrap().around).namespace = Some("branch".to_owned());
     assert!(own_tunnel(&elsewhere, false).is_none(), "another namespace has another tun0");
 }

@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use once_cell::race::OnceBox;
+
 use super::families::{Family, Sink};
 use super::histogram::{Bounds, Histogram};
 use crate::detect::liveness::State;
@@ -27,18 +29,42 @@ static OUTAGE: LazyLock<Bounds> = LazyLock::new(|| {
 #[derive(Debug)]
 pub struct Detected {
     loss_ratio: Histogram,
-    loss_run: Histogram,
-    outage: Histogram,
-    flaps: AtomicU64,
     /// The state after hysteresis, and since when it holds, in nanoseconds.
     state: AtomicU8,
     since: AtomicU64,
-    /// Bits of doubles; jitter is not a number while it is unknown.
+    /// Bits of a double, not a number while it is unknown.
     jitter: AtomicU64,
+    /// From the first loss on.
+    trouble: OnceBox<Trouble>,
+}
+
+/// What most series never have.
+#[derive(Debug)]
+struct Trouble {
+    loss_run: Histogram,
+    outage: Histogram,
+    flaps: AtomicU64,
+    /// Bits of doubles.
     flap_penalty: AtomicU64,
     flap_percent: AtomicU64,
     /// Nanoseconds until it is stable again; [`u64::MAX`] if it is not flapping.
     stable_in: AtomicU64,
+}
+
+/// That of a series which never had any.
+static NONE: LazyLock<Trouble> = LazyLock::new(Trouble::new);
+
+impl Trouble {
+    fn new() -> Self {
+        Self {
+            loss_run: Histogram::new(&LOSS_RUN),
+            outage: Histogram::new(&OUTAGE),
+            flaps: AtomicU64::new(0),
+            flap_penalty: AtomicU64::new(0f64.to_bits()),
+            flap_percent: AtomicU64::new(0f64.to_bits()),
+            stable_in: AtomicU64::new(u64::MAX),
+        }
+    }
 }
 
 fn double(word: &AtomicU64) -> f64 {
@@ -49,21 +75,26 @@ impl Detected {
     pub(super) fn new() -> Self {
         Self {
             loss_ratio: Histogram::new(&LOSS_RATIO),
-            loss_run: Histogram::new(&LOSS_RUN),
-            outage: Histogram::new(&OUTAGE),
-            flaps: AtomicU64::new(0),
             state: AtomicU8::new(State::Unknown as u8),
             since: AtomicU64::new(0),
             jitter: AtomicU64::new(f64::NAN.to_bits()),
-            flap_penalty: AtomicU64::new(0),
-            flap_percent: AtomicU64::new(0),
-            stable_in: AtomicU64::new(u64::MAX),
+            trouble: OnceBox::new(),
         }
+    }
+
+    /// To read from.
+    fn trouble(&self) -> &Trouble {
+        self.trouble.get().unwrap_or(&NONE)
+    }
+
+    /// To write to.
+    fn troubled(&self) -> &Trouble {
+        self.trouble.get_or_init(|| Box::new(Trouble::new()))
     }
 
     /// Reads a little of all that a sample will change. The number says nothing.
     pub(super) fn fetch(&self) -> u64 {
-        self.jitter.load(Relaxed) ^ self.stable_in.load(Relaxed)
+        self.jitter.load(Relaxed)
     }
 
     /// Takes over what the detectors know at `at`.
@@ -72,10 +103,16 @@ impl Detected {
         self.state.store(state as u8, Relaxed);
         self.since.store(since.as_nanos(), Relaxed);
         self.jitter.store(watch.jitter().unwrap_or(f64::NAN).to_bits(), Relaxed);
-        self.flap_penalty.store(watch.flap().penalty(at).to_bits(), Relaxed);
-        self.flap_percent.store(watch.percent_state_change().to_bits(), Relaxed);
+        let (penalty, percent) = (watch.flap().penalty(at), watch.percent_state_change());
+        let stable_in = watch.flap().stable_in(at);
+        if self.trouble.get().is_none() && penalty == 0.0 && percent == 0.0 && stable_in.is_none() {
+            return;
+        }
+        let trouble = self.troubled();
+        trouble.flap_penalty.store(penalty.to_bits(), Relaxed);
+        trouble.flap_percent.store(percent.to_bits(), Relaxed);
         let nanos = |left: Duration| u64::try_from(left.as_nanos()).unwrap_or(u64::MAX - 1);
-        self.stable_in.store(watch.flap().stable_in(at).map_or(u64::MAX, nanos), Relaxed);
+        trouble.stable_in.store(stable_in.map_or(u64::MAX, nanos), Relaxed);
     }
 
     /// Counts what a detector told.
@@ -85,10 +122,12 @@ impl Detected {
                 // A plain number counts as that many seconds.
                 self.loss_ratio.observe(Duration::from_secs(window.lost.into()) / window.sent.max(1));
             }
-            Transition::LossRun(run) => self.loss_run.observe(Duration::from_secs(run.length.into())),
-            Transition::OutageEnded { began, ended } => self.outage.observe(ended.since(began)),
+            Transition::LossRun(run) => {
+                self.troubled().loss_run.observe(Duration::from_secs(run.length.into()))
+            }
+            Transition::OutageEnded { began, ended } => self.troubled().outage.observe(ended.since(began)),
             Transition::Flap { .. } => {
-                self.flaps.fetch_add(1, Relaxed);
+                self.troubled().flaps.fetch_add(1, Relaxed);
             }
             Transition::State { .. }
             | Transition::OutageBegan { .. }
@@ -111,28 +150,29 @@ impl Detected {
 
     /// The penalty for flaps.
     pub fn flap_penalty(&self) -> f64 {
-        double(&self.flap_penalty)
+        double(&self.trouble().flap_penalty)
     }
 
     /// How long until the series is stable again; nothing if it is not flapping.
     pub fn stable_in(&self) -> Option<Duration> {
-        Some(self.stable_in.load(Relaxed)).filter(|nanos| *nanos != u64::MAX).map(Duration::from_nanos)
+        let stable_in = self.trouble().stable_in.load(Relaxed);
+        (stable_in != u64::MAX).then(|| Duration::from_nanos(stable_in))
     }
 
     /// Gives what it has of a family.
     pub(super) fn collect<S: Sink>(&self, family: Family, created: WallTime, out: &mut S) {
         match family {
             Family::LossRatio => out.histogram(&[], &self.loss_ratio, created),
-            Family::LossRun => out.histogram(&[], &self.loss_run, created),
-            Family::Outage => out.histogram(&[], &self.outage, created),
+            Family::LossRun => out.histogram(&[], &self.trouble().loss_run, created),
+            Family::Outage => out.histogram(&[], &self.trouble().outage, created),
             Family::Jitter => {
                 if let Some(jitter) = self.jitter() {
                     out.number(&[], jitter);
                 }
             }
-            Family::Flaps => out.whole(&[], self.flaps.load(Relaxed)),
+            Family::Flaps => out.whole(&[], self.trouble().flaps.load(Relaxed)),
             Family::FlapPenalty => out.number(&[], self.flap_penalty()),
-            Family::FlapPercent => out.number(&[], double(&self.flap_percent)),
+            Family::FlapPercent => out.number(&[], double(&self.trouble().flap_percent)),
             Family::Flapping => out.flag(&[], self.stable_in().is_some()),
             _ => {}
         }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use once_cell::race::OnceBox;
 use smallvec::{SmallVec, smallvec};
 
 use super::cells::Cells;
@@ -60,17 +61,26 @@ pub struct SeriesMetrics {
     /// What is seldom counted, all of it: by reason, by fault, and what else has a name in [`Seldom`].
     seldom: Cells,
     rtt: Histogram,
-    phases: Box<[(Phase, Histogram)]>,
     up: AtomicU8,
     detected: Detected,
     /// By flow, as `up`.
     flows: [AtomicU8; FlowAge::ALL.len()],
     /// Nanoseconds since the epoch; 0 is never.
     last_attempt: AtomicI64,
-    /// Nanoseconds since the epoch; [`i64::MIN`] is unknown.
-    not_after: AtomicI64,
     /// The last outcome and its round-trip time in one word, so that they fit each other.
     last: AtomicU64,
+    /// From the beginning if its kind has any of it, else when needed.
+    more: OnceBox<More>,
+    /// The last hour.
+    recent: Mutex<Recently>,
+}
+
+/// What a series of pings has not.
+#[derive(Debug)]
+struct More {
+    phases: Box<[(Phase, Histogram)]>,
+    /// Nanoseconds since the epoch; [`i64::MIN`] is unknown.
+    not_after: AtomicI64,
     /// What the profiles of dead peer detection that this series feeds make of it.
     dpd: Mutex<Arc<[DpdMetrics]>>,
     /// For the kind `trace`: what it makes of the path.
@@ -79,8 +89,24 @@ pub struct SeriesMetrics {
     nat: Option<Box<NatMetrics>>,
     /// What each form found out last.
     findings: Mutex<BTreeMap<&'static str, Arc<Findings>>>,
-    /// The last hour.
-    recent: Mutex<Recently>,
+}
+
+impl More {
+    fn new(kind: Kind, buckets: &Bounds) -> Self {
+        Self {
+            phases: kind.phases.iter().map(|phase| (*phase, Histogram::new(buckets))).collect(),
+            not_after: AtomicI64::new(i64::MIN),
+            dpd: Mutex::default(),
+            path: (kind.name == "trace").then(Box::default),
+            nat: (kind.name == "stun").then(Box::default),
+            findings: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// Whether series of this kind have it from the beginning.
+    fn of(kind: Kind) -> bool {
+        !kind.phases.is_empty() || matches!(kind.name, "trace" | "stun")
+    }
 }
 
 /// What is counted in the one list of cells of a series.
@@ -114,40 +140,47 @@ impl Seldom {
 
 impl SeriesMetrics {
     pub(super) fn new(key: Arc<SeriesKey>, kind: Kind, buckets: &Bounds, created: WallTime) -> Self {
-        Self {
+        let new = Self {
             key,
             kind,
             created,
             probes: AtomicU64::new(0),
             seldom: Cells::default(),
             rtt: Histogram::new(buckets),
-            phases: kind.phases.iter().map(|phase| (*phase, Histogram::new(buckets))).collect(),
             up: AtomicU8::new(0),
             detected: Detected::new(),
             flows: Default::default(),
             last_attempt: AtomicI64::new(0),
-            not_after: AtomicI64::new(i64::MIN),
             last: AtomicU64::new(0),
-            dpd: Mutex::default(),
-            path: (kind.name == "trace").then(Box::default),
-            nat: (kind.name == "stun").then(Box::default),
-            findings: Mutex::new(BTreeMap::new()),
+            more: OnceBox::new(),
             recent: Mutex::default(),
+        };
+        if More::of(kind) {
+            new.more();
         }
+        new
+    }
+
+    fn more(&self) -> &More {
+        self.more.get_or_init(|| Box::new(More::new(self.kind, self.rtt.bounds())))
     }
 
     /// Has a place for each of these profiles of dead peer detection, and no others. One that was there
     /// before goes on counting.
     #[must_use]
     pub fn dpd<'a>(&self, profiles: impl Iterator<Item = &'a str>) -> Arc<[DpdMetrics]> {
-        let mut all = self.dpd.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut profiles = profiles.peekable();
+        // Most series feed none, and share the empty list.
+        if self.more.get().is_none() && profiles.peek().is_none() {
+            return Arc::default();
+        }
+        let mut all = self.more().dpd.lock().unwrap_or_else(PoisonError::into_inner);
         let new: Vec<DpdMetrics> = profiles
             .map(|name| match all.iter().find(|known| known.profile() == name) {
                 Some(known) => known.clone(),
                 None => DpdMetrics::new(name),
             })
             .collect();
-        // Most series feed none, and share the empty list.
         *all = if new.is_empty() { Arc::default() } else { new.into() };
         Arc::clone(&all)
     }
@@ -160,7 +193,8 @@ impl SeriesMetrics {
     /// What its profiles of dead peer detection make of it.
     #[must_use]
     pub fn dpd_now(&self) -> Arc<[DpdMetrics]> {
-        Arc::clone(&self.dpd.lock().unwrap_or_else(PoisonError::into_inner))
+        let Some(more) = self.more.get() else { return Arc::default() };
+        Arc::clone(&more.dpd.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Counts an exchange that came to nothing by a fault of ours.
@@ -188,7 +222,7 @@ impl SeriesMetrics {
             self.rtt.observe(rtt);
         }
         for (phase, took) in &report.phases {
-            if let Some((_, histogram)) = self.phases.iter().find(|(known, _)| known == phase) {
+            if let Some((_, histogram)) = self.phases().iter().find(|(known, _)| known == phase) {
                 histogram.observe(*took);
             }
         }
@@ -240,9 +274,9 @@ impl SeriesMetrics {
             self.count(Seldom::HalfOpenLeft);
         }
         if let Some(not_after) = findings.certificate_not_after {
-            self.not_after.store(not_after.as_unix_nanos(), Relaxed);
+            self.more().not_after.store(not_after.as_unix_nanos(), Relaxed);
         }
-        let mut known = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.more().findings.lock().unwrap_or_else(PoisonError::into_inner);
         // Most answers say what the one before said.
         let news = known.get(form).is_none_or(|known| **known != *findings);
         if news {
@@ -340,6 +374,10 @@ impl SeriesMetrics {
         counts.filter(|(_, count)| *count > 0)
     }
 
+    fn phases(&self) -> &[(Phase, Histogram)] {
+        self.more.get().map_or(&[], |more| &more.phases)
+    }
+
     /// The last outcome with its round-trip time; nothing before the first.
     pub fn last(&self) -> Option<(Outcome, Option<Duration>)> {
         unpack(self.last.load(Relaxed))
@@ -352,7 +390,8 @@ impl SeriesMetrics {
 
     /// When the first certificate of the chain to expire does so, as last seen.
     pub fn certificate_not_after(&self) -> Option<WallTime> {
-        Some(self.not_after.load(Relaxed)).filter(|nanos| *nanos != i64::MIN).map(WallTime::from_unix_nanos)
+        let not_after = self.more.get()?.not_after.load(Relaxed);
+        (not_after != i64::MIN).then(|| WallTime::from_unix_nanos(not_after))
     }
 
     /// What the detectors know.
@@ -362,22 +401,23 @@ impl SeriesMetrics {
 
     /// What its traces make of the path; nothing for other kinds.
     pub fn path(&self) -> Option<&PathMetrics> {
-        self.path.as_deref()
+        self.more.get()?.path.as_deref()
     }
 
     /// What it makes of the NATs on the way; nothing for other kinds than `stun`.
     pub fn nat(&self) -> Option<&NatMetrics> {
-        self.nat.as_deref()
+        self.more.get()?.nat.as_deref()
     }
 
     /// What the last exchanges found out, all forms together.
     pub fn details(&self) -> Details {
-        let findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut all = Details::default();
+        let Some(more) = self.more.get() else { return all };
+        let findings = more.findings.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for found in findings.values() {
             all.merge(&found.details);
         }
-        if let Some(nat) = &self.nat {
+        if let Some(nat) = &more.nat {
             nat.details(&mut all);
         }
         all
@@ -409,7 +449,7 @@ impl Owner for SeriesMetrics {
             }
             Family::Rtt => out.histogram(&[], &self.rtt, self.created),
             Family::PhaseTime => {
-                for (phase, histogram) in &self.phases {
+                for (phase, histogram) in self.phases() {
                     out.histogram(&[phase.as_str()], histogram, self.created);
                 }
             }
@@ -435,10 +475,10 @@ impl Owner for SeriesMetrics {
                 self.dpd_now().iter().for_each(|profile| profile.collect(family, out));
             }
             Family::PathChanges | Family::PathHops | Family::PathMtu | Family::PathFirstHop => {
-                self.path.iter().for_each(|path| path.collect(family, out));
+                self.path().iter().for_each(|path| path.collect(family, out));
             }
             Family::NatMappingChanges | Family::NatBinding => {
-                self.nat.iter().for_each(|nat| nat.collect(family, out));
+                self.nat().iter().for_each(|nat| nat.collect(family, out));
             }
             Family::LastAttempt => {
                 out.number(&[], self.last_attempt().unwrap_or_default().as_unix_seconds_f64());

@@ -45,7 +45,7 @@ pub struct Ladder {
     /// What the judgement rests on, in one number: the same number, the same judgement.
     pub print: u64,
     /// The steps, in their order.
-    pub steps: Box<[Told]>,
+    pub steps: Box<[Arc<Told>]>,
     /// The ways, if the kernel was asked.
     pub ways: Option<Arc<Ways>>,
 }
@@ -53,12 +53,12 @@ pub struct Ladder {
 impl Ladder {
     /// A step of it.
     pub fn step(&self, step: Step) -> Option<&Told> {
-        self.steps.iter().find(|told| told.step == step)
+        self.steps.iter().map(|told| &**told).find(|told| told.step == step)
     }
 }
 
-/// What is told of one step.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What is told of one step. Most targets have most of it in common, and share it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Told {
     /// Which step.
     pub step: Step,
@@ -66,8 +66,8 @@ pub struct Told {
     pub status: Status,
     /// Why.
     pub reason: Option<StepReason>,
-    /// For people, in English. Most targets have most words in common, and share them.
-    pub text: Arc<str>,
+    /// For people, in English.
+    pub text: Box<str>,
 }
 
 /// What was seen inside, all in one round: the round's number, and what each probe saw.

@@ -166,7 +166,7 @@ pub(super) fn own_socket<'a>(
     match &run.channel {
         Channel::Pinned => {
             let state = flows.get(run.flow.0 as usize).and_then(Option::as_ref)?;
-            Some((Owner::Flow(run.flow.0), state.pinned.as_ref()?))
+            Some((Owner::Flow(run.flow.0), &state.pinned.as_ref()?.socket))
         }
         Channel::Udp { socket, .. } => Some((Owner::Run(index), socket)),
         Channel::Icmp(_) | Channel::Tcp { .. } | Channel::Closed => None,

@@ -20,11 +20,9 @@ pub(super) struct FlowState {
     pub(super) port: u16,
     pub(super) kind: Flow,
     pub(super) egress: Arc<Egress>,
-    pub(super) pinned: Option<Socket>,
-    /// Our address and port of it.
-    local: Option<SocketAddr>,
+    pub(super) pinned: Option<Box<Pinned>>,
     /// The socket before this one, for answers that were due on it.
-    pub(super) previous: Option<Box<(Socket, Drops)>>,
+    pub(super) previous: Option<Box<Pinned>>,
     /// Addresses or routes have changed, or a middlebox dropped the flow: the next run binds anew.
     pub(super) stale: bool,
     /// The owner has let go of it; it goes when its last exchange has cleaned up at the peer.
@@ -32,18 +30,31 @@ pub(super) struct FlowState {
     pub(super) runs: SmallVec<[u32; 4]>,
     /// Its echo requests that are over, while they are known.
     pub(super) past: SmallVec<[Past; 4]>,
-    pub(super) drops: Drops,
+}
+
+/// The socket that a flow keeps. Most of ten thousand flows are pings, and have none.
+pub(super) struct Pinned {
+    pub(super) socket: Socket,
+    /// Our address and port of it.
+    local: Option<SocketAddr>,
+    drops: Drops,
 }
 
 impl FlowState {
     /// Its socket, and what was dropped there.
     pub(super) fn current(&mut self) -> Option<(&Socket, &mut Drops)> {
-        Some((self.pinned.as_ref()?, &mut self.drops))
+        self.pinned.as_deref_mut().map(Pinned::parts)
     }
 
     /// The same of the socket before it.
     pub(super) fn before(&mut self) -> Option<(&Socket, &mut Drops)> {
-        self.previous.as_deref_mut().map(|(socket, drops)| (&*socket, drops))
+        self.previous.as_deref_mut().map(Pinned::parts)
+    }
+}
+
+impl Pinned {
+    fn parts(&mut self) -> (&Socket, &mut Drops) {
+        (&self.socket, &mut self.drops)
     }
 }
 
@@ -56,13 +67,11 @@ impl Driver {
             kind,
             egress,
             pinned: None,
-            local: None,
             previous: None,
             stale: false,
             closing: false,
             runs: SmallVec::new(),
             past: SmallVec::new(),
-            drops: Drops::default(),
         };
         let index = insert(&mut self.flows, &mut self.free_flows, state);
         FlowId(index)
@@ -140,24 +149,22 @@ impl Driver {
         }
         if state.stale {
             // Answers that are still due come to the old socket, so that is read until it is replaced.
-            let drops = std::mem::take(&mut state.drops);
-            state.previous = state.pinned.take().map(|socket| Box::new((socket, drops)));
+            state.previous = state.pinned.take();
             state.stale = false;
         }
-        if state.pinned.is_none() {
-            let egress = Arc::clone(&state.egress);
-            self.look_at(&egress);
-            let Some(state) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) else {
-                return Ok(None);
-            };
-            let socket = socket::udp(SocketAddr::new(state.peer, state.port), true, &state.egress)?;
-            self.poller.add(&socket, Owner::Flow(flow.0).key(), false)?;
-            state.drops = Drops::default();
-            state.local = socket::local_address(&socket);
-            state.pinned = Some(socket);
-            return Ok(state.local);
+        if let Some(pinned) = &state.pinned {
+            return Ok(pinned.local);
         }
-        Ok(state.local)
+        let egress = Arc::clone(&state.egress);
+        self.look_at(&egress);
+        let Some(state) = self.flows.get_mut(flow.0 as usize).and_then(Option::as_mut) else {
+            return Ok(None);
+        };
+        let socket = socket::udp(SocketAddr::new(state.peer, state.port), true, &state.egress)?;
+        self.poller.add(&socket, Owner::Flow(flow.0).key(), false)?;
+        let local = socket::local_address(&socket);
+        state.pinned = Some(Box::new(Pinned { socket, local, drops: Drops::default() }));
+        Ok(local)
     }
 
     pub(super) fn closing(&self, flow: FlowId) -> bool {

@@ -186,7 +186,7 @@ impl Driver {
                 result
             }
             Channel::Pinned => {
-                let socket = state.pinned.as_ref().ok_or(GONE)?;
+                let socket = &state.pinned.as_ref().ok_or(GONE)?.socket;
                 datagram(socket, bytes, None, ttl)
             }
             Channel::Udp { socket, port: own, connected, .. } => {

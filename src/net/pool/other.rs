@@ -41,7 +41,7 @@ pub(super) struct New {
     pub port: u16,
     pub kind: Flow,
     pub egress: Arc<Egress>,
-    pub spec: Spec,
+    pub spec: Arc<Spec>,
 }
 
 /// Where the engine and a driver leave things for each other.

@@ -31,7 +31,7 @@ fn pool(drivers: u8) -> Pool {
 }
 
 fn open(pool: &mut Pool, peer: IpAddr, spec: &Spec) -> Line {
-    pool.open(peer, spec.flow(), spec, &Arc::default())
+    pool.open(peer, spec.flow(), &Arc::new(spec.clone()), &Arc::default())
 }
 
 fn tag(pool: &Pool, series: u32, seq: u64, spec: &Spec) -> Tag {

@@ -3,6 +3,7 @@
 //! Invariant: whatever ends it, the engine is woken and finds it gone.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ impl Drop for Gone<'_> {
 struct Worker {
     driver: Driver,
     /// The flows by the engine's numbers, and what runs on each.
-    flows: Vec<Option<(FlowId, Spec)>>,
+    flows: Vec<Option<(FlowId, Arc<Spec>)>>,
     happenings: Vec<Happening>,
     followed: u64,
     finishing: bool,
