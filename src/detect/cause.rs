@@ -12,7 +12,7 @@
 
 use std::collections::BTreeSet;
 
-use super::collector::About;
+use super::about::AboutRef;
 use super::incident::{Cause, Clue, Stance};
 use super::turn::Turn;
 use super::witness::{Window, Witness};
@@ -21,19 +21,19 @@ use crate::sample::{Carrier, Reason};
 /// A series of the fallen target, and what it says.
 #[derive(Debug)]
 pub(super) struct Party<'a> {
-    pub about: &'a About,
+    pub about: AboutRef<'a>,
     pub heard: Witness,
 }
 
 impl Party<'_> {
     /// Its name among the others of its target.
     fn subject(&self, all: &[Self]) -> String {
-        let About { probe, member, egress, .. } = self.about;
-        let mut subject = probe.clone();
-        if all.iter().any(|other| other.about.member != *member) {
+        let AboutRef { probe, member, egress, .. } = self.about;
+        let mut subject = probe.to_owned();
+        if all.iter().any(|other| other.about.member != member) {
             subject += &format!(", member {member}");
         }
-        if all.iter().any(|other| other.about.egress != *egress) {
+        if all.iter().any(|other| other.about.egress != egress) {
             subject += &format!(", egress {egress}");
         }
         subject
@@ -167,15 +167,19 @@ impl<'a> Scene<'a> {
     }
 
     /// By the same way out to the same member.
-    fn here(&self, about: &About) -> bool {
-        (about.member, &about.egress) == (self.me.about.member, &self.me.about.egress)
+    fn here(&self, about: AboutRef<'_>) -> bool {
+        (about.member, about.egress) == (self.me.about.member, self.me.about.egress)
     }
 
     fn stance(&self, party: &Party<'_>) -> Stance {
         if std::ptr::eq(party, self.me) { Stance::Fell } else { party.heard.stance() }
     }
 
-    fn of(&self, stance: Stance, which: impl Fn(&About) -> bool) -> impl Iterator<Item = &'a Party<'a>> {
+    fn of(
+        &self,
+        stance: Stance,
+        which: impl Fn(AboutRef<'a>) -> bool,
+    ) -> impl Iterator<Item = &'a Party<'a>> {
         // A trace goes over another probe's protocol and port: it is no second witness of them.
         let witness = |party: &&Party<'_>| party.about.kind != "trace" || std::ptr::eq(*party, self.me);
         let parties = self.parties.iter().filter(witness);
@@ -183,17 +187,17 @@ impl<'a> Scene<'a> {
     }
 
     /// How many of those fell, and stood.
-    fn count(&self, which: impl Fn(&About) -> bool) -> (usize, usize) {
+    fn count(&self, which: impl Fn(AboutRef<'a>) -> bool) -> (usize, usize) {
         (self.of(Stance::Fell, &which).count(), self.of(Stance::Stood, &which).count())
     }
 
     /// Nothing here stood: how far does it reach?
     fn all_fell(&self) -> Result<Cause, &'static str> {
-        let About { member, egress, .. } = self.me.about;
-        if let (0, 1..) = self.count(|about| about.member == *member && about.egress != *egress) {
+        let AboutRef { member, egress, .. } = self.me.about;
+        if let (0, 1..) = self.count(|about| about.member == member && about.egress != egress) {
             return Ok(Cause::OneEgress);
         }
-        if let (0, 1..) = self.count(|about| about.member != *member && about.egress == *egress) {
+        if let (0, 1..) = self.count(|about| about.member != member && about.egress == egress) {
             return Ok(Cause::OneMember);
         }
         if matches!(self.turn, Some(Turn::Doubtful(_))) {
@@ -220,7 +224,7 @@ impl<'a> Scene<'a> {
 
     /// Something here stood: what do those have in common that fell?
     fn some_fell(&self) -> Result<Cause, &'static str> {
-        let service = |about: &About| self.here(about) && about.carrier != Carrier::Icmp;
+        let service = |about: AboutRef<'_>| self.here(about) && about.carrier != Carrier::Icmp;
         let fell: Vec<_> = self.of(Stance::Fell, service).collect();
         let stood: Vec<_> = self.of(Stance::Stood, service).collect();
         if fell.is_empty() {

@@ -15,48 +15,24 @@
 //! placed changes nothing.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::about::{About, AboutRef, Common, Held};
 use super::dpd::{Feed, Profile, Survival, Verdict};
+use super::evidence::Timing;
 use super::flap::Damping;
 use super::incident::{Incident, Stage};
 use super::incidents::Incidents;
 use super::kept::{Kept, KeptSurvival, Key, Knowledge};
 use super::liveness::Thresholds;
 use super::path::Sight;
+use super::pool::Pool;
 use super::recorder::{Mark, Recorder};
 use super::turn::{NO_SIGHTS, Sights};
-use super::watch::{Transition, Watch};
-use crate::sample::{Carrier, Sample, SeriesId};
+use super::watch::{Rules, Transition, Watch};
+use crate::sample::{Sample, SeriesId};
 use crate::time::{Timestamp, WallTime};
 use crate::words;
-
-/// What detectors need to know of a series.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct About {
-    /// The target's name.
-    pub target: String,
-    /// The member's slot.
-    pub member: u8,
-    /// The member's address, once it is known.
-    pub address: Option<IpAddr>,
-    /// The probe's name.
-    pub probe: String,
-    /// The probe's kind.
-    pub kind: &'static str,
-    /// The way out.
-    pub egress: String,
-    /// What carries it.
-    pub carrier: Carrier,
-    /// The port it goes to; 0 if it has none.
-    pub port: u16,
-    /// From one probe to the next.
-    pub interval: Duration,
-    /// How long an answer may take.
-    pub timeout: Duration,
-}
 
 /// A series, and how it is to be judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,13 +133,13 @@ pub struct Track {
     answered: Timestamp,
     /// What most series never have.
     seldom: Option<Box<Seldom>>,
-    about: About,
-    profiles: Arc<[Profile]>,
+    about: Held,
 }
 
 /// What is known of a series that feeds profiles, traces, or has fallen silent and come back.
 #[derive(Debug, Clone)]
 struct Seldom {
+    profiles: Arc<[Profile]>,
     feed: Feed,
     /// The profiles that can be judged, with their places.
     survivals: Vec<(usize, Survival)>,
@@ -175,37 +151,39 @@ impl Track {
     /// Flaps that are kept: those that make it flapping.
     const DOWNS: usize = 4;
 
-    fn new(placed: &Placed, now: Timestamp) -> Self {
-        let About { interval, timeout, .. } = placed.about;
+    fn new(placed: &Placed, about: Held, rules: Arc<Rules>, now: Timestamp) -> Self {
         let mut track = Self {
-            watch: Watch::new(interval, timeout, placed.damping, now),
+            watch: Watch::by(rules, now),
             recorder: Recorder::default(),
             answered: Timestamp::FAR,
             seldom: None,
-            about: placed.about.clone(),
-            profiles: Arc::default(),
+            about,
         };
         track.judge_by(&placed.profiles);
         track
     }
 
     fn seldom(&mut self) -> &mut Seldom {
-        let timeout = self.about.timeout;
+        let timeout = self.about.timeout();
         self.seldom.get_or_insert_with(|| {
             let (survivals, sights, downs) = (Vec::new(), Sights::default(), VecDeque::new());
-            Box::new(Seldom { feed: Feed::new(timeout), survivals, sights, downs })
+            Box::new(Seldom { profiles: Arc::default(), feed: Feed::new(timeout), survivals, sights, downs })
         })
     }
 
     /// Feeds these profiles from now on, which know nothing yet.
     fn judge_by(&mut self, profiles: &Arc<[Profile]>) {
-        let interval = self.about.interval;
+        let interval = self.about.interval();
         let judge = |(place, profile)| Some((place, Survival::new(profile, interval).ok()?));
         let survivals: Vec<_> = profiles.iter().enumerate().filter_map(judge).collect();
-        if self.seldom.is_some() || !survivals.is_empty() {
-            self.seldom().survivals = survivals;
+        if self.seldom.is_some() || !profiles.is_empty() {
+            let seldom = self.seldom();
+            (seldom.profiles, seldom.survivals) = (Arc::clone(profiles), survivals);
         }
-        self.profiles = Arc::clone(profiles);
+    }
+
+    fn profiles(&self) -> &[Profile] {
+        self.seldom.as_ref().map(|seldom| &*seldom.profiles).unwrap_or_default()
     }
 
     fn survivals(&self) -> &[(usize, Survival)] {
@@ -214,8 +192,13 @@ impl Track {
 
     /// What it is.
     #[must_use]
-    pub const fn about(&self) -> &About {
-        &self.about
+    pub fn about(&self) -> AboutRef<'_> {
+        self.about.lent()
+    }
+
+    /// Its target's name.
+    pub(super) const fn target(&self) -> &Arc<str> {
+        self.about.target()
     }
 
     /// Its detectors.
@@ -226,7 +209,7 @@ impl Track {
 
     /// All profiles it feeds, each with what it knows; nothing where the probes are too coarse.
     pub fn dpd(&self) -> impl Iterator<Item = (&Profile, Option<&Survival>)> {
-        self.profiles.iter().enumerate().map(|(place, profile)| {
+        self.profiles().iter().enumerate().map(|(place, profile)| {
             let survival = self.survivals().iter().find(|(other, _)| *other == place);
             (profile, survival.map(|(_, survival)| survival))
         })
@@ -267,10 +250,10 @@ impl Track {
     }
 
     fn keep(&self, at: Timestamp) -> Kept {
-        let profile = |place: usize| self.profiles.get(place);
+        let profile = |place: usize| self.profiles().get(place);
         let dpd = self.survivals().iter();
         Kept {
-            key: Key::from(&self.about),
+            key: Key::from(self.about()),
             at,
             watch: self.watch.kept(),
             answered: self.answered(),
@@ -285,8 +268,8 @@ impl Track {
         if !kept.downs.is_empty() {
             self.seldom().downs = kept.downs.iter().rev().take(Self::DOWNS).rev().copied().collect();
         }
-        let Self { seldom, profiles, .. } = self;
-        for (place, survival) in seldom.iter_mut().flat_map(|seldom| &mut seldom.survivals) {
+        let Some(Seldom { profiles, survivals, .. }) = self.seldom.as_deref_mut() else { return };
+        for (place, survival) in survivals {
             let profile = profiles.get(*place);
             if let Some(known) = profile.and_then(|profile| kept.survival(profile)) {
                 survival.resume(known.clone(), kept.at);
@@ -294,13 +277,19 @@ impl Track {
         }
     }
 
-    fn place(&mut self, placed: &Placed) {
-        self.watch.set_damping(placed.damping);
-        self.about = placed.about.clone();
-        if self.profiles == placed.profiles {
-            self.profiles = Arc::clone(&placed.profiles);
-        } else {
+    fn place(&mut self, placed: &Placed, pools: &mut Pools) {
+        let rules = Rules { damping: placed.damping, ..Rules::clone(self.watch.rules()) };
+        let before = self.watch.set_rules(pools.rules.share(rules));
+        pools.rules.release(before);
+        let name = &placed.about.target;
+        let target =
+            if **self.target() == **name { Arc::clone(self.target()) } else { Arc::from(name.as_str()) };
+        let about = Held::new(&placed.about, target, &mut pools.common);
+        std::mem::replace(&mut self.about, about).release(&mut pools.common);
+        if *self.profiles() != *placed.profiles {
             self.judge_by(&placed.profiles);
+        } else if let Some(seldom) = &mut self.seldom {
+            seldom.profiles = Arc::clone(&placed.profiles);
         }
     }
 
@@ -360,10 +349,18 @@ impl Track {
     }
 }
 
+/// What series have in common.
+#[derive(Debug, Default)]
+struct Pools {
+    rules: Pool<Rules>,
+    common: Pool<Common>,
+}
+
 /// All detectors.
 #[derive(Debug, Default)]
 pub struct Collector {
     tracks: Vec<Option<Box<Track>>>,
+    pools: Pools,
     /// Of the process before this one; taken up by the series that are placed.
     kept: HashMap<Key, Kept>,
     /// Empty between samples.
@@ -393,6 +390,7 @@ impl Collector {
     #[must_use]
     pub fn keep(&mut self, now: Timestamp) -> Knowledge {
         self.kept.retain(|_, kept| kept.usable(now));
+        self.kept.shrink_to_fit();
         let series = self.tracks.iter().flatten().map(|track| track.keep(now));
         Knowledge {
             series: series.chain(self.kept.values().cloned()).collect(),
@@ -438,17 +436,22 @@ impl Collector {
                     self.tracks.resize_with(index + 1, || None);
                 }
                 match self.tracks.get_mut(index) {
-                    Some(Some(track)) => track.place(placed),
+                    Some(Some(track)) => track.place(placed, &mut self.pools),
                     Some(empty) => {
-                        let track = empty.insert(Box::new(Track::new(placed, now)));
-                        track.watch.set_outage(self.outage);
+                        let About { interval, timeout, .. } = placed.about;
+                        let (timing, outage) = (Timing::new(interval, timeout), self.outage);
+                        let rules = Rules { timing, outage, damping: placed.damping };
+                        let rules = self.pools.rules.share(rules);
+                        let target = self.incidents.target(&placed.about.target);
+                        let about = Held::new(&placed.about, target, &mut self.pools.common);
+                        let track = empty.insert(Box::new(Track::new(placed, about, rules, now)));
                         if !self.kept.is_empty()
-                            && let Some(kept) = self.kept.remove(&Key::from(&placed.about))
+                            && let Some(kept) = self.kept.remove(&Key::from(placed.about.lent()))
                             && kept.usable(now)
                         {
                             track.resume(&kept, now);
                         }
-                        for mark in self.incidents.place(series, &placed.about, now) {
+                        for mark in self.incidents.place(series, &track.about, now) {
                             track.recorder.push(mark);
                         }
                     }
@@ -459,6 +462,9 @@ impl Collector {
                 let gone = self.tracks.get_mut(series.0 as usize).and_then(Option::take);
                 if let Some(gone) = gone {
                     self.incidents.remove(series, &gone, now);
+                    let Track { watch, about, .. } = *gone;
+                    about.release(&mut self.pools.common);
+                    self.pools.rules.release(watch.into_rules());
                 }
             }
             Input::Tick { now, wall } => self.incidents.tick(&self.tracks, now, wall, out),
@@ -466,7 +472,7 @@ impl Collector {
                 let Self { tracks, incidents, .. } = self;
                 let Some(Some(track)) = tracks.get_mut(series.0 as usize) else { return };
                 track.seldom().sights.push(sight);
-                incidents.see(&track.about, sight);
+                incidents.see(track.target(), sight);
             }
             Input::Sample(sample, bearing) => {
                 let Self { tracks, passed, incidents, .. } = self;
@@ -492,9 +498,9 @@ mod tests {
     #[test]
     fn a_track_is_small() {
         let parts = [
-            ("track", size_of::<Track>(), 640),
-            ("of it, detectors", size_of::<Watch>(), 408),
-            ("of it, recorder", size_of::<Recorder>(), 64),
+            ("track", size_of::<Track>(), 320),
+            ("of it, detectors", size_of::<Watch>(), 200),
+            ("of it, recorder", size_of::<Recorder>(), 56),
         ];
         for (part, bytes, most) in parts {
             assert!(bytes <= most, "{part}: {bytes} bytes, more than {most}");

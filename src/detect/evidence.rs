@@ -50,13 +50,34 @@ impl Evidence {
     }
 }
 
-/// Puts evidence back into the order in which it was sent.
-#[derive(Debug, Clone)]
-pub struct Order {
-    /// How long after its due time everything sent before an exchange is known; nanoseconds.
-    settled: u64,
-    /// Nanoseconds.
+/// The timing of a series, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Timing {
     interval: u64,
+    /// How long after its due time everything sent before an exchange is known.
+    settled: u64,
+}
+
+impl Timing {
+    /// A send may be this late and still be made.
+    const LATE: Duration = Duration::from_secs(1);
+
+    /// Of a series of that interval and timeout.
+    #[must_use]
+    pub fn new(interval: Duration, timeout: Duration) -> Self {
+        Self { interval: nanos(interval), settled: nanos(timeout.saturating_add(Self::LATE)) }
+    }
+
+    /// From one probe to the next.
+    #[must_use]
+    pub const fn interval(self) -> Duration {
+        Duration::from_nanos(self.interval)
+    }
+}
+
+/// Puts evidence back into the order in which it was sent.
+#[derive(Debug, Clone, Default)]
+pub struct Order {
     next: u64,
     /// What is held back; made when first needed, and given back when all is handed out: nearly all series hold
     /// nothing at nearly all times.
@@ -68,31 +89,19 @@ pub struct Order {
 }
 
 impl Order {
-    /// A send may be this late and still be made.
-    const LATE: Duration = Duration::from_secs(1);
     /// The most that is held back; a minute of timeout at ten probes a second.
     const MOST: usize = 600;
 
-    /// For a series of that interval and timeout.
-    #[must_use]
-    pub fn new(interval: Duration, timeout: Duration) -> Self {
-        let settled = timeout.saturating_add(Self::LATE);
-        Self { settled: nanos(settled), interval: nanos(interval), next: 0, held: None }
-    }
-
-    /// Whether it is for a series of that interval and timeout.
-    pub(super) fn fits(&self, interval: Duration, timeout: Duration) -> bool {
-        (self.interval, self.settled) == (nanos(interval), nanos(timeout.saturating_add(Self::LATE)))
-    }
-
-    /// The interval of its series.
-    pub(super) const fn interval(&self) -> Duration {
-        Duration::from_nanos(self.interval)
-    }
-
-    /// Takes evidence that became known at `now`; hands out what is next to `each`, in order.
-    pub fn put(&mut self, evidence: Evidence, now: Timestamp, mut each: impl FnMut(Evidence)) {
-        if self.held.is_none() && self.is_next(&evidence, now) {
+    /// Takes evidence of a series of that timing that became known at `now`; hands out what is next to `each`,
+    /// in order.
+    pub fn put(
+        &mut self,
+        timing: Timing,
+        evidence: Evidence,
+        now: Timestamp,
+        mut each: impl FnMut(Evidence),
+    ) {
+        if self.held.is_none() && self.is_next(timing, &evidence, now) {
             self.next = self.next.max(evidence.seq.saturating_add(1));
             return each(evidence);
         }
@@ -100,7 +109,7 @@ impl Order {
         let place = held.partition_point(|other| other.seq <= evidence.seq);
         held.insert(place, evidence);
         while let Some(first) = held.front().copied() {
-            if !self.is_next(&first, now) && held.len() <= Self::MOST {
+            if !self.is_next(timing, &first, now) && held.len() <= Self::MOST {
                 self.held = Some(held);
                 return;
             }
@@ -112,9 +121,9 @@ impl Order {
 
     /// Whether nothing sent before it can still come: all slots before it are known, or too old. A slot
     /// may also stay empty for good.
-    fn is_next(&self, evidence: &Evidence, now: Timestamp) -> bool {
+    fn is_next(&self, timing: Timing, evidence: &Evidence, now: Timestamp) -> bool {
         let after = |at: Timestamp, nanos: u64| at + Duration::from_nanos(nanos);
-        evidence.seq <= self.next || after(now, self.interval) >= after(evidence.at, self.settled)
+        evidence.seq <= self.next || after(now, timing.interval) >= after(evidence.at, timing.settled)
     }
 }
 
@@ -131,21 +140,27 @@ mod tests {
 
     #[test]
     fn an_answer_waits_for_the_losses_sent_before_it() {
-        let mut order = Order::new(Duration::from_secs(1), Duration::from_secs(2));
+        let (mut order, timing) =
+            (Order::default(), Timing::new(Duration::from_secs(1), Duration::from_secs(2)));
         let mut seen = Vec::new();
         // Lost: 0 and 1, known at 2 s and 3 s; 2 was answered at once.
         for (seq, received, now) in [(0, false, 2000), (2, true, 2010), (1, false, 3000)] {
-            order.put(evidence(seq, received), Timestamp::from_millis(now), |e| seen.push((e.seq, now)));
+            order.put(timing, evidence(seq, received), Timestamp::from_millis(now), |e| {
+                seen.push((e.seq, now))
+            });
         }
         assert_eq!(seen, [(0, 2000), (1, 3000), (2, 3000)]);
     }
 
     #[test]
     fn an_empty_slot_is_not_waited_for_longer_than_it_could_take() {
-        let mut order = Order::new(Duration::from_secs(1), Duration::from_secs(2));
+        let (mut order, timing) =
+            (Order::default(), Timing::new(Duration::from_secs(1), Duration::from_secs(2)));
         let mut seen = Vec::new();
         for seq in [0, 2, 3, 4, 5] {
-            order.put(evidence(seq, true), Timestamp::from_millis(seq * 1000 + 10), |e| seen.push(e.seq));
+            order.put(timing, evidence(seq, true), Timestamp::from_millis(seq * 1000 + 10), |e| {
+                seen.push(e.seq)
+            });
         }
         assert_eq!(seen, [0, 2, 3, 4, 5]);
     }
@@ -157,7 +172,8 @@ mod tests {
             fates in prop::collection::vec(prop::option::weighted(0.9, any::<bool>()), 1..80),
             timeout in 1_u64..5000,
         ) {
-            let mut order = Order::new(Duration::from_secs(1), Duration::from_millis(timeout));
+            let timing = Timing::new(Duration::from_secs(1), Duration::from_millis(timeout));
+            let mut order = Order::default();
             let mut known: Vec<_> = fates
                 .iter()
                 .zip(0_u64..)
@@ -169,9 +185,9 @@ mod tests {
             known.sort_by_key(|(done, evidence)| (*done, evidence.seq));
             let mut seen = Vec::new();
             for (done, evidence) in &known {
-                order.put(*evidence, Timestamp::from_millis(*done), |e| seen.push(e.seq));
+                order.put(timing, *evidence, Timestamp::from_millis(*done), |e| seen.push(e.seq));
             }
-            order.put(evidence(1000, false), Timestamp::from_secs(2000), |e| seen.push(e.seq));
+            order.put(timing, evidence(1000, false), Timestamp::from_secs(2000), |e| seen.push(e.seq));
             prop_assert!(seen.is_sorted());
             prop_assert_eq!(seen.len(), known.len() + 1);
         }

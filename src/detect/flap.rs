@@ -18,10 +18,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::liveness::{Liveness, State, Thresholds};
-use crate::time::{Timestamp, nanos};
+use crate::time::Timestamp;
 
 /// How flaps are damped. `reuse < suppress <= ceiling`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Damping {
     /// After this long without a change half of the penalty is left.
     pub half_life: Duration,
@@ -65,21 +65,42 @@ pub enum Flapped {
 
 /// The flap detector of one series.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(from = "Kept", into = "Kept")]
 pub struct Flap {
-    /// How it is damped; the half-life in nanoseconds.
-    #[serde(skip)]
-    half_life: u64,
-    #[serde(skip)]
-    suppress: u32,
-    #[serde(skip)]
-    reuse: u32,
-    #[serde(skip)]
-    ceiling: u32,
     changes: Liveness,
-    /// The penalty at a time.
-    penalty: (f64, Timestamp),
+    /// When the penalty was what it is said to be.
+    at: Timestamp,
+    /// Nothing before the first change, and so for most.
+    raised: Option<Box<Raised>>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Raised {
+    penalty: f64,
     /// Until when it is flapping.
     until: Option<Timestamp>,
+}
+
+/// What is kept of it over a restart: all, spelt out.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    changes: Liveness,
+    penalty: (f64, Timestamp),
+    until: Option<Timestamp>,
+}
+
+impl From<Kept> for Flap {
+    fn from(Kept { changes, penalty: (penalty, at), until }: Kept) -> Self {
+        let raised = (penalty != 0.0 || until.is_some()).then(|| Box::new(Raised { penalty, until }));
+        Self { changes, at, raised }
+    }
+}
+
+impl From<Flap> for Kept {
+    fn from(flap: Flap) -> Self {
+        let Raised { penalty, until } = flap.raised();
+        Self { changes: flap.changes, penalty: (penalty, flap.at), until }
+    }
 }
 
 impl Flap {
@@ -90,81 +111,117 @@ impl Flap {
 
     /// No penalty, from `now` on.
     #[must_use]
-    pub fn new(damping: Damping, now: Timestamp) -> Self {
-        let Damping { half_life, suppress, reuse, ceiling } = damping;
-        let (half_life, changes) = (nanos(half_life), Liveness::new(Thresholds::BLIP, now));
-        Self { half_life, suppress, reuse, ceiling, changes, penalty: (0.0, now), until: None }
+    pub const fn new(now: Timestamp) -> Self {
+        Self { changes: Liveness::new(now), at: now, raised: None }
     }
 
-    /// Damps otherwise from now on; the penalty stays.
-    pub fn set_damping(&mut self, damping: Damping) {
-        let Damping { half_life, suppress, reuse, ceiling } = damping;
-        self.half_life = nanos(half_life);
-        (self.suppress, self.reuse, self.ceiling) = (suppress, reuse, ceiling);
-        if self.until.is_some() {
-            self.until = Some(self.calm_at());
+    fn raised(&self) -> Raised {
+        self.raised.as_deref().copied().unwrap_or_default()
+    }
+
+    /// Is damped so from now on; the penalty stays.
+    pub fn damp(&mut self, damping: &Damping) {
+        let at = self.at;
+        if let Some(raised) = &mut self.raised
+            && raised.until.is_some()
+        {
+            raised.until = Some(damping.calm_at(raised.penalty, at));
         }
     }
 
     /// Goes on from what was kept, damped as configured now.
-    pub(super) fn resume(&mut self, kept: Self, long: bool) {
+    pub(super) fn resume(&mut self, kept: Self, long: bool, damping: &Damping) {
         self.changes.resume(kept.changes, long);
-        self.penalty = kept.penalty;
-        self.until = kept.until.map(|_| self.calm_at());
+        (self.at, self.raised) = (kept.at, kept.raised);
+        self.damp(damping);
     }
 
     /// Whether this can have been so at `now`.
     pub(super) fn plausible(&self, now: Timestamp) -> bool {
-        let (penalty, at) = self.penalty;
-        self.changes.plausible(now) && at <= now && (0.0..=Self::HIGHEST).contains(&penalty)
+        let Raised { penalty, .. } = self.raised();
+        self.changes.plausible(now) && self.at <= now && (0.0..=Self::HIGHEST).contains(&penalty)
     }
 
     /// The penalty at a time.
     #[must_use]
-    pub fn penalty(&self, at: Timestamp) -> f64 {
-        let (penalty, then) = self.penalty;
-        if penalty > 0.0 {
-            penalty * (-at.since(then).div_duration_f64(self.half_life())).exp2()
-        } else {
-            0.0
-        }
+    pub fn penalty(&self, damping: &Damping, at: Timestamp) -> f64 {
+        damping.left(self.raised().penalty, at.since(self.at))
     }
 
     /// How long until it is stable again, if nothing more happens; nothing if it is not flapping.
     #[must_use]
     pub fn stable_in(&self, at: Timestamp) -> Option<Duration> {
-        self.until.map(|until| until.since(at))
+        self.raised().until.map(|until| until.since(at))
     }
 
     /// Takes in whether the probe due at `at` was answered, and if not, whether that was said.
-    pub fn observe(&mut self, received: bool, explicit: bool, at: Timestamp, mut each: impl FnMut(Flapped)) {
-        if let Some(until) = self.until.take_if(|until| *until <= at) {
+    pub fn observe(
+        &mut self,
+        damping: &Damping,
+        received: bool,
+        explicit: bool,
+        at: Timestamp,
+        mut each: impl FnMut(Flapped),
+    ) {
+        let over = self.raised.as_mut().and_then(|raised| raised.until.take_if(|until| *until <= at));
+        if let Some(until) = over {
             each(Flapped::Ended { at: until });
         }
         // What a series is found to be at first is no change.
-        if let Some(State::Up | State::Down) = self.changes.observe(received, explicit, at) {
+        let before = self.changes.observe(&Thresholds::BLIP, received, explicit, at);
+        if let Some(State::Up | State::Down) = before {
             let (state, since) = self.changes.state();
-            let penalty = self.penalty(since) + f64::from(Self::CHANGE);
-            self.penalty = (penalty.min(f64::from(self.ceiling)), since.max(self.penalty.1));
+            let raised = self.raised.get_or_insert_default();
+            let penalty = damping.left(raised.penalty, since.since(self.at)) + f64::from(Self::CHANGE);
+            raised.penalty = penalty.min(f64::from(damping.ceiling));
+            self.at = since.max(self.at);
             each(Flapped::Change { down: state == State::Down, since });
-            let flapping = self.until.is_some();
-            if flapping || self.penalty(at) >= f64::from(self.suppress) {
-                self.until = Some(self.calm_at());
+            let flapping = raised.until.is_some();
+            if flapping || damping.left(raised.penalty, at.since(self.at)) >= f64::from(damping.suppress) {
+                raised.until = Some(damping.calm_at(raised.penalty, self.at));
             }
-            if let (false, Some(until)) = (flapping, self.until) {
+            if let (false, Some(until)) = (flapping, raised.until) {
                 each(Flapped::Began { stable_in: until.since(at) });
             }
         }
     }
+}
 
-    fn half_life(&self) -> Duration {
-        Duration::from_nanos(self.half_life).max(Duration::from_secs(1))
+impl Damping {
+    /// What is left of a penalty after that long.
+    fn left(&self, penalty: f64, after: Duration) -> f64 {
+        if penalty > 0.0 { penalty * (-after.div_duration_f64(self.half_life())).exp2() } else { 0.0 }
     }
 
-    fn calm_at(&self) -> Timestamp {
-        let (penalty, at) = self.penalty;
+    fn half_life(&self) -> Duration {
+        self.half_life.max(Duration::from_secs(1))
+    }
+
+    /// When so high a penalty is low enough, if nothing more happens.
+    fn calm_at(&self, penalty: f64, at: Timestamp) -> Timestamp {
         let half_lives = (penalty / f64::from(self.reuse.max(1))).log2().max(0.0);
         at + Duration::try_from_secs_f64(half_lives * self.half_life().as_secs_f64()).unwrap_or(Duration::MAX)
+    }
+}
+
+/// A flap detector, and how it is damped.
+#[derive(Debug, Clone, Copy)]
+pub struct Damped<'a> {
+    pub(super) flap: &'a Flap,
+    pub(super) damping: &'a Damping,
+}
+
+impl Damped<'_> {
+    /// See [`Flap::penalty`].
+    #[must_use]
+    pub fn penalty(&self, at: Timestamp) -> f64 {
+        self.flap.penalty(self.damping, at)
+    }
+
+    /// See [`Flap::stable_in`].
+    #[must_use]
+    pub fn stable_in(&self, at: Timestamp) -> Option<Duration> {
+        self.flap.stable_in(at)
     }
 }
 
@@ -186,6 +243,11 @@ impl StateChange {
     pub fn observe(&mut self, good: bool) {
         let before = self.results.unwrap_or(if good { u32::MAX } else { 0 });
         self.results = Some(before << 1 | u32::from(good));
+    }
+
+    /// Reads it. The number says nothing.
+    pub(super) fn fetch(self) -> u64 {
+        self.results.unwrap_or(0).into()
     }
 
     /// The weighted share of changes, from 0 to 100.
@@ -213,16 +275,16 @@ mod tests {
 
     /// Probes each second; down in the given spans, which begin and end at changes.
     fn play(flap: &mut Flap, until: u64, down: &[(u64, u64)]) -> Vec<(u64, Flapped)> {
-        let mut seen = Vec::new();
+        let (mut seen, damping) = (Vec::new(), Damping::default());
         for at in 0..until {
             let received = !down.iter().any(|(from, to)| (*from..*to).contains(&at));
-            flap.observe(received, false, secs(at), |flapped| seen.push((at, flapped)));
+            flap.observe(&damping, received, false, secs(at), |flapped| seen.push((at, flapped)));
         }
         seen
     }
 
     fn flap() -> Flap {
-        Flap::new(Damping::default(), Timestamp::ZERO)
+        Flap::new(Timestamp::ZERO)
     }
 
     fn began(seen: &[(u64, Flapped)]) -> Vec<u64> {
@@ -233,11 +295,10 @@ mod tests {
     /// Two half-lives from 3000 to 750: 30 minutes at the defaults.
     #[test]
     fn the_vector_of_the_half_lives() {
-        let mut flap = flap();
-        flap.penalty = (3000.0, secs(0));
-        assert!((flap.penalty(secs(1800)) - 750.0).abs() < 1e-9);
-        assert_eq!(flap.calm_at(), secs(1800));
-        assert!((flap.penalty(secs(900)) - 1500.0).abs() < 1e-9);
+        let damping = Damping::default();
+        assert!((damping.left(3000.0, Duration::from_secs(1800)) - 750.0).abs() < 1e-9);
+        assert_eq!(damping.calm_at(3000.0, secs(0)), secs(1800));
+        assert!((damping.left(3000.0, Duration::from_secs(900)) - 1500.0).abs() < 1e-9);
     }
 
     #[test]
@@ -266,7 +327,7 @@ mod tests {
         let mut flap = flap();
         let down: Vec<_> = (0..100).map(|n| (100 + n * 60, 130 + n * 60)).collect();
         play(&mut flap, 6160, &down);
-        assert!(flap.penalty(secs(6100)) <= 12_000.0);
+        assert!(flap.penalty(&Damping::default(), secs(6100)) <= 12_000.0);
         assert!(flap.stable_in(secs(6100)).unwrap() <= Duration::from_secs(3600));
     }
 

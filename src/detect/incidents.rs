@@ -15,10 +15,12 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Bound;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::about::{AboutRef, Held};
 use super::cause::{self, Others, Party};
-use super::collector::{About, Found, Track};
+use super::collector::{Found, Track};
 use super::incident::{Cause, Change, Clue, Stage, Stance};
 use super::path::Sight;
 use super::recorder::Mark;
@@ -57,7 +59,7 @@ fn track(tracks: &Tracks, series: SeriesId) -> Option<&Track> {
 /// All targets' incidents.
 #[derive(Debug, Default)]
 pub(super) struct Incidents {
-    targets: BTreeMap<String, Vec<SeriesId>>,
+    targets: BTreeMap<Arc<str>, Box<[SeriesId]>>,
     open: BTreeMap<String, Box<Open>>,
     /// Those of the process before this one, until their targets are there.
     waiting: BTreeMap<String, KeptIncident>,
@@ -82,15 +84,21 @@ impl Incidents {
         self.suspects.values().map(|suspect| suspect.at).min().map_or(next, |at| next.min(at))
     }
 
+    /// The name of a target, the same for all its series.
+    pub(super) fn target(&self, name: &str) -> Arc<str> {
+        self.targets.get_key_value(name).map_or_else(|| Arc::from(name), |(known, _)| Arc::clone(known))
+    }
+
     /// There is a new series; tells what an incident has recorded of it before a restart.
-    pub(super) fn place(&mut self, series: SeriesId, about: &About, now: Timestamp) -> Vec<Mark> {
-        self.targets.entry(about.target.clone()).or_default().push(series);
-        self.welcome(series, about, now)
+    pub(super) fn place(&mut self, series: SeriesId, about: &Held, now: Timestamp) -> Vec<Mark> {
+        let all = self.targets.entry(Arc::clone(about.target())).or_default();
+        *all = all.iter().copied().chain([series]).collect();
+        self.welcome(series, about.lent(), now)
     }
 
     /// A series is about to be no more.
     pub(super) fn remove(&mut self, series: SeriesId, gone: &Track, now: Timestamp) {
-        let target = gone.about().target.as_str();
+        let target = &**gone.target();
         if let Some(open) = self.open.get_mut(target) {
             if let Some(place) = open.place(series) {
                 open.event(now, Some(place), Change::Removed, None);
@@ -106,7 +114,7 @@ impl Incidents {
             self.deadline = self.deadline.min(now);
         }
         if let Some(all) = self.targets.get_mut(target) {
-            all.retain(|other| *other != series);
+            *all = all.iter().copied().filter(|other| *other != series).collect();
             if all.is_empty() {
                 self.targets.remove(target);
                 self.suspects.remove(target);
@@ -125,14 +133,14 @@ impl Incidents {
     ) {
         let news: Vec<_> = found.iter().filter_map(News::of).collect();
         let (false, Some(track)) = (news.is_empty(), track(tracks, series)) else { return };
-        let target = track.about().target.as_str();
+        let target = &**track.target();
         let Some(all) = self.targets.get(target) else { return };
         let new = !self.open.contains_key(target);
         if new {
             let Some(fall) = Fall::of(track, &news) else {
                 return self.suspect(tracks, series, &news, now);
             };
-            if !tells(tracks, all, track.about()) {
+            if !tells(tracks, all, track) {
                 return;
             }
             self.number += 1;
@@ -167,7 +175,7 @@ impl Incidents {
 
     fn look(&mut self, target: &str, tracks: &Tracks, now: Timestamp, out: &mut Vec<Found>) {
         let Some(mut open) = self.open.remove(target) else { return };
-        let all = self.targets.get(target).map_or(&[][..], Vec::as_slice);
+        let all = self.targets.get(target).map_or(&[][..], |all| &**all);
         if open.verdict.is_none() && now >= open.ask_at {
             let tracer = self.tracer(&open, tracks).map(|(tracer, _)| tracer);
             out.extend(open.ask(tracer, now));
@@ -223,8 +231,8 @@ impl Incidents {
     }
 
     /// A trace tells what it showed.
-    pub(super) fn see(&mut self, about: &About, sight: Sight) {
-        let Some(open) = self.open.get_mut(&about.target) else { return };
+    pub(super) fn see(&mut self, target: &str, sight: Sight) {
+        let Some(open) = self.open.get_mut(target) else { return };
         open.see(sight);
         self.deadline = self.deadline.min(open.next);
     }
@@ -232,14 +240,14 @@ impl Incidents {
     /// The series that traces the path to what fell, by the same way out, if it knows that path.
     fn tracer<'a>(&self, open: &Open, tracks: &'a Tracks) -> Option<(SeriesId, &'a Track)> {
         let me = track(tracks, open.fallen)?.about();
-        let all = self.targets.get(&me.target)?.iter().filter_map(|id| Some((*id, track(tracks, *id)?)));
-        let beside = |about: &About| (about.member, &about.egress) == (me.member, &me.egress);
+        let all = self.targets.get(me.target)?.iter().filter_map(|id| Some((*id, track(tracks, *id)?)));
+        let beside = |about: AboutRef<'_>| (about.member, about.egress) == (me.member, me.egress);
         all.filter(|(_, track)| beside(track.about()) && track.sights().known())
             .min_by_key(|(_, track)| track.about().interval)
     }
 
     /// What other targets by the same way out say: the fastest probe of each protocol of each.
-    fn others<'a>(&self, target: &str, me: &About, tracks: &'a Tracks, window: Window) -> Others<'a> {
+    fn others<'a>(&self, target: &str, me: AboutRef<'_>, tracks: &'a Tracks, window: Window) -> Others<'a> {
         let after = self.targets.range::<str, _>((Bound::Excluded(target), Bound::Unbounded));
         let rest = self.targets.range::<str, _>((Bound::Unbounded, Bound::Excluded(target)));
         let mut others = Others { near: true, ..Others::default() };
@@ -266,10 +274,10 @@ impl Incidents {
             let window = Window { serving: false, ..window };
             let stances: Vec<_> = fastest.values().map(|track| hear(track, window).stance()).collect();
             if stances.contains(&Stance::Stood) {
-                others.stood.push(&about.target);
+                others.stood.push(about.target);
             } else if stances.contains(&Stance::Fell) {
                 others.near &= me.address.zip(about.address).is_some_and(|(one, other)| near(one, other));
-                others.fell.push(&about.target);
+                others.fell.push(about.target);
             } else {
                 others.silent += 1;
             }
@@ -295,8 +303,8 @@ fn near(one: IpAddr, other: IpAddr) -> bool {
 }
 
 /// Whether a series speaks for its target: a ping does only where nothing else is probed.
-fn tells(tracks: &Tracks, all: &[SeriesId], about: &About) -> bool {
-    about.carrier != Carrier::Icmp
+fn tells(tracks: &Tracks, all: &[SeriesId], series: &Track) -> bool {
+    series.about().carrier != Carrier::Icmp
         || all.iter().filter_map(|id| track(tracks, *id)).all(|other| other.about().carrier == Carrier::Icmp)
 }
 

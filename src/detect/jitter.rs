@@ -14,24 +14,49 @@ use serde::{Deserialize, Serialize};
 use crate::time::nanos;
 
 /// The jitter of one series.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(from = "Kept", into = "Kept")]
 pub struct Jitter {
     /// The form, and its time in nanoseconds.
-    #[serde(skip)]
     last: Option<(&'static str, u64)>,
+    /// Not a number while it is not known.
+    seconds: f64,
+}
+
+/// What is kept of it over a restart.
+#[derive(Default, Serialize, Deserialize)]
+struct Kept {
     seconds: Option<f64>,
+}
+
+impl From<Kept> for Jitter {
+    fn from(Kept { seconds }: Kept) -> Self {
+        Self { last: None, seconds: seconds.unwrap_or(f64::NAN) }
+    }
+}
+
+impl From<Jitter> for Kept {
+    fn from(jitter: Jitter) -> Self {
+        Self { seconds: jitter.seconds() }
+    }
+}
+
+impl Default for Jitter {
+    fn default() -> Self {
+        Kept::default().into()
+    }
 }
 
 impl Jitter {
     /// Whether this can have been so.
     pub(super) fn plausible(&self) -> bool {
-        self.seconds.is_none_or(|seconds| (0.0..=86_400.0).contains(&seconds))
+        self.seconds().is_none_or(|seconds| (0.0..=86_400.0).contains(&seconds))
     }
 
     /// The jitter in seconds; nothing before two answers in a row.
     #[must_use]
     pub const fn seconds(&self) -> Option<f64> {
-        self.seconds
+        if self.seconds.is_nan() { None } else { Some(self.seconds) }
     }
 
     /// Takes a result in. Forms of an exchange have times of their own: they are not compared.
@@ -41,8 +66,8 @@ impl Jitter {
             && before == form
         {
             let d = Duration::from_nanos(rtt.abs_diff(earlier)).as_secs_f64();
-            let jitter = self.seconds.get_or_insert(0.0);
-            *jitter += (d - *jitter) / 16.0;
+            let jitter = self.seconds().unwrap_or(0.0);
+            self.seconds = jitter + (d - jitter) / 16.0;
         }
         self.last = now;
     }

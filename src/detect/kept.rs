@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::collector::About;
+use super::about::AboutRef;
 use super::dpd::{Profile, Survival};
 use super::incidents::KeptIncident;
 use super::watch;
@@ -40,14 +40,14 @@ pub struct Key {
     pub timeout: u64,
 }
 
-impl From<&About> for Key {
-    fn from(about: &About) -> Self {
+impl From<AboutRef<'_>> for Key {
+    fn from(about: AboutRef<'_>) -> Self {
         Self {
-            target: about.target.clone(),
+            target: about.target.to_owned(),
             member: about.member,
             address: about.address,
-            probe: about.probe.clone(),
-            egress: about.egress.clone(),
+            probe: about.probe.to_owned(),
+            egress: about.egress.to_owned(),
             interval: nanos(about.interval),
             timeout: nanos(about.timeout),
         }

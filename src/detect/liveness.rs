@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::time::{Timestamp, nanos};
+use crate::time::Timestamp;
 use crate::words;
 
 words! {
@@ -27,7 +27,7 @@ words! {
 }
 
 /// How much evidence changes a state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Thresholds {
     /// From the first to the last of an unbroken row of failures.
     pub down: Duration,
@@ -65,43 +65,29 @@ struct Row {
 /// The state of one series.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Liveness {
-    /// Its thresholds; times in nanoseconds.
-    #[serde(skip)]
-    down: u64,
-    #[serde(skip)]
-    up: u64,
-    #[serde(skip)]
-    misses: u32,
     state: State,
     since: Timestamp,
-    row: Option<Row>,
+    /// What speaks against the state: nothing, nearly always. A row that agrees with it decides nothing.
+    row: Option<Box<Row>>,
 }
 
 impl Liveness {
     /// Nothing is known, from `now` on.
     #[must_use]
-    pub fn new(thresholds: Thresholds, now: Timestamp) -> Self {
-        let Thresholds { down, misses, up } = thresholds;
-        let (down, up) = (nanos(down), nanos(up));
-        Self { down, up, misses, state: State::Unknown, since: now, row: None }
+    pub const fn new(now: Timestamp) -> Self {
+        Self { state: State::Unknown, since: now, row: None }
     }
 
-    /// Goes on from what was kept, by its own thresholds. With a long pause between, a row that had not
-    /// yet made a state is not carried over it.
+    /// Goes on from what was kept. With a long pause between, a row that had not yet made a state is not
+    /// carried over it.
     pub(super) fn resume(&mut self, kept: Self, long: bool) {
-        let Self { down, up, misses, .. } = *self;
-        *self = Self { down, up, misses, row: kept.row.filter(|_| !long), ..kept };
+        *self = Self { row: kept.row.filter(|_| !long), ..kept };
     }
 
     /// Whether this can have been so at `now`.
     pub(super) fn plausible(&self, now: Timestamp) -> bool {
-        let row = self.row.is_none_or(|row| row.first <= row.last && row.last <= now);
+        let row = self.row.as_ref().is_none_or(|row| row.first <= row.last && row.last <= now);
         row && self.since <= now && self.state != State::Degraded
-    }
-
-    /// Judges by other thresholds from now on.
-    pub fn set_thresholds(&mut self, thresholds: Thresholds) {
-        (self.down, self.up, self.misses) = (nanos(thresholds.down), nanos(thresholds.up), thresholds.misses);
     }
 
     /// The state (up, down or unknown) and since when it holds.
@@ -112,8 +98,19 @@ impl Liveness {
 
     /// Takes in whether the probe due at `at` was good, and if not, whether that was said; tells the
     /// state before this if it changed.
-    pub fn observe(&mut self, good: bool, explicit: bool, at: Timestamp) -> Option<State> {
+    pub fn observe(
+        &mut self,
+        thresholds: &Thresholds,
+        good: bool,
+        explicit: bool,
+        at: Timestamp,
+    ) -> Option<State> {
+        if matches!((self.state, good), (State::Up, true) | (State::Down, false)) {
+            self.row = None;
+            return None;
+        }
         let weight = if explicit && !good { Thresholds::EXPLICIT } else { 1 };
+        let new = Row { good, first: at, last: at, weight };
         let row = match &mut self.row {
             Some(row) if row.good == good => {
                 // Two exchanges of one slot are one piece of evidence.
@@ -121,21 +118,24 @@ impl Liveness {
                     row.last = at;
                     row.weight = row.weight.saturating_add(weight);
                 }
-                *row
+                **row
             }
-            row => *row.insert(Row { good, first: at, last: at, weight }),
+            row => **row.insert(Box::new(new)),
         };
-        let span = nanos(row.last.since(row.first));
+        let span = row.last.since(row.first);
         let next = match (self.state, good) {
             (State::Unknown, true) => State::Up,
-            (State::Down, true) if span >= self.up => State::Up,
-            (State::Up | State::Unknown, false) if span >= self.down && row.weight >= self.misses => {
+            (State::Down, true) if span >= thresholds.up => State::Up,
+            (State::Up | State::Unknown, false)
+                if span >= thresholds.down && row.weight >= thresholds.misses =>
+            {
                 State::Down
             }
             _ => return None,
         };
         let before = std::mem::replace(&mut self.state, next);
         self.since = row.first;
+        self.row = None;
         Some(before)
     }
 }
@@ -170,7 +170,9 @@ mod tests {
         for (result, n) in results.chars().zip(0..) {
             let at = step_ms * n;
             if result != ' '
-                && liveness.observe(result == 'o', result == 'x', Timestamp::from_millis(at)).is_some()
+                && liveness
+                    .observe(&Thresholds::OUTAGE, result == 'o', result == 'x', Timestamp::from_millis(at))
+                    .is_some()
             {
                 changes.push((at, liveness.state().0));
             }
@@ -179,7 +181,7 @@ mod tests {
     }
 
     fn outage() -> Liveness {
-        Liveness::new(Thresholds::OUTAGE, Timestamp::ZERO)
+        Liveness::new(Timestamp::ZERO)
     }
 
     #[test]
@@ -216,7 +218,8 @@ mod tests {
     fn two_exchanges_of_one_slot_are_one_piece_of_evidence() {
         let mut liveness = outage();
         for at in [0, 0, 60, 60, 120] {
-            assert_eq!(liveness.observe(false, false, Timestamp::from_secs(at)), None);
+            let told = liveness.observe(&Thresholds::OUTAGE, false, false, Timestamp::from_secs(at));
+            assert_eq!(told, None);
         }
     }
 

@@ -41,83 +41,113 @@ pub struct LossRun {
 
 /// The windows and runs of one series.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(from = "Kept", into = "Kept")]
 pub struct Loss {
-    /// Nanoseconds.
-    #[serde(skip)]
-    interval: u64,
+    /// Nothing was sent in it before the first evidence.
+    window: LossWindow,
+    /// The evidence before this; far before the first ...
+    last: Timestamp,
+    /// ... and how many nanoseconds after its own predecessor it came.
+    usual: u64,
+    run: Option<Box<LossRun>>,
+}
+
+/// What is kept of them over a restart: all, spelt out.
+#[derive(Serialize, Deserialize)]
+struct Kept {
     window: Option<LossWindow>,
     run: Option<LossRun>,
-    /// The evidence before this, and how long after its own predecessor it came.
     last: Option<(Timestamp, Duration)>,
+}
+
+impl From<Kept> for Loss {
+    fn from(Kept { window, run, last }: Kept) -> Self {
+        let (last, usual) = last.unwrap_or((Timestamp::FAR, Duration::ZERO));
+        let window = window.unwrap_or(Self::NO_WINDOW);
+        Self { window, last, usual: nanos(usual), run: run.map(Box::new) }
+    }
+}
+
+impl From<Loss> for Kept {
+    fn from(loss: Loss) -> Self {
+        let last = loss.last().map(|last| (last, Duration::from_nanos(loss.usual)));
+        Self { window: loss.window().copied(), run: loss.run.map(|run| *run), last }
+    }
+}
+
+impl Default for Loss {
+    fn default() -> Self {
+        Kept { window: None, run: None, last: None }.into()
+    }
 }
 
 impl Loss {
     const SHORTEST: Duration = Duration::from_secs(15);
     const PROBES: u32 = 20;
-
-    /// For a series of that interval.
-    #[must_use]
-    pub fn new(interval: Duration) -> Self {
-        let interval = nanos(interval);
-        Self { interval, window: None, run: None, last: None }
-    }
-
-    /// Goes on from what was kept.
-    pub(super) fn resume(&mut self, kept: Self) {
-        *self = Self { interval: self.interval, ..kept };
-    }
+    const NO_WINDOW: LossWindow = LossWindow { began: Timestamp::ZERO, sent: 0, lost: 0 };
 
     /// Whether this can have been so at `now`.
     pub(super) fn plausible(&self, now: Timestamp) -> bool {
-        let window = self.window.is_none_or(|window| window.began <= now && window.lost <= window.sent);
-        let last = self.last.is_none_or(|(at, gap)| at <= now && gap <= now.since(Timestamp::ZERO));
-        window && last && self.run.is_none_or(|run| run.began <= now)
+        let window = self.window().is_none_or(|window| window.began <= now && window.lost <= window.sent);
+        let last = self.last().is_none_or(|at| at <= now && self.usual <= now.as_nanos());
+        window && last && self.run.as_ref().is_none_or(|run| run.began <= now)
     }
 
     /// When the last evidence was due.
     pub(super) fn last(&self) -> Option<Timestamp> {
-        self.last.map(|(at, _)| at)
+        (self.last < Timestamp::FAR).then_some(self.last)
     }
 
-    fn interval(&self) -> Duration {
-        Duration::from_nanos(self.interval)
+    /// The window that is being filled.
+    fn window(&self) -> Option<&LossWindow> {
+        (self.window.sent > 0).then_some(&self.window)
     }
 
-    /// How long a window is.
+    /// How long a window is, of a series of that interval.
     #[must_use]
-    pub fn window(&self) -> Duration {
-        self.interval().saturating_mul(Self::PROBES).max(Self::SHORTEST)
+    pub fn length(interval: Duration) -> Duration {
+        interval.saturating_mul(Self::PROBES).max(Self::SHORTEST)
     }
 
-    /// Takes the fate of a probe in; tells the window and the run that ended with it.
-    pub fn observe(&mut self, received: bool, at: Timestamp) -> (Option<LossWindow>, Option<LossRun>) {
-        let window = self.count(received, at);
-        let interval = self.interval();
-        // Probes that are held back come at a distance of their own, regularly; a hole is something else.
-        let hole = self.last.is_some_and(|(last, usual)| at.since(last) > usual.max(interval) * 3 / 2);
-        let gap = self.last.map_or(interval, |(last, _)| at.since(last));
-        self.last = Some((at, gap));
-        let over = self.run.take_if(|_| received || hole);
+    /// Takes the fate of a probe of a series of that interval in; tells the window and the run that ended with
+    /// it.
+    pub fn observe(
+        &mut self,
+        interval: Duration,
+        received: bool,
+        at: Timestamp,
+    ) -> (Option<LossWindow>, Option<LossRun>) {
+        let window = self.count(interval, received, at);
+        let (hole, gap) = match self.last() {
+            // Probes that are held back come at a distance of their own, regularly; a hole is something else.
+            Some(last) => {
+                let (gap, usual) = (at.since(last), Duration::from_nanos(self.usual));
+                (gap > usual.max(interval) * 3 / 2, gap)
+            }
+            None => (false, interval),
+        };
+        (self.last, self.usual) = (at, nanos(gap));
+        let over = self.run.take_if(|_| received || hole).map(|run| *run);
         if !received {
-            let run = self.run.get_or_insert(LossRun { began: at, length: 0 });
+            let run = self.run.get_or_insert_with(|| Box::new(LossRun { began: at, length: 0 }));
             run.length = run.length.saturating_add(1);
         }
         (window, over)
     }
 
-    fn count(&mut self, received: bool, at: Timestamp) -> Option<LossWindow> {
-        let length = self.window();
-        let over = self.window.take_if(|window| at.since(window.began) >= length);
-        let began = match over {
+    fn count(&mut self, interval: Duration, received: bool, at: Timestamp) -> Option<LossWindow> {
+        let length = Self::length(interval);
+        let over = self.window().filter(|window| at.since(window.began) >= length).copied();
+        if let Some(over) = over {
             // Windows follow each other without gaps, whatever the first probe of one is.
-            Some(over) => {
-                let nanos = length.as_nanos().max(1);
-                let windows = at.since(over.began).as_nanos() / nanos;
-                over.began + Duration::from_nanos(u64::try_from(windows * nanos).unwrap_or(u64::MAX))
-            }
-            None => at,
-        };
-        let window = self.window.get_or_insert(LossWindow { began, sent: 0, lost: 0 });
+            let nanos = length.as_nanos().max(1);
+            let windows = at.since(over.began).as_nanos() / nanos;
+            let began = over.began + Duration::from_nanos(u64::try_from(windows * nanos).unwrap_or(u64::MAX));
+            self.window = LossWindow { began, ..Self::NO_WINDOW };
+        } else if self.window.sent == 0 {
+            self.window.began = at;
+        }
+        let window = &mut self.window;
         window.sent = window.sent.saturating_add(1);
         window.lost = window.lost.saturating_add(u32::from(!received));
         over
@@ -128,6 +158,8 @@ impl Loss {
 mod tests {
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     fn secs(secs: u64) -> Timestamp {
         Timestamp::from_secs(secs)
     }
@@ -135,18 +167,17 @@ mod tests {
     #[test]
     fn a_window_is_15_s_and_at_least_20_probes() {
         for (interval, window) in [(100, 15_000), (750, 15_000), (1000, 20_000), (5000, 100_000)] {
-            let loss = Loss::new(Duration::from_millis(interval));
-            assert_eq!(loss.window(), Duration::from_millis(window));
+            assert_eq!(Loss::length(Duration::from_millis(interval)), Duration::from_millis(window));
         }
     }
 
     #[test]
     fn windows_follow_each_other_and_empty_ones_do_not_exist() {
-        let mut loss = Loss::new(Duration::from_secs(1));
+        let mut loss = Loss::default();
         let mut windows = Vec::new();
         // Silence of our own from 30 s to 70 s.
         for at in (0..30).chain(70..90) {
-            windows.extend(loss.observe(!(10..15).contains(&at), secs(at)).0);
+            windows.extend(loss.observe(SECOND, !(10..15).contains(&at), secs(at)).0);
         }
         let window = |began, sent, lost| LossWindow { began: secs(began), sent, lost };
         assert_eq!(windows, [window(0, 20, 5), window(20, 10, 0), window(60, 10, 0)]);
@@ -155,12 +186,12 @@ mod tests {
 
     #[test]
     fn a_run_is_told_once_with_its_length_and_never_across_a_hole() {
-        let mut loss = Loss::new(Duration::from_secs(1));
+        let mut loss = Loss::default();
         let mut runs = Vec::new();
         let lost = |at: u64| matches!(at, 3..=5 | 8 | 12..=13);
         // The slots 14 to 19 are missing.
         for at in (0..14).chain(20..24) {
-            runs.extend(loss.observe(!(lost(at) || at == 20), secs(at)).1);
+            runs.extend(loss.observe(SECOND, !(lost(at) || at == 20), secs(at)).1);
         }
         let run = |began, length| LossRun { began: secs(began), length };
         assert_eq!(runs, [run(3, 3), run(8, 1), run(12, 2), run(20, 1)]);
@@ -168,10 +199,10 @@ mod tests {
 
     #[test]
     fn probes_that_are_held_back_regularly_make_one_run() {
-        let mut loss = Loss::new(Duration::from_secs(5));
+        let mut loss = Loss::default();
         let mut runs = Vec::new();
         for n in 0..10 {
-            runs.extend(loss.observe(!(3..7).contains(&n), secs(60 * n)).1);
+            runs.extend(loss.observe(5 * SECOND, !(3..7).contains(&n), secs(60 * n)).1);
         }
         assert_eq!(runs, [LossRun { began: secs(180), length: 4 }]);
     }

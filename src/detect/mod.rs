@@ -8,6 +8,7 @@
 //! Invariant: a sample that is no evidence ([`Outcome::Unsent`](crate::sample::Outcome::Unsent)) changes
 //! nothing.
 
+mod about;
 pub mod binding;
 mod cause;
 pub mod collector;
@@ -23,6 +24,7 @@ pub mod loss;
 pub mod mapping;
 pub mod pair;
 pub mod path;
+mod pool;
 pub mod recent;
 pub mod recorder;
 mod turn;
@@ -32,7 +34,8 @@ mod witness;
 #[cfg(test)]
 mod world;
 
-pub use collector::{About, Bearing, Collector, Found, Input, Placed, Track};
+pub use about::{About, AboutRef};
+pub use collector::{Bearing, Collector, Found, Input, Placed, Track};
 pub use evidence::Evidence;
 pub use incident::{Incident, Stage};
 pub use kept::Knowledge;

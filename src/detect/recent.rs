@@ -1,4 +1,4 @@
-//! The last hour of one series, in less than a kilobyte for most: what a forecast needs to know of the past.
+//! The last hour of one series, in less than a kilobyte: what a forecast needs to know of the past.
 //!
 //! ```text
 //!   Sample ─▶ Order ─▶ 15 slots of 1 s (the window) ─▶ 13 buckets of 5 min ─▶ Recent
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::evidence::{Evidence, Order};
+use super::evidence::{Evidence, Order, Timing};
 use crate::sample::{Outcome, Phase, Reason, Sample};
 use crate::time::{Timestamp, nanos};
 
@@ -143,20 +143,22 @@ pub struct Mean {
     pub count: u64,
 }
 
+/// A second: no series has more than some tens of probes in it. Packed, for there are many.
 #[derive(Debug, Clone, Copy, Default)]
+#[repr(C, packed(1))]
 struct Slot {
-    sent: u16,
-    lost: u16,
-    pairs: u16,
     differences: f32,
+    sent: u8,
+    lost: u8,
+    pairs: u8,
 }
 
-/// Packed, for there are many: the hole after it would be a third of it.
+/// Of a bucket, which holds some thousand probes at the most. Packed, for there are many.
 #[derive(Debug, Clone, Copy, Default)]
-#[repr(C, packed(4))]
+#[repr(C, packed(2))]
 struct Sum {
     seconds: f64,
-    count: u32,
+    count: u16,
 }
 
 impl Sum {
@@ -165,9 +167,21 @@ impl Sum {
         self.count = self.count.saturating_add(1);
     }
 
-    fn join(&mut self, other: Self) {
-        self.seconds += other.seconds;
-        self.count = self.count.saturating_add(other.count);
+    fn mean(self) -> Option<f64> {
+        Total::default().join(self).mean()
+    }
+}
+
+/// Of several buckets.
+#[derive(Debug, Clone, Copy, Default)]
+struct Total {
+    seconds: f64,
+    count: u32,
+}
+
+impl Total {
+    fn join(self, Sum { seconds, count }: Sum) -> Self {
+        Self { seconds: self.seconds + seconds, count: self.count + u32::from(count) }
     }
 
     fn mean(self) -> Option<f64> {
@@ -183,8 +197,8 @@ impl Sum {
 struct Bucket {
     /// Counts from 1; 0 has never been used.
     number: u32,
-    sent: u32,
-    lost: u32,
+    sent: u16,
+    lost: u16,
     rtt: Sum,
     rtt_max: f32,
     handshake: Sum,
@@ -215,7 +229,7 @@ struct Rare {
 /// Remembers the last hour of one series.
 #[derive(Debug, Clone)]
 pub struct Recently {
-    /// It knows the pace of the series.
+    timing: Timing,
     order: Order,
     history: History,
 }
@@ -224,14 +238,14 @@ pub struct Recently {
 struct History {
     slots: [Slot; SLOTS],
     /// The second that is being filled.
-    second: u64,
+    second: u32,
     /// How many seconds there were, up to a whole window of them.
     seconds: u8,
     /// The form of the last answer, and its time in nanoseconds.
     last: Option<(&'static str, u64)>,
     last_due: Timestamp,
     /// A ring that begins with the first bucket of all; as long as it had to be so far.
-    buckets: Vec<Bucket>,
+    buckets: Box<[Bucket]>,
     base: u32,
 }
 
@@ -239,14 +253,15 @@ impl Default for Recently {
     fn default() -> Self {
         let (interval, timeout) = (Duration::from_secs(5), Duration::from_secs(2));
         Self {
-            order: Order::new(interval, timeout),
+            timing: Timing::new(interval, timeout),
+            order: Order::default(),
             history: History {
                 slots: [Slot::default(); SLOTS],
                 second: 0,
                 seconds: 0,
                 last: None,
                 last_due: Timestamp::ZERO,
-                buckets: Vec::new(),
+                buckets: Box::default(),
                 base: 0,
             },
         }
@@ -256,12 +271,12 @@ impl Default for Recently {
 impl Recently {
     /// Begins a new history, of a series of this pace.
     pub fn begin(&mut self, interval: Duration, timeout: Duration) {
-        *self = Self { order: Order::new(interval, timeout), ..Self::default() };
+        *self = Self { timing: Timing::new(interval, timeout), ..Self::default() };
     }
 
     /// The series has this pace from now on. Another one begins a new history.
     pub fn pace(&mut self, interval: Duration, timeout: Duration) {
-        if !self.order.fits(interval, timeout) {
+        if self.timing != Timing::new(interval, timeout) {
             self.begin(interval, timeout);
         }
     }
@@ -276,8 +291,8 @@ impl Recently {
         {
             bucket.handshake.add(took);
         }
-        let Self { order, history, .. } = self;
-        order.put(evidence, sample.done, |evidence| history.fold(&evidence));
+        let Self { timing, order, history } = self;
+        order.put(*timing, evidence, sample.done, |evidence| history.fold(&evidence));
     }
 
     /// Whether [`Self::hear`] has anything to hear of such a sample.
@@ -309,7 +324,7 @@ impl Recently {
     /// What is known at `now`; nothing before the first evidence of the last hour.
     #[must_use]
     pub fn at(&self, now: Timestamp) -> Option<Recent> {
-        self.history.at(now, self.order.interval())
+        self.history.at(now, self.timing.interval())
     }
 }
 
@@ -328,8 +343,10 @@ impl History {
             number.wrapping_sub(self.base).cast_signed().rem_euclid(BUCKETS.cast_signed()).cast_unsigned()
                 as usize;
         if place >= self.buckets.len() {
-            self.buckets.reserve_exact(place + 1 - self.buckets.len());
-            self.buckets.resize(place + 1, Bucket::default());
+            let mut buckets = std::mem::take(&mut self.buckets).into_vec();
+            buckets.reserve_exact(place + 1 - buckets.len());
+            buckets.resize(place + 1, Bucket::default());
+            self.buckets = buckets.into_boxed_slice();
         }
         let bucket = self.buckets.get_mut(place)?;
         if bucket.number < number {
@@ -339,7 +356,7 @@ impl History {
     }
 
     fn fold(&mut self, evidence: &Evidence) {
-        let second = evidence.at.as_nanos() / NANOS;
+        let second = u32::try_from(evidence.at.as_nanos() / NANOS).unwrap_or(u32::MAX);
         self.advance(second);
         let lost = !evidence.received;
         let rtt = evidence.rtt.filter(|_| evidence.serving);
@@ -371,7 +388,7 @@ impl History {
     }
 
     /// Ends the second before, if this is another one.
-    fn advance(&mut self, second: u64) {
+    fn advance(&mut self, second: u32) {
         if self.seconds == 0 {
             (self.second, self.seconds) = (second, 1);
             return;
@@ -389,33 +406,32 @@ impl History {
             }
         }
         self.second = second;
-        let seconds = u64::from(self.seconds).saturating_add(second - now).min(WINDOW);
+        let seconds = u64::from(self.seconds).saturating_add((second - now).into()).min(WINDOW);
         self.seconds = u8::try_from(seconds).unwrap_or(u8::MAX);
     }
 
     /// Counts the window that ends with this second.
-    fn judge(&mut self, second: u64) {
-        let mut all = Slot::default();
+    fn judge(&mut self, second: u32) {
+        let (mut loss, mut pairs, mut differences) = (Loss::default(), 0_u16, 0.0);
         for slot in &self.slots {
-            all.sent = all.sent.saturating_add(slot.sent);
-            all.lost = all.lost.saturating_add(slot.lost);
-            all.pairs = all.pairs.saturating_add(slot.pairs);
-            all.differences += slot.differences;
+            loss.sent += u16::from(slot.sent);
+            loss.lost += u16::from(slot.lost);
+            pairs += u16::from(slot.pairs);
+            differences += slot.differences;
         }
-        let loss = Loss { sent: all.sent, lost: all.lost };
-        let Some(bucket) = self.bucket(Timestamp::from_secs(second)) else { return };
+        let Some(bucket) = self.bucket(Timestamp::from_secs(second.into())) else { return };
         bucket.windows = bucket.windows.saturating_add(1);
-        if u32::from(all.sent) > FINE_LOSS {
+        if u32::from(loss.sent) > FINE_LOSS {
             let rare = bucket.rare();
             rare.fine = rare.fine.saturating_add(1);
             rare.worst_fine = worse_share(rare.worst_fine, loss);
         } else {
             bucket.worst = worse(bucket.worst, loss);
         }
-        if u32::from(all.pairs) >= FINE_JITTER {
+        if u32::from(pairs) >= FINE_JITTER {
             let rare = bucket.rare();
             rare.jitter_fine = rare.jitter_fine.saturating_add(1);
-            rare.jitter_worst = rare.jitter_worst.max(all.differences / f32::from(all.pairs));
+            rare.jitter_worst = rare.jitter_worst.max(differences / f32::from(pairs));
         }
     }
 
@@ -433,15 +449,15 @@ impl History {
             age_seconds: now.since(self.last_due).as_secs_f64(),
             ..Recent::default()
         };
-        let (mut rtt, mut last_rtt) = (Sum::default(), Sum::default());
-        let (mut before, mut lately) = (Sum::default(), Sum::default());
+        let (mut rtt, mut last_rtt) = (Total::default(), Total::default());
+        let (mut before, mut lately) = (Total::default(), Total::default());
         let (mut worst, mut worst_fine) = (Loss::default(), Loss::default());
         let highest = |known: Option<f64>, new: f64| Some(known.map_or(new, |known| known.max(new)));
         for bucket in kept {
             let rare = bucket.rare.as_deref().copied().unwrap_or_default();
             recent.sent += u64::from(bucket.sent);
             recent.lost += u64::from(bucket.lost);
-            rtt.join(bucket.rtt);
+            rtt = rtt.join(bucket.rtt);
             if let Some(mean) = bucket.rtt.mean() {
                 recent.rtt_worst_seconds = highest(recent.rtt_worst_seconds, mean);
                 recent.rtt_max_seconds = highest(recent.rtt_max_seconds, bucket.rtt_max.into());
@@ -449,7 +465,7 @@ impl History {
             if bucket.number + 2 > current {
                 recent.last.sent += u64::from(bucket.sent);
                 recent.last.lost += u64::from(bucket.lost);
-                last_rtt.join(bucket.rtt);
+                last_rtt = last_rtt.join(bucket.rtt);
             }
             recent.windows.all += u64::from(bucket.windows);
             recent.windows.fine += u64::from(rare.fine);
@@ -465,7 +481,7 @@ impl History {
             recent.reset_only.count += u64::from(rare.reset_only);
             recent.reset_only.of += u64::from(rare.reset_of);
             let part = if bucket.number + NOW > current { &mut lately } else { &mut before };
-            part.join(bucket.handshake);
+            *part = part.join(bucket.handshake);
         }
         recent.rtt_seconds = rtt.mean();
         recent.answers = rtt.count.into();
@@ -477,8 +493,8 @@ impl History {
     }
 }
 
-fn index(second: u64) -> usize {
-    usize::try_from(second % WINDOW).unwrap_or(0)
+fn index(second: u32) -> usize {
+    usize::try_from(u64::from(second) % WINDOW).unwrap_or(0)
 }
 
 /// The one that has lost most beyond 1 %.

@@ -6,12 +6,13 @@
 //! Invariants: a sample that is no evidence changes nothing; what comes out depends on differences of
 //! times only.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::evidence::{Evidence, Order};
-use super::flap::{Damping, Flap, Flapped, StateChange};
+use super::evidence::{Evidence, Order, Timing};
+use super::flap::{Damped, Damping, Flap, Flapped, StateChange};
 use super::jitter::Jitter;
 use super::liveness::{Liveness, State, Thresholds};
 use super::loss::{Loss, LossRun, LossWindow};
@@ -66,9 +67,21 @@ pub enum Transition {
     LossRun(LossRun),
 }
 
+/// How a series is judged: nearly all alike, and so they share it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Rules {
+    /// Its timing.
+    pub timing: Timing,
+    /// What is an outage.
+    pub outage: Thresholds,
+    /// How its flaps are damped.
+    pub damping: Damping,
+}
+
 /// The detectors of one series.
 #[derive(Debug, Clone)]
 pub struct Watch {
+    rules: Arc<Rules>,
     order: Order,
     folds: Folds,
 }
@@ -83,7 +96,7 @@ pub struct Folds {
     flap: Flap,
     percent: StateChange,
     /// Since when much is lost, though it is up.
-    degraded: Option<Timestamp>,
+    degraded: Option<Box<Timestamp>>,
 }
 
 impl Watch {
@@ -95,16 +108,41 @@ impl Watch {
     /// Nothing is known, from `now` on, of a series with that interval and timeout.
     #[must_use]
     pub fn new(interval: Duration, timeout: Duration, damping: Damping, now: Timestamp) -> Self {
+        let timing = Timing::new(interval, timeout);
+        Self::by(Arc::new(Rules { timing, outage: Thresholds::OUTAGE, damping }), now)
+    }
+
+    /// Nothing is known, from `now` on, of a series that is judged by these rules.
+    #[must_use]
+    pub fn by(rules: Arc<Rules>, now: Timestamp) -> Self {
         let folds = Folds {
-            loss: Loss::new(interval),
+            loss: Loss::default(),
             jitter: Jitter::default(),
-            serving: Liveness::new(Thresholds::OUTAGE, now),
-            reached: Liveness::new(Thresholds::OUTAGE, now),
-            flap: Flap::new(damping, now),
+            serving: Liveness::new(now),
+            reached: Liveness::new(now),
+            flap: Flap::new(now),
             percent: StateChange::default(),
             degraded: None,
         };
-        Self { order: Order::new(interval, timeout), folds }
+        Self { rules, order: Order::default(), folds }
+    }
+
+    /// How it is judged.
+    #[must_use]
+    pub const fn rules(&self) -> &Arc<Rules> {
+        &self.rules
+    }
+
+    /// How it was judged.
+    #[must_use]
+    pub fn into_rules(self) -> Arc<Rules> {
+        self.rules
+    }
+
+    /// Is judged by these rules from now on; gives the ones before them back.
+    pub fn set_rules(&mut self, rules: Arc<Rules>) -> Arc<Rules> {
+        self.folds.flap.damp(&rules.damping);
+        std::mem::replace(&mut self.rules, rules)
     }
 
     /// What is to be kept over a restart. Evidence that is held back is not: what it waits for will
@@ -119,14 +157,14 @@ impl Watch {
     /// short pause only.
     pub fn resume(&mut self, kept: Folds, now: Timestamp) {
         // How long nothing may be known within a row of results.
-        let short = self.order.interval().saturating_mul(Self::SHORT_INTERVALS).max(Self::SHORT);
+        let short = self.rules.timing.interval().saturating_mul(Self::SHORT_INTERVALS).max(Self::SHORT);
         let long = kept.loss.last().is_none_or(|last| now.since(last) > short);
-        let folds = &mut self.folds;
-        folds.loss.resume(kept.loss);
+        let Self { rules, folds, .. } = self;
+        folds.loss = kept.loss;
         folds.jitter = kept.jitter;
         folds.serving.resume(kept.serving, long);
         folds.reached.resume(kept.reached, long);
-        folds.flap.resume(kept.flap, long);
+        folds.flap.resume(kept.flap, long, &rules.damping);
         folds.percent = kept.percent;
         folds.degraded = kept.degraded;
     }
@@ -134,33 +172,22 @@ impl Watch {
     /// Takes a sample in, and appends what changed to `out`.
     pub fn observe(&mut self, sample: &Sample, out: &mut Vec<Transition>) {
         let Some(evidence) = Evidence::of(sample) else { return };
-        let Self { order, folds, .. } = self;
-        order.put(evidence, sample.done, |evidence| folds.fold(&evidence, out));
+        let Self { rules, order, folds } = self;
+        order.put(rules.timing, evidence, sample.done, |evidence| folds.fold(rules, &evidence, out));
     }
 
     /// Reads a little of each part. The number says nothing.
     pub(super) fn fetch(&self) -> u64 {
-        let Folds { loss, serving, reached, percent, degraded, .. } = &self.folds;
+        let Folds { loss, serving, reached, jitter, percent, .. } = &self.folds;
         let last = loss.last().map_or(0, Timestamp::as_nanos);
         let states = serving.state().1.as_nanos() ^ reached.state().1.as_nanos();
-        let ends = percent.percent().to_bits() ^ degraded.map_or(0, Timestamp::as_nanos);
+        let ends = percent.fetch() ^ jitter.seconds().map_or(0, f64::to_bits);
         last ^ states ^ ends
-    }
-
-    /// Tells outages by other thresholds from now on.
-    pub fn set_outage(&mut self, outage: Thresholds) {
-        self.folds.serving.set_thresholds(outage);
-        self.folds.reached.set_thresholds(outage);
-    }
-
-    /// Damps flaps otherwise from now on.
-    pub fn set_damping(&mut self, damping: Damping) {
-        self.folds.flap.set_damping(damping);
     }
 
     /// The state, and since when it holds.
     #[must_use]
-    pub const fn state(&self) -> (State, Timestamp) {
+    pub fn state(&self) -> (State, Timestamp) {
         self.folds.state()
     }
 
@@ -179,8 +206,8 @@ impl Watch {
 
     /// The flap detector: its penalty, and how long until the series is stable again.
     #[must_use]
-    pub const fn flap(&self) -> &Flap {
-        &self.folds.flap
+    pub fn flap(&self) -> Damped<'_> {
+        Damped { flap: &self.folds.flap, damping: &self.rules.damping }
     }
 
     /// Nagios' percent of state changes over the last 21 results.
@@ -202,26 +229,26 @@ impl Folds {
             && self.serving.plausible(now)
             && self.reached.plausible(now)
             && self.flap.plausible(now)
-            && self.degraded.is_none_or(|since| since <= now)
+            && self.degraded.as_ref().is_none_or(|since| **since <= now)
     }
 
-    const fn state(&self) -> (State, Timestamp) {
-        match (self.serving.state(), self.degraded) {
-            ((State::Up, _), Some(since)) => (State::Degraded, since),
+    fn state(&self) -> (State, Timestamp) {
+        match (self.serving.state(), &self.degraded) {
+            ((State::Up, _), Some(since)) => (State::Degraded, **since),
             (state, _) => state,
         }
     }
 
-    fn fold(&mut self, evidence: &Evidence, out: &mut Vec<Transition>) {
+    fn fold(&mut self, rules: &Rules, evidence: &Evidence, out: &mut Vec<Transition>) {
         let Evidence { at, received, explicit, .. } = *evidence;
         let (from, _) = self.state();
         self.jitter.observe(evidence.form, evidence.rtt.filter(|_| evidence.serving));
         self.percent.observe(received);
-        let (window, run) = self.loss.observe(received, at);
+        let (window, run) = self.loss.observe(rules.timing.interval(), received, at);
         out.extend(run.map(Transition::LossRun));
         out.extend(window.map(Transition::LossWindow));
 
-        if self.serving.observe(evidence.serving, explicit, at).is_some() {
+        if self.serving.observe(&rules.outage, evidence.serving, explicit, at).is_some() {
             self.degraded = None;
         } else if let Some(window) = window {
             self.judge(&window);
@@ -231,14 +258,14 @@ impl Folds {
             out.push(Transition::State { from, to, since });
         }
         let (_, began) = self.reached.state();
-        if let Some(before) = self.reached.observe(received, explicit, at) {
+        if let Some(before) = self.reached.observe(&rules.outage, received, explicit, at) {
             match (before, self.reached.state()) {
                 (_, (State::Down, since)) => out.push(Transition::OutageBegan { since }),
                 (State::Down, (_, ended)) => out.push(Transition::OutageEnded { began, ended }),
                 _ => {}
             }
         }
-        self.flap.observe(received, explicit, at, |flapped| {
+        self.flap.observe(&rules.damping, received, explicit, at, |flapped| {
             out.push(match flapped {
                 Flapped::Change { down, since } => Transition::Flap { down, since },
                 Flapped::Began { stable_in } => Transition::FlappingBegan { stable_in },
@@ -256,7 +283,7 @@ impl Folds {
             return;
         }
         if lost >= sent.div_ceil(2) {
-            self.degraded.get_or_insert(began);
+            self.degraded.get_or_insert_with(|| Box::new(began));
         } else if lost < sent.div_ceil(4) {
             self.degraded = None;
         }

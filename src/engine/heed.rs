@@ -52,7 +52,7 @@ impl Engine {
                     let Some(track) = self.collector.track(series) else { continue };
                     let name = track.dpd().nth(place).map(|(profile, _)| profile.name.as_str());
                     if name == Some(Profile::SESSION) {
-                        self.sessions.foretold(track.about(), verdict, self.driver.clock().now());
+                        self.sessions.foretold(&track.about().into(), verdict, self.driver.clock().now());
                     }
                 }
                 Found::Wanted(id) => self.paths.ask(id, self.driver.clock().now()),

@@ -1,6 +1,7 @@
 //! Labelled scenarios: each cause, beside what looks almost like it.
 
 use super::*;
+use crate::detect::About;
 use crate::detect::dpd::Profile;
 use crate::detect::incident::{Incident, IncidentKind, Stage};
 use crate::detect::path::{PathChange, Shown};

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::open::{LONGEST_WAIT, MARKS, Open, Recorded, SERIES, TRANSITIONS};
 use super::{Incidents, Tracks, track};
-use crate::detect::collector::About;
+use crate::detect::about::{About, AboutRef};
 use crate::detect::incident::{Cause, Clue, DpdRecord, Event, IncidentKind};
 use crate::detect::kept::{Key, OLDEST};
 use crate::detect::liveness::State;
@@ -92,13 +92,13 @@ impl Incidents {
     }
 
     /// A series is there: whether an incident has waited for it, and what it had recorded of it.
-    pub(super) fn welcome(&mut self, series: SeriesId, about: &About, now: Timestamp) -> Vec<Mark> {
-        if let Some(kept) = self.waiting.remove(&about.target).filter(|kept| kept.usable(now)) {
+    pub(super) fn welcome(&mut self, series: SeriesId, about: AboutRef<'_>, now: Timestamp) -> Vec<Mark> {
+        if let Some(kept) = self.waiting.remove(about.target).filter(|kept| kept.usable(now)) {
             let open = Box::new(Open::resumed(kept, now));
             self.marks += open.held();
-            self.open.insert(about.target.clone(), open);
+            self.open.insert(about.target.to_owned(), open);
         }
-        let Some(open) = self.open.get_mut(&about.target) else { return Vec::new() };
+        let Some(open) = self.open.get_mut(about.target) else { return Vec::new() };
         let marks = open.welcome(series, about, now);
         self.deadline = self.deadline.min(open.next);
         marks
@@ -108,7 +108,7 @@ impl Incidents {
 impl Open {
     fn keep(&self, target: &str, tracks: &Tracks, at: Timestamp) -> KeptIncident {
         let series = |recorded: &Recorded| KeptSeries {
-            key: Key::from(&recorded.about),
+            key: Key::from(recorded.about.lent()),
             carrier: recorded.about.carrier,
             port: recorded.about.port,
             state: recorded.state,
@@ -200,7 +200,7 @@ impl Open {
     }
 
     /// A series of its target is there; tells what was recorded of it.
-    fn welcome(&mut self, series: SeriesId, about: &About, now: Timestamp) -> Vec<Mark> {
+    fn welcome(&mut self, series: SeriesId, about: AboutRef<'_>, now: Timestamp) -> Vec<Mark> {
         let key = Key::from(about);
         if let Some(place) = self.absent_before.iter().position(|absent| *absent == key) {
             self.absent_before.swap_remove(place);
@@ -209,14 +209,14 @@ impl Open {
         let absent = |recorded: &&mut Recorded| {
             recorded.id.is_none_or(|id| id == NOT_YET)
                 && recorded.about.kind.is_empty()
-                && Key::from(&recorded.about) == key
+                && Key::from(recorded.about.lent()) == key
         };
         let Some(recorded) = self.series.iter_mut().find(absent) else { return Vec::new() };
         if recorded.id == Some(NOT_YET) {
             self.fallen = series;
         }
         recorded.id = Some(series);
-        recorded.about = about.clone();
+        recorded.about = about.into();
         self.heard = now;
         recorded.marks.iter().map(|packed| Mark::from(*packed)).collect()
     }

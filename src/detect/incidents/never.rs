@@ -40,9 +40,9 @@ impl Incidents {
             _ => None,
         });
         let (Some(since), Some(first)) = (began, track(tracks, series)) else { return };
-        let target = &first.about().target;
+        let target = &**first.target();
         let Some(all) = self.targets.get(target) else { return };
-        if first.answered() || !tells(tracks, all, first.about()) || self.suspects.contains_key(target) {
+        if first.answered() || !tells(tracks, all, first) || self.suspects.contains_key(target) {
             return;
         }
         let wait = all.iter().filter_map(|id| track(tracks, *id)).map(|track| {
@@ -51,7 +51,7 @@ impl Incidents {
         });
         let wait = wait.max().unwrap_or_default().clamp(LEAST_WAIT, LONGEST_WAIT);
         let at = (since + wait).max(now);
-        self.suspects.insert(target.clone(), Suspect { series, since, at });
+        self.suspects.insert(target.to_owned(), Suspect { series, since, at });
         self.deadline = self.deadline.min(at);
     }
 
@@ -77,7 +77,7 @@ impl Incidents {
         let Some(all) = self.targets.get(target).filter(|_| !self.open.contains_key(target)) else { return };
         let telling = || {
             let known = all.iter().filter_map(|id| Some((*id, track(tracks, *id)?)));
-            known.filter(|(_, track)| tells(tracks, all, track.about()))
+            known.filter(|(_, track)| tells(tracks, all, track))
         };
         if telling().any(|(_, track)| track.answered()) {
             return;

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::collector::{About, Found, Track};
+use super::super::about::About;
+use super::super::collector::{Found, Track};
 use super::super::incident::{Cause, Change, Clue, DpdRecord, Event, Incident, IncidentKind};
 use super::super::kept::Key;
 use super::super::liveness::State;
@@ -122,8 +123,8 @@ impl Open {
         // The fallen one first, then those beside it, then by their labels.
         ids.sort_by_key(|(id, track)| {
             let other = track.about();
-            let beside = (other.member, &other.egress) == (about.member, &about.egress);
-            (*id != series, !beside, other.member, &other.egress, &other.probe)
+            let beside = (other.member, other.egress) == (about.member, about.egress);
+            (*id != series, !beside, other.member, other.egress, other.probe)
         });
         let left_out = ids.len().saturating_sub(SERIES);
         let down = |track: &Track| track.watch().state().0 == State::Down;
@@ -131,7 +132,7 @@ impl Open {
         let down_before = before.collect();
         let recorded = |(id, track): (SeriesId, &Track)| Recorded {
             id: Some(id),
-            about: track.about().clone(),
+            about: track.about().into(),
             state: track.watch().state().0,
             marks: Vec::new(),
             over: BTreeMap::new(),
@@ -142,7 +143,7 @@ impl Open {
             slowest.map(|about| about.interval.saturating_mul(2) + about.timeout + Duration::from_secs(1));
         let wait = wait.max().unwrap_or_default().min(LONGEST_WAIT);
         let mut open = Self {
-            id: Incident::id(wall, &about.target, number),
+            id: Incident::id(wall, about.target, number),
             kind,
             began,
             wall,
@@ -322,7 +323,7 @@ impl Open {
         let mut over = self.heard + CALM;
         let (mut down, mut up) = (false, all.is_empty());
         for (id, track) in all.iter().filter_map(|id| Some((*id, track(tracks, *id)?))) {
-            if !tells(tracks, all, track.about()) {
+            if !tells(tracks, all, track) {
                 continue;
             }
             match track.watch().state().0 {

@@ -2,7 +2,8 @@
 //!
 //! Invariant: nothing is changed by telling.
 
-use super::super::collector::{About, Found, Track};
+use super::super::about::About;
+use super::super::collector::{Found, Track};
 use super::super::dpd::{Profile, Survival};
 use super::super::incident::{
     DpdFate, DpdRecord, Incident, IncidentState, SCHEMA, Samples, SeriesRecord, Stage,

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::super::dpd::Profile;
 use super::super::incident::{DpdFate, DpdRecord, Incident, IncidentKind, IncidentState};
 use super::super::world::{EPOCH, Fate, World, tick};
-use super::super::{Collector, Input};
+use super::super::{About, Collector, Input};
 use super::*;
 use crate::sample::Reason;
 

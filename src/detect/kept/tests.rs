@@ -3,7 +3,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::detect::flap::Damping;
+use crate::detect::About;
+use crate::detect::flap::{Damped, Damping};
 use crate::detect::liveness::State;
 use crate::detect::{Bearing, Collector, Found, Input, Placed, Stage, Transition};
 use crate::sample::{Carrier, Outcome, Reason, Report, Sample, SeriesId};
@@ -142,10 +143,13 @@ fn an_outage_goes_on_with_its_true_beginning_and_ends_once() {
 
 #[test]
 fn a_penalty_is_kept_and_decays() {
+    fn flap(process: &Process) -> Damped<'_> {
+        process.collector.track(SERIES).unwrap().watch().flap()
+    }
+
     let mut process = Process::new(Collector::new(), SECOND, Timestamp::ZERO);
     let spell = format!("{}{}", ".".repeat(12), "o".repeat(40));
     let stopped = process.play(Timestamp::ZERO, &format!("{}{}", "o".repeat(20), spell.repeat(3)));
-    let flap = |process: &Process| process.collector.track(SERIES).unwrap().watch().flap().clone();
     let before = flap(&process).penalty(stopped);
     assert!(before > 4000.0 && flap(&process).stable_in(stopped).is_some());
     let again = stopped + Damping::default().half_life;

@@ -99,6 +99,8 @@ fn demands_for_cookies_and_full_servers_are_counted_where_they_can_be_seen() {
 
 /// 10,000 series are to fit into a few megabytes.
 #[test]
-fn a_series_takes_less_than_two_kilobytes() {
-    assert!(size_of::<Recently>() < 2048, "{}", size_of::<Recently>());
+fn a_series_takes_less_than_a_kilobyte() {
+    assert!(size_of::<Recently>() <= 200, "{}", size_of::<Recently>());
+    let hour = played(1000, 3 * 3600, |_| Some(10)).history.buckets;
+    assert!(size_of_val(&*hour) <= 13 * 48, "{}", size_of_val(&*hour));
 }
