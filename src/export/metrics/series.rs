@@ -534,9 +534,9 @@ mod tests {
     #[test]
     fn the_metrics_of_a_series_are_small() {
         let parts = [
-            ("all", size_of::<SeriesMetrics>(), 640),
-            ("of it, what detectors know", size_of::<Detected>(), 152),
-            ("of it, the last hour", size_of::<Recently>(), 288),
+            ("all", size_of::<SeriesMetrics>(), 400),
+            ("of it, what detectors know", size_of::<Detected>(), 72),
+            ("of it, the last hour", size_of::<Recently>(), 200),
         ];
         for (part, bytes, most) in parts {
             assert!(bytes <= most, "{part}: {bytes} bytes, more than {most}");
