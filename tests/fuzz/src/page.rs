@@ -63,23 +63,31 @@ struct Tally {
 }
 
 impl Tally {
-    /// By a table and without a comparison: what is watched of one for each octet would take most of the time.
+    /// By a table, with one comparison for eight octets: what is watched of one for each octet would take most of the time.
     fn of(text: &str) -> Self {
         static KINDS: [u8; 256] = kinds();
         let (mut found, mut before) = (Self::default(), 0);
+        // Not even those that `+` would make for an overflow.
+        let add = |count: &mut usize, bit: u8| *count = count.wrapping_add(usize::from(bit & 1));
         let mut take = |byte: u8| {
             let kind = KINDS[usize::from(byte)];
-            found.control += usize::from(kind & 1);
-            found.beyond_ascii += usize::from(before >> 1 & kind >> 2 & 1);
-            found.marks[0] += usize::from(kind >> 3 & 1);
-            found.marks[1] += usize::from(kind >> 4 & 1);
+            add(&mut found.control, kind);
+            add(&mut found.beyond_ascii, before >> 1 & kind >> 2);
+            add(&mut found.marks[0], kind >> 3);
+            add(&mut found.marks[1], kind >> 4);
             before = kind;
         };
-        let (chunks, rest) = text.as_bytes().as_chunks::<16>();
+        let (chunks, rest) = text.as_bytes().as_chunks::<8>();
         for chunk in chunks {
-            let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *chunk;
-            [a, b, c, d, e, f, g, h].map(&mut take);
-            [i, j, k, l, m, n, o, p].map(&mut take);
+            let [a, b, c, d, e, f, g, h] = *chunk;
+            take(a);
+            take(b);
+            take(c);
+            take(d);
+            take(e);
+            take(f);
+            take(g);
+            take(h);
         }
         rest.iter().for_each(|byte| take(*byte));
         found
