@@ -63,7 +63,8 @@ struct Tally {
 }
 
 impl Tally {
-    /// By a table, with one comparison for eight octets: what is watched of one for each octet would take most of the time.
+    /// By a table, with one comparison for eight octets: what is watched of one for each would take most of the
+    /// time.
     fn of(text: &str) -> Self {
         static KINDS: [u8; 256] = kinds();
         let (mut found, mut before) = (Self::default(), 0);
@@ -79,15 +80,14 @@ impl Tally {
         };
         let (chunks, rest) = text.as_bytes().as_chunks::<8>();
         for chunk in chunks {
-            let [a, b, c, d, e, f, g, h] = *chunk;
-            take(a);
-            take(b);
-            take(c);
-            take(d);
-            take(e);
-            take(f);
-            take(g);
-            take(h);
+            take(chunk[0]);
+            take(chunk[1]);
+            take(chunk[2]);
+            take(chunk[3]);
+            take(chunk[4]);
+            take(chunk[5]);
+            take(chunk[6]);
+            take(chunk[7]);
         }
         rest.iter().for_each(|byte| take(*byte));
         found
