@@ -81,49 +81,62 @@ pub fn called(targets: &[Targets]) -> fn(&[u8]) {
     found.unwrap_or_else(|| panic!("{called} is no target of this binary")).1
 }
 
-/// What planted bugs have seen of an input, and what each waits for.
-#[cfg(feature = "canary")]
-mod seen {
+/// Where planted bugs are: whether an input has come so far, what they have seen of it, and what each waits for.
+mod planted {
+    use std::cell::Cell;
+    #[cfg(feature = "canary")]
     use std::cell::RefCell;
-    use std::hint::black_box;
 
     thread_local! {
+        static PASSED: Cell<bool> = const { Cell::new(false) };
+        #[cfg(feature = "canary")]
         pub static SEEN: RefCell<Vec<(u32, u32)>> = const { RefCell::new(Vec::new()) };
     }
 
     /// By itself, so that it stays one comparison of 32 bits, which libFuzzer sees.
+    #[cfg(feature = "canary")]
     #[inline(never)]
     pub fn bite(found: u32, planted: u32) {
+        use std::hint::black_box;
         assert!(black_box(found) != black_box(planted), "the canary was found");
     }
 
-    pub fn see(bytes: &[u8], length: usize, at: usize, planted: [u8; 4]) {
+    pub fn pass(bytes: &[u8], length: usize, at: usize, planted: [u8; 4]) {
         if bytes.len() >= length
             && let Some(four) = bytes.get(at..).and_then(<[u8]>::first_chunk::<4>)
         {
-            SEEN.with_borrow_mut(|seen| seen.push((u32::from_be_bytes(*four), u32::from_be_bytes(planted))));
+            PASSED.set(true);
+            #[cfg(feature = "canary")]
+            SEEN.with_borrow_mut(|seen| {
+                seen.push((u32::from_be_bytes(*four), u32::from_be_bytes(planted)));
+            });
+            #[cfg(not(feature = "canary"))]
+            let _ = (four, planted);
         }
+    }
+
+    /// Whether a target comes with these octets to where its planted bug is.
+    pub fn reached(target: fn(&[u8]), bytes: &[u8]) -> bool {
+        PASSED.set(false);
+        target(bytes);
+        #[cfg(feature = "canary")]
+        SEEN.with_borrow_mut(Vec::clear);
+        PASSED.take()
     }
 }
 
 /// Where a planted bug is: `bytes` is what a parser made of the input, deep inside. In a build with the
 /// feature `canary` a target panics once it is through if there were at least `length` octets and the four
-/// from `at` on were right; otherwise this is nothing.
+/// from `at` on were right; otherwise it is only noted that an input came so far.
 #[inline]
 pub fn canary(bytes: &[u8], length: usize, at: usize) {
-    #[cfg(feature = "canary")]
-    seen::see(bytes, length, at, [0xb7, 0xa3, 0x5e, 0xc9]);
-    #[cfg(not(feature = "canary"))]
-    let _ = (bytes, length, at);
+    planted::pass(bytes, length, at, [0xb7, 0xa3, 0x5e, 0xc9]);
 }
 
 /// The same for what is text: the four octets spell `Qz7_`, all of which a name may have.
 #[inline]
 pub fn text_canary(text: impl AsRef<[u8]>, length: usize, at: usize) {
-    #[cfg(feature = "canary")]
-    seen::see(text.as_ref(), length, at, *b"Qz7_");
-    #[cfg(not(feature = "canary"))]
-    let _ = (text, length, at);
+    planted::pass(text.as_ref(), length, at, *b"Qz7_");
 }
 
 /// The end of a target: here its planted bug bites. Not where it was passed, as libFuzzer remembers the last few
@@ -131,7 +144,7 @@ pub fn text_canary(text: impl AsRef<[u8]>, length: usize, at: usize) {
 #[inline]
 pub fn settle() {
     #[cfg(feature = "canary")]
-    seen::SEEN.with_borrow_mut(|seen| {
-        seen.drain(..).for_each(|(found, planted)| seen::bite(found, planted));
+    planted::SEEN.with_borrow_mut(|seen| {
+        seen.drain(..).for_each(|(found, planted)| planted::bite(found, planted));
     });
 }

@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
+use crate::planted::reached;
 use crate::seeds::{
-    DNS, ICMP, IKE, IKEV1, INCIDENT, L2TP, OPENVPN, SEEN, STUN, WEB, certificates, commented, configs,
-    contents, entries, exchanges, explained, framed, goldens, heads, journals, marked, netlink, notified,
-    pem, prefixed, raw_icmp, requests, sessions, states, tls, unmarked, words,
+    DNS, ICMP, IKE, IKEV1, INCIDENT, L2TP, OPENVPN, SEEN, STUN, WEB, certificates, coalesced, commented,
+    configs, contents, entries, exchanges, explained, framed, goldens, heads, journals, marked, netlink,
+    notified, pem, prefixed, raw_icmp, requests, sessions, states, tls, unmarked, wireguard, words,
 };
 use crate::words::{
     CONFIG_WORDS, DER_WORDS, HTTP_WORDS, IKE_WORDS, IKEV1_WORDS, JOURNAL_WORDS, JSON_WORDS, KEY_WORDS,
@@ -57,7 +58,7 @@ targets! {
     stun 1024 "STUN messages" goldens(STUN), STUN_WORDS;
     rdp 256 "RDP negotiation" goldens(&["src/wire/rdp/tests.rs"]), &[b"\x03\x00\x00\x13\x0e\xd0", b"\x02\x00\x08\x00", b"\x03\x00\x08\x00", b"\x01\x00\x08\x00"];
     sstp 512 "SSTP control messages" goldens(&["src/wire/sstp/tests.rs"]), &[b"\x10\x01", b"\x00\x04\x00\x28", b"\x00\x02\x00\x14"];
-    wireguard 256 "WireGuard handshake messages" goldens(&["src/probe/wireguard/tests.rs", "src/wire/wireguard/tests.rs"]), &[b"\x01\x00\x00\x00", b"\x02\x00\x00\x00", b"\x03\x00\x00\x00"];
+    wireguard 256 "WireGuard handshake messages" [goldens(&["src/probe/wireguard/tests.rs", "src/wire/wireguard/tests.rs"]), wireguard()].concat(), &[b"\x01\x00\x00\x00", b"\x02\x00\x00\x00", b"\x03\x00\x00\x00"];
     http_head 4096 "HTTP answers" heads(), HTTP_WORDS;
     icmp 512 "ICMP messages and what they quote" goldens(ICMP), &[b"\x08\x00", b"\x81\x00", b"\x0b\x00", b"\x20\x00"];
     }
@@ -78,7 +79,7 @@ targets! {
     probe_tls 4096 "the exchange tls" exchanges("probe_tls", tls()), TLS_WORDS;
     probe_dns 1024 "the exchange dns" exchanges("probe_dns", goldens(DNS)), &[b"\xc0\x0c", b"\x00\x01\x00\x01", b"\x85\x80", b"\x00\x00\x29"];
     probe_http 4096 "the exchange http" exchanges("probe_http", heads()), HTTP_WORDS;
-    probe_rdp 512 "the exchange rdp" exchanges("probe_rdp", goldens(&["src/wire/rdp/tests.rs"])), &[b"\x03\x00\x00\x13\x0e\xd0"];
+    probe_rdp 512 "the exchange rdp" exchanges("probe_rdp", coalesced(goldens(&["src/wire/rdp/tests.rs"]))), &[b"\x03\x00\x00\x13\x0e\xd0"];
     probe_stun 1024 "the exchange stun" exchanges("probe_stun", goldens(STUN)), STUN_WORDS;
     probe_sslvpn 4096 "the exchange sslvpn" exchanges("probe_sslvpn", [tls(), framed(goldens(OPENVPN))].concat()), TLS_WORDS;
     probe_wireguard 3072 "the exchange wireguard" exchanges("probe_wireguard", goldens(&["src/probe/wireguard/tests.rs"])), &[b"\x02\x00\x00\x00", b"\x03\x00\x00\x00"];
@@ -107,10 +108,21 @@ targets! {
     }
 }
 
-/// What the target of this name starts from.
+/// What the target of this name starts from. The last, with which most spells begin, is one that it takes for
+/// good, if there is one: of what is refused at once nothing that is changed has any consequence.
 #[must_use]
 pub fn seeds(name: &str) -> Vec<Vec<u8>> {
-    TARGETS.iter().find(|target| target.name == name).map_or_else(Vec::new, |target| (target.seeds)())
+    let Some(target) = TARGETS.iter().find(|target| target.name == name) else { return Vec::new() };
+    let mut seeds = (target.seeds)();
+    let found = MODULES.iter().flat_map(|(_, targets)| *targets).find(|(other, _)| *other == name);
+    if let Some((_, run)) = found
+        && let Some(taken) =
+            seeds.iter().rposition(|seed| seed.len() <= target.longest && reached(*run, seed))
+    {
+        let last = seeds.remove(taken);
+        seeds.push(last);
+    }
+    seeds
 }
 
 /// The modules that have targets.
@@ -150,6 +162,13 @@ pub fn write(_: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_seed_of_a_target_is_one_that_it_takes() {
+        let refused = |(name, run): &&(&str, fn(&[u8]))| !reached(*run, seeds(name).last().unwrap());
+        let dead: Vec<_> = MODULES.iter().flat_map(|(_, targets)| *targets).filter(refused).collect();
+        assert!(dead.is_empty(), "{dead:?}");
+    }
 
     #[test]
     fn every_target_is_in_its_binary_and_has_seeds() {

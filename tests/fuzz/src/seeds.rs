@@ -129,18 +129,13 @@ pub(crate) fn exchanges(name: &str, answers: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
             out.push([vec![1], frame(11, None, &[]), frame(0, Some(*overlay), answer)].concat());
         }
     }
-    // The answers one after the other, each with other octets where the peer chooses them.
-    let room = crate::list::TARGETS.iter().find(|target| target.name == name).unwrap().longest;
-    let mut all = vec![0];
-    for (answer, n) in answers.iter().filter(|answer| answer.len() >= at + 4).zip(1_u8..24) {
-        let chosen = [1, 3, 5, 7].map(|times| n.wrapping_mul(times * 10 + 1));
-        let chosen = [&answer[..at], &chosen, &answer[at + 4..]].concat();
-        let next = frame(0, overlays.first().copied(), &chosen);
-        if all.len() + next.len() <= room {
-            all.extend(next);
-        }
-    }
-    out.push(all);
+    // The answers one after the other, each with other octets where the peer chooses them: as many of the first
+    // as have room, and then the shortest. Among those is one that is taken first, before the exchange knows
+    // anybody; where there is none, whatever is changed in the others stays without any consequence.
+    let mut ordered: Vec<_> = answers.iter().filter(|answer| answer.len() >= at + 4).collect();
+    out.push(sequence(name, &ordered));
+    ordered.sort_by_key(|answer| answer.len());
+    out.push(sequence(name, &ordered));
     // Quoted by one router after the other, each with something else behind it; a trace also on the flow of IKE.
     for quote in quotes(name) {
         for mode in [0x11, 1, 0] {
@@ -152,6 +147,23 @@ pub(crate) fn exchanges(name: &str, answers: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
         }
     }
     out
+}
+
+/// As many of these answers as there is room for, one after the other, each with other octets where the peer
+/// chooses them.
+fn sequence(name: &str, answers: &[&Vec<u8>]) -> Vec<u8> {
+    let (overlays, at) = (overlays(name), planted(name).at);
+    let room = crate::list::TARGETS.iter().find(|target| target.name == name).unwrap().longest;
+    let mut all = vec![0];
+    for (answer, n) in answers.iter().zip(1_u8..24) {
+        let chosen = [1, 3, 5, 7].map(|times| n.wrapping_mul(times * 10 + 1));
+        let chosen = [&answer[..at], &chosen, &answer[at + 4..]].concat();
+        let next = frame(0, overlays.first().copied(), &chosen);
+        if all.len() + next.len() <= room {
+            all.extend(next);
+        }
+    }
+    all
 }
 
 /// Sessions whose peer asks, answers, deletes and rekeys.
@@ -228,6 +240,18 @@ pub(crate) fn marked(seeds: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
 /// Without it.
 pub(crate) fn unmarked(seeds: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     seeds.into_iter().map(|seed| seed.strip_prefix(&[0; 4]).unwrap_or(&seed).to_vec()).collect()
+}
+
+/// Also two of the same in one segment of a stream.
+pub(crate) fn coalesced(seeds: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let twice: Vec<_> = seeds.iter().map(|seed| seed.repeat(2)).collect();
+    [seeds, twice].concat()
+}
+
+/// Replies of WireGuard as long as they are, which nobody's keys have made: a handshake response and a cookie.
+pub(crate) fn wireguard() -> Vec<Vec<u8>> {
+    let counted = |kind: u8, length: u8| [kind, 0, 0, 0].into_iter().chain(4..length).collect();
+    vec![counted(2, 92), counted(3, 64)]
 }
 
 /// With their lengths, as OpenVPN and DNS have them over TCP.

@@ -52,5 +52,5 @@ pub fn mutate(
 
 /// Whether that is a change, and of at least so many octets.
 pub fn changed(before: &[u8], after: &[u8], least: usize) -> bool {
-    before.iter().zip(after).filter(|(before, after)| before != after).count() >= least
+    before.iter().zip(after).filter(|(before, after)| before != after).take(least).count() == least
 }
