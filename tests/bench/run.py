@@ -25,8 +25,11 @@ while True:
     began = time.monotonic()
     with socket.create_connection(("127.0.0.1", int(sys.argv[1])), 60) as connection:
         connection.sendall(f"GET {sys.argv[2]} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
-        while connection.recv_into(room):
-            pass
+        first, many = bytes(room[:connection.recv_into(room)]), 0
+        while read := connection.recv_into(room):
+            many += read
+    if b" 200 " not in first.split(b"\r\n")[0] or many < 1 << 20:
+        sys.exit(f"no scrape: {first[:200]!r} and {many} bytes more")
     time.sleep(max(0, 1 - (time.monotonic() - began)))
 """
 
@@ -511,6 +514,8 @@ def schedule(options):
             time.sleep(options.seconds * 2)
             missed += own(tool, "vpnprobe_missed_slots_total ")
             if puller:
+                if puller.poll() is not None:
+                    raise SystemExit(f"{name}: its reader has ended")
                 puller.kill()
                 puller.wait()
             tap.close()
